@@ -1,0 +1,219 @@
+//! Settings, parsed: every default with its reason.
+//!
+//! Each struct has a `Default` and is checked by [`PlaneConfig::checked`] when the plane starts, the last
+//! moment at which a wrong setting is refused.
+
+use std::time::Duration;
+
+use crate::error::PlaneError;
+
+/// All settings of a plane.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct PlaneConfig {
+    /// Waiting between attempts.
+    pub backoff: Backoff,
+    /// Deadlines of dialing and accepting.
+    pub deadlines: Deadlines,
+    /// Bounds on accepting.
+    pub access: AccessLimits,
+    /// Signs of life.
+    pub liveness: Liveness,
+    /// Windows, budgets and bounds of sessions.
+    pub session: SessionLimits,
+    /// How many events a slow subscriber may be behind.
+    pub event_capacity: EventCapacity,
+}
+
+/// How many events a slow subscriber may be behind before it loses the oldest.
+///
+/// Default 1024: some 300 KiB; a link that flaps ten times a second fills it in 20 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventCapacity(pub usize);
+
+impl Default for EventCapacity {
+    fn default() -> Self {
+        Self(1024)
+    }
+}
+
+/// Waiting between attempts to dial a group: at once, then exponential with full jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backoff {
+    /// The bound of the first wait. Default 100 ms: a restarted router is back within it.
+    pub first: Duration,
+    /// The largest bound. Default 5 s, Skupper's fixed pace: a returned site is found within it.
+    pub cap: Duration,
+    /// A session that lived this long resets the wait. Default 10 s, so that a flapping peer is not hammered.
+    pub stable_after: Duration,
+    /// The longest retry-after of a peer that is believed. Default 60 s, or a peer could silence a link.
+    pub retry_after_cap: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(100),
+            cap: Duration::from_secs(5),
+            stable_after: Duration::from_secs(10),
+            retry_after_cap: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Deadlines of the phases, each with an error of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deadlines {
+    /// Name resolution. Default 5 s: the usual resolver asks its second server after that.
+    pub resolve: Duration,
+    /// The TCP connection, all addresses together. Default 10 s: three SYN retransmissions (1 + 2 + 4 s).
+    pub connect: Duration,
+    /// The TLS handshake. Default 10 s: two round trips on the worst link, with losses.
+    pub tls: Duration,
+    /// From the end of TLS to the peer's hello. Default 5 s: one round trip.
+    pub hello: Duration,
+    /// How long an opened stream may wait to be accepted. Default 10 s.
+    pub accept: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            resolve: Duration::from_secs(5),
+            connect: Duration::from_secs(10),
+            tls: Duration::from_secs(10),
+            hello: Duration::from_secs(5),
+            accept: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Bounds on accepting, against those who only open connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessLimits {
+    /// Unfinished handshakes of an access. Default 1024: some 30 MiB of TLS state.
+    pub handshakes: usize,
+    /// Unfinished handshakes from one address; the oldest makes room for a newer one, so that a site behind a
+    /// shared address still gets in. Default 64.
+    pub handshakes_per_address: usize,
+    /// Accepted sessions. Default 1024.
+    pub sessions: usize,
+}
+
+impl Default for AccessLimits {
+    fn default() -> Self {
+        Self { handshakes: 1024, handshakes_per_address: 64, sessions: 1024 }
+    }
+}
+
+/// Signs of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Liveness {
+    /// A ping goes out after this much silence, jittered by a quarter. Default 1 s.
+    pub keepalive: Duration,
+    /// No byte for this long: the carrier is dead. Default 30 s; a shorter one cuts satellites and paused peers.
+    pub dead: Duration,
+    /// The least time without acknowledgement that makes a carrier suspect. Default 250 ms.
+    pub suspect_floor: Duration,
+    /// The greatest such time. Default 10 s.
+    pub suspect_cap: Duration,
+}
+
+impl Default for Liveness {
+    fn default() -> Self {
+        Self {
+            keepalive: Duration::from_secs(1),
+            dead: Duration::from_secs(30),
+            suspect_floor: Duration::from_millis(250),
+            suspect_cap: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Windows, budgets and bounds of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionLimits {
+    /// How many streams the peer may have open at once. Default 16,384: with the minimum window 256 MiB.
+    pub max_streams: u64,
+    /// How far all windows of a session may grow beyond their minimum, in bytes. Default 256 MiB: two streams
+    /// at 10 Gbit/s over 100 ms.
+    pub pool: u64,
+    /// The same for all sessions of the process. Default 1 GiB.
+    pub process_pool: u64,
+    /// How much one stream may grow to, in bytes. Default 128 MiB: 10 Gbit/s over 100 ms.
+    pub max_window: u64,
+    /// Opened streams that nobody has accepted yet. Default 1024; more are refused as busy.
+    pub unaccepted: usize,
+    /// Routing keys taken from a peer. Default 10,000.
+    pub keys: usize,
+    /// How long a session without a carrier is kept. Default 30 s; zero gives it up at once.
+    pub resume_window: Duration,
+    /// Bytes a stream takes from its writer before they are sent. Default 256 KiB: two full writes of a carrier.
+    pub send_buffer: usize,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            max_streams: 16_384,
+            pool: 256 << 20,
+            process_pool: 1 << 30,
+            max_window: 128 << 20,
+            unaccepted: 1024,
+            keys: 10_000,
+            resume_window: Duration::from_secs(30),
+            send_buffer: 256 << 10,
+        }
+    }
+}
+
+impl PlaneConfig {
+    /// Checks the settings against their bounds and each other.
+    ///
+    /// # Errors
+    /// [`PlaneError::Setting`] names the first wrong one.
+    pub fn checked(self) -> Result<Self, PlaneError> {
+        let session = &self.session;
+        let live = &self.liveness;
+        let rules: [(bool, &'static str, &str); 9] = [
+            (self.event_capacity.0 == 0, "event_capacity", "must be at least 1"),
+            (self.backoff.first > self.backoff.cap, "backoff.first", "must not exceed backoff.cap"),
+            (self.backoff.first.is_zero(), "backoff.first", "must not be zero"),
+            (live.keepalive.is_zero() || live.keepalive >= live.dead, "liveness.keepalive", "must be below liveness.dead"),
+            (live.suspect_floor > live.suspect_cap, "liveness.suspect_floor", "must not exceed suspect_cap"),
+            (session.max_streams == 0 || session.max_streams > MAX_STREAMS_CAP, "session.max_streams", "must be 1..=1048576"),
+            (session.max_window < crate::wire::MIN_WINDOW, "session.max_window", "must be at least 16384"),
+            (session.send_buffer < 16_384, "session.send_buffer", "must be at least 16384"),
+            (self.access.handshakes == 0 || self.access.handshakes_per_address == 0, "access.handshakes", "must not be zero"),
+        ];
+        match rules.into_iter().find(|(wrong, ..)| *wrong) {
+            Some((_, setting, problem)) => Err(PlaneError::Setting { setting, problem: problem.into() }),
+            None => Ok(self),
+        }
+    }
+}
+
+/// The most streams a session may be set to: 2^20 with their minimum window are 16 GiB.
+const MAX_STREAMS_CAP: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold() {
+        assert!(PlaneConfig::default().checked().is_ok());
+    }
+
+    #[test]
+    fn a_contradiction_is_refused_by_name() {
+        let mut config = PlaneConfig::default();
+        config.liveness.keepalive = config.liveness.dead;
+        assert!(matches!(config.checked(), Err(PlaneError::Setting { setting: "liveness.keepalive", .. })));
+    }
+}

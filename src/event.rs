@@ -1,0 +1,368 @@
+//! What happens, as typed facts: the vocabulary of the event stream.
+//!
+//! An event holds ids, not handles, so that it can be logged, sent elsewhere or compared in a test. Facts come
+//! in pairs: each `…Up` is followed by exactly one `…Down`. `seq` grows by one with each event of a plane, and
+//! what concerns one link is in causal order. Nothing secret and no stream metadata is ever in an event.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{CarrierEnd, CredentialsError, DialError, PeerRefusal, Phase, SessionEnd};
+use crate::id::{
+    AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, Ordinal, Principal, RouterName,
+    RoutingKey, SessionId, SessionNumber, Side, SiteId, SiteName, StreamId,
+};
+use crate::stats::{RoundTrip, Traffic};
+use crate::wire::code::StreamCode;
+
+/// One fact, stamped.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Event {
+    /// Counts the events of a plane from 1, without gaps.
+    pub seq: u64,
+    /// When, in microseconds since the Unix epoch.
+    pub at_micros: u64,
+    /// What happened.
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub kind: EventKind,
+}
+
+impl Event {
+    /// Stamps a fact.
+    #[must_use]
+    pub fn new(seq: u64, at_micros: u64, kind: EventKind) -> Self {
+        Self { seq, at_micros, kind }
+    }
+}
+
+/// A peer, as its hello and its certificate name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Peer {
+    /// Its site.
+    pub site_id: SiteId,
+    /// Its site, for people.
+    pub site_name: SiteName,
+    /// The router within the site.
+    pub router: RouterName,
+    /// This run of the router.
+    pub instance: Instance,
+    /// Who its certificate says it is.
+    pub principal: Principal,
+}
+
+impl Peer {
+    /// Puts together what hello and certificate say.
+    #[must_use]
+    pub fn new(
+        site_id: SiteId,
+        site_name: SiteName,
+        router: RouterName,
+        instance: Instance,
+        principal: Principal,
+    ) -> Self {
+        Self { site_id, site_name, router, instance, principal }
+    }
+}
+
+/// Where a stream is to go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Destination {
+    /// Any site that serves the routing key.
+    Key(RoutingKey),
+    /// That site.
+    Site(SiteId),
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(tag = "event", rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A link access stopped listening.
+    AccessDown {
+        /// The access.
+        access: AccessId,
+    },
+    /// A link access listens.
+    AccessUp {
+        /// The access.
+        access: AccessId,
+        /// The bound address; its port is the real one even when port 0 was asked for.
+        address: SocketAddr,
+        /// What kind of links it takes.
+        role: LinkRole,
+    },
+    /// A carrier ended.
+    CarrierDown {
+        /// The session it was of.
+        session: SessionNumber,
+        /// The carrier.
+        carrier: CarrierNumber,
+        /// Why.
+        end: CarrierEnd,
+        /// How long before that the last byte had come.
+        last_received_ago: Duration,
+        /// What went over it.
+        traffic: Traffic,
+        /// What was known of the way.
+        round_trip: RoundTrip,
+    },
+    /// A carrier that was suspect gave a sign of life.
+    CarrierTrusted {
+        /// The session.
+        session: SessionNumber,
+        /// The carrier.
+        carrier: CarrierNumber,
+    },
+    /// A carrier has not acknowledged for suspiciously long.
+    CarrierSuspect {
+        /// The session.
+        session: SessionNumber,
+        /// The carrier.
+        carrier: CarrierNumber,
+        /// How long ago the last byte came.
+        last_received_ago: Duration,
+        /// What is known of the way.
+        round_trip: RoundTrip,
+    },
+    /// A carrier is up: TLS is done and the peer's hello has arrived.
+    CarrierUp {
+        /// The session it is of.
+        session: SessionNumber,
+        /// The carrier.
+        carrier: CarrierNumber,
+        /// This end's address.
+        local: SocketAddr,
+        /// The peer's address.
+        remote: SocketAddr,
+    },
+    /// The cost in force of a session changed.
+    CostChanged {
+        /// The session.
+        session: SessionNumber,
+        /// The larger of both ends'.
+        cost: Cost,
+    },
+    /// Credentials were taken into use.
+    CredentialsLoaded {
+        /// Their name.
+        name: Arc<str>,
+        /// Which rotation of them.
+        ordinal: Ordinal,
+        /// The leaf's serial number in hex, if there is a leaf.
+        serial: Option<Arc<str>>,
+        /// End of the leaf's validity, Unix seconds.
+        not_after: Option<i64>,
+    },
+    /// Credentials were refused; what was in force stays.
+    CredentialsRefused {
+        /// Their name.
+        name: Arc<str>,
+        /// Why.
+        error: CredentialsError,
+    },
+    /// An attempt to dial failed.
+    DialFailed {
+        /// The link.
+        link: LinkId,
+        /// Its name.
+        name: LinkName,
+        /// The group dialed.
+        group: GroupName,
+        /// Host and port, as the document has them.
+        endpoint: Arc<str>,
+        /// Counts the attempts of the group since it was last up, from 1.
+        attempt: u64,
+        /// Where it ended.
+        phase: Phase,
+        /// Why.
+        error: DialError,
+        /// When the next attempt starts.
+        next_attempt_in: Duration,
+    },
+    /// A group has no live session any more.
+    GroupDown {
+        /// The link.
+        link: LinkId,
+        /// The group.
+        group: GroupName,
+        /// Its session.
+        session: SessionNumber,
+    },
+    /// A group's session is up.
+    GroupUp {
+        /// The link.
+        link: LinkId,
+        /// The group.
+        group: GroupName,
+        /// Its session.
+        session: SessionNumber,
+        /// The router reached.
+        peer: Peer,
+    },
+    /// The subscriber was too slow: that many events before this one are lost to it.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+    /// A link was changed while running.
+    LinkChanged {
+        /// The link.
+        link: LinkId,
+        /// Its name.
+        name: LinkName,
+        /// What the smallest change was: `cost`, `endpoints`, `credentials`.
+        changes: Vec<Arc<str>>,
+    },
+    /// A link was taken on.
+    LinkConfigured {
+        /// The link.
+        link: LinkId,
+        /// Its name.
+        name: LinkName,
+        /// The groups that will be dialed.
+        groups: Vec<GroupName>,
+        /// Its cost.
+        cost: Cost,
+    },
+    /// Whether a link carries anything changed.
+    LinkOperational {
+        /// The link.
+        link: LinkId,
+        /// Its name.
+        name: LinkName,
+        /// Whether at least one group is up.
+        operational: bool,
+        /// How many groups are up.
+        groups_up: usize,
+        /// Of how many.
+        groups: usize,
+    },
+    /// A link cannot be kept as it is written.
+    LinkRefused {
+        /// The link, if it was taken on at all.
+        link: Option<LinkId>,
+        /// Its name.
+        name: LinkName,
+        /// Why.
+        message: Arc<str>,
+    },
+    /// A link was given up.
+    LinkRemoved {
+        /// The link.
+        link: LinkId,
+        /// Its name.
+        name: LinkName,
+    },
+    /// No path is left to a destination.
+    PathLost {
+        /// The destination.
+        destination: Destination,
+    },
+    /// The first choice for a destination changed.
+    PathSelected {
+        /// The destination.
+        destination: Destination,
+        /// The session new streams go to while it is the least loaded.
+        session: SessionNumber,
+        /// The site it leads to.
+        site: SiteId,
+        /// Its cost.
+        cost: Cost,
+    },
+    /// An access refused a peer.
+    PeerRefused {
+        /// The access.
+        access: AccessId,
+        /// Where the peer called from.
+        address: SocketAddr,
+        /// How far it had come.
+        phase: Phase,
+        /// Why.
+        refusal: PeerRefusal,
+    },
+    /// A session ended for good, and its streams with it.
+    SessionDown {
+        /// The session.
+        session: SessionNumber,
+        /// Why.
+        end: SessionEnd,
+        /// What went over it.
+        traffic: Traffic,
+    },
+    /// A session takes no new streams.
+    SessionDraining {
+        /// The session.
+        session: SessionNumber,
+        /// Which end asked for it.
+        by_peer: bool,
+    },
+    /// A session has no carrier; its streams wait.
+    SessionRecovering {
+        /// The session.
+        session: SessionNumber,
+        /// How long it waits.
+        resume_window: Duration,
+    },
+    /// A session has a carrier again; its streams go on.
+    SessionResumed {
+        /// The session.
+        session: SessionNumber,
+        /// How long it had none.
+        after: Duration,
+        /// How many bytes were sent again.
+        resent_bytes: u64,
+    },
+    /// A session began.
+    SessionUp {
+        /// The session.
+        session: SessionNumber,
+        /// Its id, the same at both ends.
+        id: SessionId,
+        /// Which end this is.
+        side: Side,
+        /// The link, where this end dialed.
+        link: Option<LinkId>,
+        /// The access, where this end accepted.
+        access: Option<AccessId>,
+        /// The dialer's name of the link.
+        name: LinkName,
+        /// The group.
+        group: GroupName,
+        /// The peer.
+        peer: Peer,
+        /// The cost in force.
+        cost: Cost,
+    },
+    /// A stream ended. Only for subscribers that asked.
+    StreamClosed {
+        /// The session.
+        session: SessionNumber,
+        /// The stream.
+        stream: StreamId,
+        /// What went over it.
+        traffic: Traffic,
+        /// The code, if it did not end in good order both ways.
+        code: Option<StreamCode>,
+    },
+    /// A stream was opened. Only for subscribers that asked.
+    StreamOpened {
+        /// The session.
+        session: SessionNumber,
+        /// The stream.
+        stream: StreamId,
+        /// Where it goes.
+        destination: Destination,
+        /// Whether the peer opened it.
+        by_peer: bool,
+    },
+}

@@ -1,0 +1,8 @@
+//! sitelink: the data plane of a site-to-site link.
+
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod stats;
+pub mod wire;

@@ -3,6 +3,7 @@
 //! Dates are fixed, so no clock is read: valid is 2000 to 4000, expired is before, not yet valid after.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a PKI that cannot be made fails its test")]
 
 use std::fs;
 use std::path::Path;

@@ -4,5 +4,7 @@ pub mod config;
 pub mod error;
 pub mod event;
 pub mod id;
+pub(crate) mod net;
 pub mod stats;
+pub mod tls;
 pub mod wire;

@@ -4,5 +4,6 @@ pub mod config;
 pub mod error;
 pub mod event;
 pub mod id;
+pub mod resource;
 pub mod stats;
 pub mod wire;

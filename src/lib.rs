@@ -5,6 +5,7 @@ pub mod error;
 pub mod event;
 pub mod id;
 pub(crate) mod net;
+pub mod resource;
 pub mod stats;
 pub mod tls;
 pub mod wire;

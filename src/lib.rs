@@ -4,5 +4,7 @@ pub mod config;
 pub mod error;
 pub mod event;
 pub mod id;
+mod proto;
+pub mod snapshot;
 pub mod stats;
 pub mod wire;

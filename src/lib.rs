@@ -6,6 +6,8 @@ pub mod event;
 pub mod id;
 pub(crate) mod net;
 pub mod resource;
+mod proto;
+pub mod snapshot;
 pub mod stats;
 pub mod tls;
 pub mod wire;

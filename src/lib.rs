@@ -1,8 +1,10 @@
 //! sitelink: the data plane of a site-to-site link.
 
+pub mod api;
 pub mod config;
 pub mod error;
 pub mod event;
 pub mod id;
+mod net;
 pub mod stats;
 pub mod wire;

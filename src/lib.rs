@@ -7,4 +7,5 @@ pub mod event;
 pub mod id;
 mod net;
 pub mod stats;
+pub mod tls;
 pub mod wire;

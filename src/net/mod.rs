@@ -1,7 +1,8 @@
-//! The floor that waits: sockets, tasks, timers, time.
+//! The floor that waits, spawns, touches files and sockets, and reads time.
 //!
 //! What is decided is decided below, in `proto`; here it is carried out.
 
+pub(crate) mod bundle;
 pub(crate) mod clock;
 pub(crate) mod fanout;
 pub(crate) mod socket;

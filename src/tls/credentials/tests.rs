@@ -1,0 +1,1 @@
+//! Bundles that are taken and bundles that are refused.

@@ -1,0 +1,1 @@
+//! A throwaway PKI for tests.

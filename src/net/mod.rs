@@ -4,5 +4,11 @@
 
 pub(crate) mod bundle;
 pub(crate) mod clock;
+pub(crate) mod dialer;
 pub(crate) mod fanout;
+pub(crate) mod greeting;
+pub(crate) mod handshake;
+pub(crate) mod listener;
+pub(crate) mod resolve;
+pub(crate) mod slots;
 pub(crate) mod socket;

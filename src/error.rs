@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{Instance, SiteId};
+use crate::wire::DecodeError;
 use crate::wire::code::{CloseCode, StreamCode};
 
 /// Whose fault an error is, which is what a router's policy branches on.
@@ -279,6 +280,17 @@ pub enum Violation {
     /// A critical frame kind is not known here.
     #[error("peer sent an unknown critical frame")]
     UnknownKind,
+}
+
+impl From<DecodeError> for Violation {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::BadHello => Self::BadHello,
+            DecodeError::Malformed => Self::Malformed,
+            DecodeError::TooLarge => Self::TooLarge,
+            DecodeError::UnknownKind => Self::UnknownKind,
+        }
+    }
 }
 
 /// The only place where a violation gets its code.

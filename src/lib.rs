@@ -1,5 +1,6 @@
 //! sitelink: the data plane of a site-to-site link.
 
+pub mod api;
 pub mod config;
 pub mod error;
 pub mod event;
@@ -8,6 +9,7 @@ pub(crate) mod net;
 pub mod resource;
 mod proto;
 pub mod snapshot;
+mod net;
 pub mod stats;
 pub mod tls;
 pub mod wire;

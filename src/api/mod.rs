@@ -1,0 +1,3 @@
+//! The handles a router holds. No logic: each call is handed to the floor below.
+
+pub mod events;

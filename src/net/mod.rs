@@ -12,3 +12,5 @@ pub(crate) mod listener;
 pub(crate) mod resolve;
 pub(crate) mod slots;
 pub(crate) mod socket;
+#[cfg(test)]
+mod testing;

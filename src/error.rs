@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::id::{Instance, SiteId};
 use crate::wire::DecodeError;
+use crate::id::{GroupName, Instance, SiteId};
 use crate::wire::code::{CloseCode, StreamCode};
 
 /// Whose fault an error is, which is what a router's policy branches on.
@@ -79,6 +80,12 @@ pub enum DialError {
         #[cfg_attr(feature = "serde", serde(serialize_with = "display"))]
         kind: io::ErrorKind,
     },
+    /// The router reached is linked already, by another group of the same link.
+    #[error("reached the router that group {:?} is linked to", .of.as_str())]
+    Duplicate {
+        /// The other group.
+        of: GroupName,
+    },
     /// This end has no usable credentials or settings for the link.
     #[error("{0}")]
     Local(Arc<str>),
@@ -130,7 +137,7 @@ impl DialError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Connect { .. } | Self::Lost { .. } | Self::Resolve { .. } | Self::TimedOut { .. } => Fault::Network,
-            Self::Local(_) => Fault::Local,
+            Self::Duplicate { .. } | Self::Local(_) => Fault::Local,
             Self::Closed { .. } | Self::OtherInstance { .. } | Self::Violation(_) => Fault::Peer,
             Self::Tls(reason) => reason.fault(),
         }
@@ -144,7 +151,9 @@ impl DialError {
             Self::Lost { phase, .. } | Self::TimedOut { phase, .. } => *phase,
             Self::Resolve { .. } | Self::Local(_) => Phase::Resolve,
             Self::Tls(_) => Phase::Tls,
-            Self::Closed { .. } | Self::OtherInstance { .. } | Self::Violation(_) => Phase::Hello,
+            Self::Closed { .. } | Self::Duplicate { .. } | Self::OtherInstance { .. } | Self::Violation(_) => {
+                Phase::Hello
+            }
         }
     }
 }

@@ -102,3 +102,74 @@ const MAX_PART: u64 = 1 << 20;
 
 /// The longest name of a bundle: that of a Secret (a DNS subdomain, RFC 1123).
 const MAX_NAME: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("east")).unwrap();
+        fs::write(folder.path().join("east/ca.crt"), "ca").unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_bundle_is_read_with_the_parts_it_has() {
+        let folder = folder();
+        let mut parts = CredentialsParts {
+            ca: b"ca".to_vec(),
+            ..CredentialsParts::default()
+        };
+        assert_eq!(read_named("east", folder.path()), Ok(parts.clone()));
+        fs::write(folder.path().join("east/tls.crt"), "cert").unwrap();
+        fs::write(folder.path().join("east/tls.key"), "").unwrap();
+        (parts.cert, parts.key) = (Some(b"cert".to_vec()), Some(Vec::new()));
+        assert_eq!(read_named("east", folder.path()), Ok(parts.clone()));
+        assert_eq!(read_dir("any name", &folder.path().join("east")), Ok(parts));
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_never_reaches_the_disk() {
+        let folder = folder();
+        let long = "x".repeat(254);
+        let inside = folder.path().join("east").to_string_lossy().into_owned();
+        for name in [
+            "", ".", "..", "../east", "east/", "east/..", "/etc", "East", "a_b", "-a", "a..b", &long, &inside,
+        ] {
+            let cut: String = name.chars().take(253).collect();
+            let refused = Err(CredentialsError::Name(cut.into()));
+            assert_eq!(read_named(name, folder.path()), refused, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_by_its_part() {
+        let folder = folder();
+        let east = folder.path().join("east");
+        let not_found = |name: &str| Err(CredentialsError::NotFound(name.into()));
+        assert_eq!(read_named("west", folder.path()), not_found("west"));
+        assert_eq!(read_dir("file", &east.join("ca.crt")), not_found("file"));
+
+        fs::create_dir(east.join("tls.key")).unwrap();
+        assert_eq!(
+            read_dir("east", &east),
+            Err(unreadable("tls.key", "is not a file"))
+        );
+
+        fs::write(east.join("tls.crt"), vec![b'x'; 1 << 20]).unwrap();
+        fs::remove_dir(east.join("tls.key")).unwrap();
+        assert!(read_dir("east", &east).is_ok());
+        fs::write(east.join("tls.crt"), vec![b'x'; (1 << 20) + 1]).unwrap();
+        assert_eq!(
+            read_dir("east", &east),
+            Err(unreadable("tls.crt", "is longer than 1 MiB"))
+        );
+
+        fs::remove_file(east.join("ca.crt")).unwrap();
+        assert_eq!(
+            read_dir("east", &east),
+            Err(CredentialsError::Missing { part: "ca.crt" })
+        );
+    }
+}

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 
 use crate::error::{CredentialsError, TlsReason};
-use crate::tls::credentials::Credentials;
+use crate::tls::credentials::{CA, Credentials};
 use crate::tls::leaf::bounded;
 use crate::tls::verify::{AcceptorVerifier, DialerVerifier};
 use crate::wire::ALPN;
@@ -54,7 +54,7 @@ pub(crate) fn client_config(
     let (roots, provider) = (credentials.roots(), credentials.provider());
     let webpki = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
         .build()
-        .map_err(|_| CredentialsError::Missing { part: "ca.crt" })?;
+        .map_err(|_| CredentialsError::Missing { part: CA })?;
     let builder = ClientConfig::builder_with_details(Arc::clone(provider), time.unwrap_or_else(system_time))
         .with_protocol_versions(&[&TLS13])
         .map_err(|_| CredentialsError::Provider)?
@@ -98,7 +98,7 @@ pub(crate) fn server_config(
     };
     let webpki = webpki
         .build()
-        .map_err(|_| CredentialsError::Missing { part: "ca.crt" })?;
+        .map_err(|_| CredentialsError::Missing { part: CA })?;
     let mut config =
         ServerConfig::builder_with_details(Arc::clone(provider), time.unwrap_or_else(system_time))
             .with_protocol_versions(&[&TLS13])

@@ -260,6 +260,28 @@ mod tests {
     }
 
     #[test]
+    fn a_bent_certificate_is_refused_or_read_but_never_panics() {
+        let mut params =
+            CertificateParams::new(vec!["east.example".to_owned(), "192.0.2.7".to_owned()]).unwrap();
+        params.serial_number = Some(SerialNumber::from_slice(&[1]));
+        let der = params
+            .self_signed(&KeyPair::generate().unwrap())
+            .unwrap()
+            .der()
+            .to_vec();
+        for at in 0..der.len() {
+            for byte in [0, 1, 0x30, 0x7f, 0x80, 0x84, 0xff] {
+                let mut bent = der.clone();
+                bent[at] = byte;
+                if let Ok(leaf) = LeafSummary::from_der(&bent) {
+                    assert!(leaf.subject.chars().count() <= MAX_NAME);
+                }
+            }
+            assert!(LeafSummary::from_der(&der[..at]).is_err());
+        }
+    }
+
+    #[test]
     fn a_bounded_text_has_no_control_character_and_an_end() {
         assert_eq!(&*bounded("a\u{1b}[2J"), "a\\u{1b}[2J");
         assert_eq!(bounded(&"\u{1b}".repeat(1000)).chars().count(), MAX_NAME);

@@ -2,6 +2,7 @@
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 
 use crate::id::{CarrierNumber, SessionId};
 use crate::wire::hello::SessionSecret;
@@ -18,7 +19,15 @@ pub(crate) fn join_proof(
     session: SessionId,
     carrier: CarrierNumber,
 ) -> [u8; 32] {
-    mac(secret, exporter, session, carrier)
+    // HMAC pads a key that is shorter than the hash's block with zeros (RFC 2104 §2). Padded here, the
+    // key has a length that cannot be refused.
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(&secret.0);
+    Hmac::<Sha256>::new(&block.into())
+        .chain_update(PROOF_LABEL)
+        .chain_update(exporter)
+        .chain_update(session.0)
+        .chain_update(carrier.0.to_be_bytes())
         .finalize()
         .into_bytes()
         .into()
@@ -32,27 +41,7 @@ pub(crate) fn verify_join_proof(
     carrier: CarrierNumber,
     proof: &[u8; 32],
 ) -> bool {
-    // `hmac` compares through `subtle`.
-    mac(secret, exporter, session, carrier)
-        .verify_slice(proof)
-        .is_ok()
-}
-
-fn mac(
-    secret: &SessionSecret,
-    exporter: &[u8; EXPORTER_LEN],
-    session: SessionId,
-    carrier: CarrierNumber,
-) -> Hmac<Sha256> {
-    // The key is shorter than the block, so it is padded with zeros (RFC 2104 §2): `new` cannot fail and
-    // `new_from_slice` is not needed.
-    let mut block = [0; 64];
-    block[..32].copy_from_slice(&secret.0);
-    Hmac::<Sha256>::new(&block.into())
-        .chain_update(PROOF_LABEL)
-        .chain_update(exporter)
-        .chain_update(session.0)
-        .chain_update(carrier.0.to_be_bytes())
+    join_proof(secret, exporter, session, carrier).ct_eq(proof).into()
 }
 
 /// The label under which the exporter of a TLS connection is taken (RFC 8446 §7.5), without context.

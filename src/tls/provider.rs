@@ -24,13 +24,11 @@ pub(super) fn provider() -> Result<Arc<CryptoProvider>, CredentialsError> {
 }
 
 #[cfg(feature = "aws-lc-rs")]
-#[expect(clippy::unnecessary_wraps, reason = "without either feature there is none")]
 fn compiled_in() -> Option<CryptoProvider> {
     Some(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
-#[expect(clippy::unnecessary_wraps, reason = "without either feature there is none")]
 fn compiled_in() -> Option<CryptoProvider> {
     Some(rustls::crypto::ring::default_provider())
 }

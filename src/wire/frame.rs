@@ -182,4 +182,4 @@ pub enum CloseScope {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::wire) mod tests;

@@ -128,8 +128,14 @@ impl Secured {
         linger(self.tcp).await;
     }
 
+    /// Writes what is queued; a test's few bytes fit into any socket.
+    #[cfg(test)]
+    pub(crate) fn flush_for_test(&mut self) {
+        self.flush().unwrap();
+    }
+
     /// Takes plaintext up to the end of one frame.
-    fn take_frame(&mut self, decoder: &mut Decoder) -> Result<Option<Frame>, Failure> {
+    pub(super) fn take_frame(&mut self, decoder: &mut Decoder) -> Result<Option<Frame>, Failure> {
         let mut reader = self.tls.reader();
         loop {
             let chunk = match reader.fill_buf() {

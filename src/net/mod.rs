@@ -17,3 +17,5 @@ pub(crate) mod shared;
 pub(crate) mod slots;
 pub(crate) mod socket;
 pub(crate) mod tally;
+#[cfg(test)]
+mod testing;

@@ -319,6 +319,7 @@ impl Session {
 
     pub(super) fn remove(&mut self, slot: usize) {
         let Some(stream) = self.streams.try_remove(slot) else { return };
+        self.look_whether_drained();
         self.slots.remove(&stream.id);
         self.pool.give_back(stream.recv.window - MIN_WINDOW);
         if let Some(carrier) = self.carriers.iter_mut().find(|carrier| Some(carrier.number) == stream.carrier) {

@@ -12,3 +12,14 @@ pub mod snapshot;
 pub mod stats;
 pub mod tls;
 pub mod wire;
+
+pub use crate::api::access::{Access, AccessSpec};
+pub use crate::api::builder::{PlaneBuilder, Site};
+pub use crate::api::events::Events;
+pub use crate::api::open::{Incoming, OpenRequest};
+pub use crate::api::plane::Plane;
+pub use crate::api::stream::{LinkStream, ReadHalf, WriteHalf};
+pub use crate::config::PlaneConfig;
+pub use crate::error::*;
+pub use crate::event::{Destination, Event, EventKind, Peer};
+pub use crate::id::*;

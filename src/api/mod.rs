@@ -1,4 +1,8 @@
 //! The handles a router holds. No logic: each call is handed to the floor below.
 
+pub mod access;
+pub mod builder;
 pub mod events;
+pub mod open;
+pub mod plane;
 pub mod stream;

@@ -1,34 +1,17 @@
 //! The manifest: every Link and Secret read, and what was not taken.
 
-use std::fmt;
-use std::fs;
 use std::fs::File;
-use std::io;
 use std::io::Read;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, fs, io};
 
 use crate::id::LinkName;
-use crate::resource::fields::NAME_RULE;
-use crate::resource::fields::NAMESPACE_RULE;
-use crate::resource::fields::Fields;
-use crate::resource::fields::Report;
-use crate::resource::fields::is_namespace;
-use crate::resource::fields::is_object_name;
-use crate::resource::link::Form;
-use crate::resource::link::LinkKey;
-use crate::resource::link::LinkSpec;
-use crate::resource::node::Map;
-use crate::resource::node::Node;
-use crate::resource::report::Place;
-use crate::resource::report::Refusal;
-use crate::resource::report::Subject;
-use crate::resource::report::Warning;
-use crate::resource::report::label;
-use crate::resource::secret::MISSING;
-use crate::resource::secret::SecretKind;
-use crate::resource::secret::SecretSpec;
+use crate::resource::fields::{Fields, NAME_RULE, NAMESPACE_RULE, Report, is_namespace, is_object_name};
+use crate::resource::link::{Form, LinkKey, LinkSpec};
+use crate::resource::node::{Map, Node};
+use crate::resource::report::{Place, Refusal, Subject, Warning, label};
+use crate::resource::secret::{MISSING, SecretKind, SecretSpec};
 use crate::resource::split;
 use crate::resource::split::Piece;
 
@@ -112,19 +95,29 @@ impl Manifest {
     /// # Errors
     /// [`LinkNotFound`], with the refusal of a document of that name if there was one.
     pub fn link(&self, name: &str) -> Result<&LinkSpec, LinkNotFound> {
-        let (namespace, bare) = name.split_once('/').map_or((None, name), |(namespace, bare)| (Some(namespace), bare));
+        let (namespace, bare) = name
+            .split_once('/')
+            .map_or((None, name), |(namespace, bare)| (Some(namespace), bare));
         let fits = |link: &LinkKey| {
             link.name.as_str() == bare && namespace.is_none_or(|namespace| *link.namespace == *namespace)
         };
         let mut found = self.links().filter(|link| fits(&link.key));
         match (found.next(), found.next()) {
             (Some(link), None) => Ok(link),
-            (Some(_), Some(_)) => Err(LinkNotFound { name: label(name), ambiguous: true, refusal: None }),
+            (Some(_), Some(_)) => Err(LinkNotFound {
+                name: label(name),
+                ambiguous: true,
+                refusal: None,
+            }),
             (None, _) => {
                 let refusal = self.refused.iter().find(|refusal| {
                     refusal.kind().is_some_and(|kind| kind != SECRET) && refusal.name() == Some(bare)
                 });
-                Err(LinkNotFound { name: label(name), ambiguous: false, refusal: refusal.cloned() })
+                Err(LinkNotFound {
+                    name: label(name),
+                    ambiguous: false,
+                    refusal: refusal.cloned(),
+                })
             }
         }
     }
@@ -137,7 +130,8 @@ impl Manifest {
     /// The Secret of that namespace (empty for none) and name.
     #[must_use]
     pub fn secret(&self, namespace: &str, name: &str) -> Option<&SecretSpec> {
-        self.secrets().find(|secret| *secret.namespace == *namespace && *secret.name == *name)
+        self.secrets()
+            .find(|secret| *secret.namespace == *namespace && *secret.name == *name)
     }
 
     /// What was not taken, and why.
@@ -162,7 +156,8 @@ impl Manifest {
             Ok(_) => self.take_source(&bytes, &source),
             Err(error) => {
                 let message = format!("cannot be read: {}", error.kind());
-                self.direct.push(Refusal::new(&source, &Subject::Source, None, message));
+                self.direct
+                    .push(Refusal::new(&source, &Subject::Source, None, message));
             }
         }
     }
@@ -170,7 +165,8 @@ impl Manifest {
     fn take_source(&mut self, bytes: &[u8], source: &Arc<str>) {
         if bytes.len() > MAX_FILE_BYTES {
             let message = format!("is larger than {MAX_FILE_BYTES} bytes");
-            self.direct.push(Refusal::new(source, &Subject::Source, None, message));
+            self.direct
+                .push(Refusal::new(source, &Subject::Source, None, message));
             return;
         }
         let mut document = 0;
@@ -178,14 +174,19 @@ impl Manifest {
             document += 1;
             if document > MAX_DOCUMENTS {
                 let message = format!("holds more than {MAX_DOCUMENTS} documents; the rest is not read");
-                self.direct.push(Refusal::new(source, &Subject::Source, None, message));
+                self.direct
+                    .push(Refusal::new(source, &Subject::Source, None, message));
                 return;
             }
-            let place = Place { document, item: String::new() };
+            let place = Place {
+                document,
+                item: String::new(),
+            };
             match piece {
                 Piece::Document(node) => self.take_document(&node, source, place, None),
                 Piece::Broken(problem) => {
-                    self.direct.push(Refusal::new(source, &Subject::Place(place), None, problem));
+                    self.direct
+                        .push(Refusal::new(source, &Subject::Place(place), None, problem));
                 }
             }
         }
@@ -234,8 +235,16 @@ impl Manifest {
         let mut fields = report.fields(map);
         let stated = |key| fields.value(key).is_some();
         let (has_kind, has_version) = (stated("kind"), stated("apiVersion"));
-        let kind = if has_kind { fields.text("kind") } else { within.map(|(kind, _)| kind) };
-        let version = if has_version { fields.text("apiVersion") } else { within.map(|(_, version)| version) };
+        let kind = if has_kind {
+            fields.text("kind")
+        } else {
+            within.map(|(kind, _)| kind)
+        };
+        let version = if has_version {
+            fields.text("apiVersion")
+        } else {
+            within.map(|(_, version)| version)
+        };
         let Some(kind) = kind else {
             if !has_kind {
                 fields.refuse("kind", "is missing");
@@ -250,7 +259,14 @@ impl Manifest {
             self.conclude(report);
             return self.take_list(map, (kind, version), source, &place);
         }
-        let report = Report::new(source, Subject::Unnamed { kind: label(kind), place }, kind != SECRET);
+        let report = Report::new(
+            source,
+            Subject::Unnamed {
+                kind: label(kind),
+                place,
+            },
+            kind != SECRET,
+        );
         match (kind, version.split('/').next()) {
             (SECRET, _) => self.take_secret(map, version, report),
             ("Link" | "LinkConfig", Some("skupper.io" | "")) => self.take_link(map, kind, version, report),
@@ -260,12 +276,22 @@ impl Manifest {
     }
 
     fn take_list(&mut self, map: &Map, (kind, version): (&str, &str), source: &Arc<str>, place: &Place) {
-        let mut report = Report::new(source, Subject::Unnamed { kind: label(kind), place: place.clone() }, false);
+        let mut report = Report::new(
+            source,
+            Subject::Unnamed {
+                kind: label(kind),
+                place: place.clone(),
+            },
+            false,
+        );
         let items = report.fields(map).list("items").unwrap_or_default();
         let item_kind = kind.strip_suffix(LIST).filter(|kind| !kind.is_empty());
         let within = item_kind.map(|kind| (kind, version));
         if items.len() > MAX_DOCUMENTS {
-            report.refuse(Some("items"), format!("must be at most {MAX_DOCUMENTS}, found {}", items.len()));
+            report.refuse(
+                Some("items"),
+                format!("must be at most {MAX_DOCUMENTS}, found {}", items.len()),
+            );
             return self.conclude(report);
         }
         self.conclude(report);
@@ -275,12 +301,22 @@ impl Manifest {
             } else {
                 format!("{}.items[{index}]", place.item)
             };
-            self.take_document(item, source, Place { item: item_place, ..*place }, within);
+            self.take_document(
+                item,
+                source,
+                Place {
+                    item: item_place,
+                    ..*place
+                },
+                within,
+            );
         }
     }
 
     fn take_link(&mut self, map: &Map, kind: &str, version: &str, mut report: Report) {
-        let Some((namespace, name)) = identify(map, kind, &mut report) else { return self.conclude(report) };
+        let Some((namespace, name)) = identify(map, kind, &mut report) else {
+            return self.conclude(report);
+        };
         let mut fields = report.fields(map);
         let form = match (kind, version) {
             ("Link", "skupper.io/v2alpha1") => Form::Current,
@@ -294,7 +330,9 @@ impl Manifest {
                 return self.conclude(report);
             }
         };
-        let Ok(name) = LinkName::new(&*name) else { return self.conclude(report) };
+        let Ok(name) = LinkName::new(&*name) else {
+            return self.conclude(report);
+        };
         let link = LinkSpec::read(LinkKey { namespace, name }, form, &mut fields);
         let taken = report.refused.is_empty();
         let source = Arc::clone(&report.source);
@@ -305,7 +343,9 @@ impl Manifest {
     }
 
     fn take_secret(&mut self, map: &Map, version: &str, mut report: Report) {
-        let Some((namespace, name)) = identify(map, SECRET, &mut report) else { return self.conclude(report) };
+        let Some((namespace, name)) = identify(map, SECRET, &mut report) else {
+            return self.conclude(report);
+        };
         let mut fields = report.fields(map);
         if version != "v1" {
             refuse_version(&mut fields, "must be v1");
@@ -314,11 +354,17 @@ impl Manifest {
         let mut metadata = fields.object("metadata");
         match metadata.object("labels").text("skupper.io/type") {
             Some("connection-token") => {
-                report.refuse(None, "a connection token of Skupper 1.x cannot be used: make a Link at the remote site");
+                report.refuse(
+                    None,
+                    "a connection token of Skupper 1.x cannot be used: make a Link at the remote site",
+                );
                 return self.conclude(report);
             }
             Some("token-claim") => {
-                report.refuse(None, "a token claim of Skupper 1.x cannot be used: make a Link at the remote site");
+                report.refuse(
+                    None,
+                    "a token claim of Skupper 1.x cannot be used: make a Link at the remote site",
+                );
                 return self.conclude(report);
             }
             _ => {}
@@ -347,7 +393,11 @@ impl Manifest {
             && !name.is_empty()
         {
             let kind = Arc::clone(kind);
-            report.subject = Subject::Named { kind, namespace: text(metadata, "namespace"), name };
+            report.subject = Subject::Named {
+                kind,
+                namespace: text(metadata, "namespace"),
+                name,
+            };
         }
         if is_token {
             report.refuse(None, "redeem it first: it holds the right to a Link, not a Link");
@@ -398,7 +448,8 @@ impl Manifest {
             }
             let subject = named(SECRET, &secret.namespace, &secret.name);
             for field in ["data.tls.crt", "data.tls.key"] {
-                self.refused.push(Refusal::new(source, &subject, Some(field), MISSING));
+                self.refused
+                    .push(Refusal::new(source, &subject, Some(field), MISSING));
             }
         }
     }
@@ -429,11 +480,20 @@ fn identify(map: &Map, kind: &str, report: &mut Report) -> Option<(Arc<str>, Arc
 }
 
 fn named(kind: &str, namespace: &Arc<str>, name: &str) -> Subject {
-    Subject::Named { kind: Arc::from(kind), namespace: Arc::clone(namespace), name: Arc::from(name) }
+    Subject::Named {
+        kind: Arc::from(kind),
+        namespace: Arc::clone(namespace),
+        name: Arc::from(name),
+    }
 }
 
 fn twice(source: &Arc<str>, subject: &Subject, first: &str) -> Refusal {
-    Refusal::new(source, subject, Some("metadata.name"), format!("already given in {first}, which stands"))
+    Refusal::new(
+        source,
+        subject,
+        Some("metadata.name"),
+        format!("already given in {first}, which stands"),
+    )
 }
 
 fn refuse_version(fields: &mut Fields<'_, '_>, rule: &str) {
@@ -448,8 +508,12 @@ fn documents_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let known = path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let known = path
+            .extension()
+            .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
         // Links are followed: Kubernetes mounts each file as one. What cannot be looked at is reported later.
         if known && !hidden && !path.is_dir() {
             files.push(path);

@@ -303,6 +303,7 @@ fn secret(rest: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_malformed_link_is_refused_with_document_field_and_value() {
     let endpoints = "endpoints: [{name: edge, host: a.example, port: 1}]";
     let long = "x".repeat(200);
@@ -911,17 +912,17 @@ fn links(manifest: &Manifest) -> Vec<String> {
 fn shown(link: &LinkSpec) -> String {
     let mut text = format!("{} cost {}", link.key, link.cost);
     if let Some(name) = &link.tls_credentials {
-        write!(text, " tls {name}").unwrap();
+        text.push_str(&format!(" tls {name}"));
     }
     if let Some(name) = &link.settings.proxy_configuration {
-        write!(text, " proxy {name}").unwrap();
+        text.push_str(&format!(" proxy {name}"));
     }
     if link.no_client_auth {
         text.push_str(" noClientAuth");
     }
     text.push(';');
     for endpoint in &link.endpoints {
-        write!(text, " {}={endpoint}@{}", endpoint.name, endpoint.group).unwrap();
+        text.push_str(&format!(" {}={endpoint}@{}", endpoint.name, endpoint.group));
     }
     text
 }
@@ -942,7 +943,7 @@ fn secrets(manifest: &Manifest) -> Vec<String> {
                 ("key", secret.tls_key()),
             ] {
                 if bytes.is_some() {
-                    write!(text, " {part}").unwrap();
+                    text.push_str(&format!(" {part}"));
                 }
             }
         }

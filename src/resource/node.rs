@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -226,10 +227,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(key) = access.next_key::<String>()? {
             self.budget.take(key.len())?;
             let value = access.next_value_seed(deeper)?;
-            if map.entries.contains_key(&key) {
-                map.repeated.push(key);
-            } else {
-                map.entries.insert(key, value);
+            match map.entries.entry(key) {
+                Entry::Occupied(first) => map.repeated.push(first.key().clone()),
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                },
             }
         }
         Ok(Node::Map(map))

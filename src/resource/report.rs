@@ -186,16 +186,17 @@ impl fmt::Display for Found<'_> {
 
 /// Text out of a document as a label: escaped without quotes and cut at [`MAX_FOUND`].
 pub(crate) fn label(text: &str) -> Arc<str> {
-    let mut shown: String = text
-        .chars()
-        .take(MAX_FOUND)
-        .flat_map(char::escape_debug)
-        .take(MAX_FOUND)
-        .collect();
-    if shown.chars().count() >= MAX_FOUND {
+    let mut escaped = text.chars().flat_map(char::escape_debug);
+    let mut shown: String = escaped.by_ref().take(MAX_FOUND).collect();
+    if escaped.next().is_some() {
         shown.push('…');
     }
     shown.into()
+}
+
+/// The name of a source: escaped, and whole, because it is the system's or the caller's.
+pub(crate) fn source_name(text: &str) -> Arc<str> {
+    text.chars().flat_map(char::escape_debug).collect::<String>().into()
 }
 
 /// Passes on so many characters and then fails, so that a huge value is never rendered whole.
@@ -216,3 +217,24 @@ impl Write for Cut<'_, '_> {
 /// How many characters of a value are shown: enough for any legal name's distinguishing part, short enough
 /// for a log line.
 pub const MAX_FOUND: usize = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_escaped_and_cut() {
+        assert_eq!(&*label("west"), "west");
+        assert_eq!(&*label("a\n\u{202e}b"), "a\\n\\u{202e}b");
+        assert_eq!(*label(&"x".repeat(MAX_FOUND)), *"x".repeat(MAX_FOUND));
+        assert_eq!(*label(&"x".repeat(MAX_FOUND + 1)), *format!("{}…", "x".repeat(MAX_FOUND)));
+    }
+
+    #[test]
+    fn a_value_is_shown_to_its_limit_and_no_further() {
+        let shown = |length| Found(&Node::Text("x".repeat(length))).to_string();
+        assert_eq!(shown(MAX_FOUND - 2), format!("\"{}\"", "x".repeat(MAX_FOUND - 2)));
+        assert_eq!(shown(MAX_FOUND - 1), format!("\"{}…", "x".repeat(MAX_FOUND - 1)));
+        assert_eq!(shown(5_000_000).chars().count(), MAX_FOUND + 1);
+    }
+}

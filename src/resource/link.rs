@@ -3,20 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::id::Cost;
-use crate::id::GroupName;
-use crate::id::LinkName;
-use crate::id::LinkRole;
+use crate::id::{Cost, GroupName, LinkName, LinkRole};
 use crate::resource::fields::Fields;
-use crate::resource::host;
 use crate::resource::host::Host;
-use crate::resource::legacy;
 use crate::resource::node::Node;
 use crate::resource::settings::Settings;
+use crate::resource::{host, legacy};
 
 /// What a Link is known by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_structs, reason = "Kubernetes knows an object of a kind by these two")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "Kubernetes knows an object of a kind by these two"
+)]
 pub struct LinkKey {
     /// The namespace, empty if the document has none.
     pub namespace: Arc<str>,
@@ -52,7 +51,12 @@ impl Endpoint {
     /// An endpoint made by hand. A port of 0 is never reachable.
     #[must_use]
     pub fn new(role: LinkRole, host: Host, port: u16, group: GroupName) -> Self {
-        Self { name: Arc::from(role.as_str()), host, port, group }
+        Self {
+            name: Arc::from(role.as_str()),
+            host,
+            port,
+            group,
+        }
     }
 
     /// The role of the name, if it is one.
@@ -94,7 +98,10 @@ impl LinkSpec {
     #[must_use]
     pub fn new(name: LinkName, endpoints: Vec<Endpoint>) -> Self {
         Self {
-            key: LinkKey { namespace: Arc::from(""), name },
+            key: LinkKey {
+                namespace: Arc::from(""),
+                name,
+            },
             generation: None,
             endpoints,
             tls_credentials: None,
@@ -110,7 +117,11 @@ impl LinkSpec {
     #[must_use]
     pub fn by_group(&self, role: LinkRole) -> Vec<(GroupName, Vec<Endpoint>)> {
         let mut groups: Vec<(GroupName, Vec<Endpoint>)> = Vec::new();
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.role() == Some(role)) {
+        for endpoint in self
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.role() == Some(role))
+        {
             match groups.iter_mut().find(|(group, _)| *group == endpoint.group) {
                 Some((_, members)) => members.push(endpoint.clone()),
                 None => groups.push((endpoint.group.clone(), vec![endpoint.clone()])),
@@ -124,7 +135,11 @@ impl LinkSpec {
     /// # Errors
     /// `no endpoint named "inter-router"`, or the other role.
     pub fn dialable(&self, role: LinkRole) -> Result<(), Arc<str>> {
-        match self.endpoints.iter().any(|endpoint| endpoint.role() == Some(role)) {
+        match self
+            .endpoints
+            .iter()
+            .any(|endpoint| endpoint.role() == Some(role))
+        {
             true => Ok(()),
             false => Err(format!("no endpoint named \"{role}\"").into()),
         }
@@ -132,15 +147,23 @@ impl LinkSpec {
 
     /// Reads the document; what is wrong goes to the report. With any refusal, the value is of no use.
     pub(crate) fn read(key: LinkKey, form: Form, fields: &mut Fields<'_, '_>) -> Self {
-        let generation = fields.object("metadata").integer("generation");
+        fields.refuse_repeated();
+        let mut metadata = fields.object("metadata");
+        metadata.refuse_repeated();
+        let generation = metadata.integer("generation");
         if !fields.has("spec") {
             fields.refuse("spec", "is missing");
         }
         let mut spec = fields.object("spec");
+        spec.refuse_repeated();
         let endpoints = read_endpoints(form, &mut spec);
+        let before = spec.refusals();
         let tls_credentials = legacy::tls_credentials(form, &mut spec);
-        if tls_credentials.is_none() && !spec.has("tlsCredentials") && !spec.has("tlsSecret") {
-            spec.warn("tlsCredentials", "is missing: the link needs credentials handed over with it");
+        if tls_credentials.is_none() && spec.refusals() == before {
+            spec.warn(
+                "tlsCredentials",
+                "is missing: the link needs credentials handed over with it",
+            );
         }
         Self {
             key,
@@ -169,7 +192,10 @@ fn read_endpoints(form: Form, spec: &mut Fields<'_, '_>) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     if let Some(items) = spec.list("endpoints") {
         if items.len() > MAX_ENDPOINTS {
-            spec.refuse("endpoints", format!("must be at most {MAX_ENDPOINTS}, found {}", items.len()));
+            spec.refuse(
+                "endpoints",
+                format!("must be at most {MAX_ENDPOINTS}, found {}", items.len()),
+            );
             return endpoints;
         }
         for (index, item) in items.iter().enumerate() {
@@ -189,11 +215,17 @@ fn read_endpoints(form: Form, spec: &mut Fields<'_, '_>) -> Vec<Endpoint> {
 
 /// Reads `{name, host, port, group}`. Looks at every field, so that each wrong one is refused.
 fn read_endpoint(fields: &mut Fields<'_, '_>) -> Option<Endpoint> {
+    fields.refuse_repeated();
     let name = fields.text("name").unwrap_or_default();
     let group = read_group(fields);
     let host = read_host(fields);
     let port = read_port(fields);
-    Some(Endpoint { name: Arc::from(name), host: host?, port: port?, group: group? })
+    Some(Endpoint {
+        name: Arc::from(name),
+        host: host?,
+        port: port?,
+        group: group?,
+    })
 }
 
 fn read_group(fields: &mut Fields<'_, '_>) -> Option<GroupName> {
@@ -201,7 +233,11 @@ fn read_group(fields: &mut Fields<'_, '_>) -> Option<GroupName> {
     match GroupName::new(text) {
         Ok(group) => Some(group),
         Err(_) => {
-            fields.refuse_text("group", "must be at most 255 bytes without control characters", text);
+            fields.refuse_text(
+                "group",
+                "must be at most 255 bytes without control characters",
+                text,
+            );
             None
         }
     }
@@ -241,10 +277,14 @@ pub(crate) fn read_port(fields: &mut Fields<'_, '_>) -> Option<u16> {
 
 /// Reads `cost`: Skupper takes 0 as "not said".
 fn read_cost(spec: &mut Fields<'_, '_>) -> Cost {
-    let Some(node) = spec.value("cost") else { return Cost::DEFAULT };
+    let Some(node) = spec.value("cost") else {
+        return Cost::DEFAULT;
+    };
     let cost = match node {
         Node::Integer(0) => Some(Cost::DEFAULT),
-        Node::Integer(number) => u32::try_from(*number).ok().and_then(|number| Cost::new(number).ok()),
+        Node::Integer(number) => u32::try_from(*number)
+            .ok()
+            .and_then(|number| Cost::new(number).ok()),
         _ => None,
     };
     cost.unwrap_or_else(|| {

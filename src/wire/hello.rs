@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::id::{
-    CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, SessionId, SiteId, SiteName,
+    CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, SessionId, SiteId,
+    SiteName,
 };
 
 /// Who a peer is and what it offers.
@@ -46,7 +47,10 @@ pub struct Hello {
 
 /// Which session a hello is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "crate-internal vocabulary: every match must see every kind"
+)]
 pub enum SessionClaim {
     /// Dialer: begin a new session.
     New,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::error::DialError;
 use crate::event::Peer;
 use crate::id::{
-    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, LinkRole, SessionId, SessionNumber, Side, SiteId,
+    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, LinkRole, SessionId, SessionNumber, Side,
+    SiteId,
 };
 use crate::stats::{RoundTrip, Traffic};
 

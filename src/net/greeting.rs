@@ -47,7 +47,13 @@ impl Secured {
         check_alpn(tls.alpn_protocol()).map_err(Failure::Tls)?;
         let principal = principal_of(tls.peer_certificates()).map_err(Failure::Tls)?;
         let local = tcp.local_addr().map_err(|error| Failure::Lost(error.kind()))?;
-        Ok(Self { tcp, tls: Box::new(tls), principal, local, remote })
+        Ok(Self {
+            tcp,
+            tls: Box::new(tls),
+            principal,
+            local,
+            remote,
+        })
     }
 
     /// This connection's exporter, which a joining proof is bound to; the same at both ends, and only there.
@@ -55,7 +61,9 @@ impl Secured {
     /// # Errors
     /// [`Failure::Tls`]; rustls has no cause to fail here once the handshake is done.
     pub(crate) fn exporter(&self) -> Result<[u8; EXPORTER_LEN], Failure> {
-        let exported = self.tls.export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None);
+        let exported = self
+            .tls
+            .export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None);
         exported.map_err(|error| Failure::Tls(reason_of(&error)))
     }
 
@@ -66,7 +74,10 @@ impl Secured {
     pub(crate) fn queue(&mut self, frame: &Frame) -> Result<(), Failure> {
         let mut bytes = BytesMut::new();
         frame.encode(&mut bytes);
-        self.tls.writer().write_all(&bytes).map_err(|error| Failure::Lost(error.kind()))
+        self.tls
+            .writer()
+            .write_all(&bytes)
+            .map_err(|error| Failure::Lost(error.kind()))
     }
 
     /// Writes what is queued and reads the peer's hello, and not a byte more.
@@ -84,17 +95,20 @@ impl Secured {
         let mut decoder = Decoder::new();
         let mut unwritten = None;
         loop {
-            if let Some(frame) = self.take_frame(&mut decoder)? {
-                return expect_hello(frame);
-            }
             if unwritten.is_none() {
                 unwritten = self.flush().err();
+            }
+            if let Some(frame) = self.take_frame(&mut decoder)? {
+                return expect_hello(frame);
             }
             let interest = match unwritten {
                 None if self.tls.wants_write() => Interest::READABLE | Interest::WRITABLE,
                 _ => Interest::READABLE,
             };
-            self.tcp.ready(interest).await.map_err(|error| Failure::Lost(error.kind()))?;
+            self.tcp
+                .ready(interest)
+                .await
+                .map_err(|error| Failure::Lost(error.kind()))?;
             match self.read() {
                 // The first cause is the one to tell.
                 Err(Failure::Lost(kind)) => return Err(Failure::Lost(unwritten.unwrap_or(kind))),
@@ -107,9 +121,20 @@ impl Secured {
     ///
     /// A `retry_after` tells a dialer when to come back. Dropping the connection afterwards may cost the peer these
     /// words if it still sends; [`Secured::refuse`] does not.
-    pub(crate) fn say_close(&mut self, scope: CloseScope, code: CloseCode, detail: &str, retry_after: Duration) {
+    pub(crate) fn say_close(
+        &mut self,
+        scope: CloseScope,
+        code: CloseCode,
+        detail: &str,
+        retry_after: Duration,
+    ) {
         let retry_after_millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-        let close = Frame::Close { scope, code, retry_after_millis, detail: detail.to_owned() };
+        let close = Frame::Close {
+            scope,
+            code,
+            retry_after_millis,
+            detail: detail.to_owned(),
+        };
         if self.queue(&close).is_ok() {
             self.tls.send_close_notify();
             // Whoever does not get it sees the connection end.
@@ -146,7 +171,9 @@ impl Secured {
                 Err(error) => return Err(Failure::Lost(error.kind())),
             };
             let mut left = chunk;
-            let decoded = decoder.decode(&mut left).map_err(|error| Failure::Violation(error.into()))?;
+            let decoded = decoder
+                .decode(&mut left)
+                .map_err(|error| Failure::Violation(error.into()))?;
             let taken = chunk.len() - left.len();
             reader.consume(taken);
             if let Some(decoded) = decoded {
@@ -187,7 +214,12 @@ impl Secured {
 
 impl fmt::Debug for Secured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { principal, local, remote, .. } = self;
+        let Self {
+            principal,
+            local,
+            remote,
+            ..
+        } = self;
         f.debug_struct("Secured")
             .field("principal", principal)
             .field("local", local)
@@ -239,7 +271,12 @@ pub(crate) async fn linger(tcp: TcpStream) {
 fn expect_hello(frame: Frame) -> Result<Hello, Failure> {
     match frame {
         Frame::Hello(hello) => Ok(*hello),
-        Frame::Close { code, retry_after_millis, detail, .. } => Err(Failure::Closed {
+        Frame::Close {
+            code,
+            retry_after_millis,
+            detail,
+            ..
+        } => Err(Failure::Closed {
             code,
             detail,
             retry_after: (retry_after_millis > 0).then(|| Duration::from_millis(retry_after_millis)),

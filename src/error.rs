@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{Instance, SiteId};
 use crate::wire::DecodeError;
 use crate::id::{GroupName, Instance, SiteId};
 use crate::wire::code::{CloseCode, StreamCode};

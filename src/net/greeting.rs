@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::error::{TlsReason, Violation};
 use crate::id::Principal;
 use crate::tls::proof::{EXPORTER_LABEL, EXPORTER_LEN};
-use crate::tls::reason::{check_alpn, principal_of, reason_of};
+use crate::tls::reason::{require_alpn, principal_of, reason_of};
 use crate::wire::code::CloseCode;
 use crate::wire::decoder::Decoder;
 use crate::wire::frame::{CloseScope, Frame};
@@ -44,7 +44,7 @@ impl Secured {
     /// [`Failure::Tls`] when the peer does not speak our protocol or its leaf cannot be read;
     /// [`Failure::Lost`] when the socket has no addresses any more.
     pub(crate) fn new(tcp: TcpStream, tls: rustls::Connection, remote: SocketAddr) -> Result<Self, Failure> {
-        check_alpn(tls.alpn_protocol()).map_err(Failure::Tls)?;
+        require_alpn(tls.alpn_protocol()).map_err(Failure::Tls)?;
         let principal = principal_of(tls.peer_certificates()).map_err(Failure::Tls)?;
         let local = tcp.local_addr().map_err(|error| Failure::Lost(error.kind()))?;
         Ok(Self {

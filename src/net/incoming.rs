@@ -1,58 +1,53 @@
-//! Streams that peers opened and the application has not taken yet, of all sessions of a plane.
+//! What peers sent that the application has not taken yet, of all sessions of a plane.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::net::shared::SessionHandle;
-use crate::proto::session::{OpenRequest, StreamKey};
-
-/// The queue. Its bound is the sum of its sessions': each lets at most so many streams wait.
-#[derive(Debug, Default)]
-pub(crate) struct IncomingQueue {
-    state: Mutex<State>,
+/// A queue that can be closed. It has no bound of its own: each session lets at most so many streams wait, and
+/// the queue holds no more than their sum.
+#[derive(Debug)]
+pub(crate) struct IncomingQueue<T> {
+    state: Mutex<State<T>>,
     arrival: Notify,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Arrived>,
+#[derive(Debug)]
+struct State<T> {
+    waiting: VecDeque<T>,
     closed: bool,
 }
 
-/// A stream of a peer.
-#[derive(Debug)]
-pub(crate) struct Arrived {
-    /// Its session.
-    pub(crate) session: SessionHandle,
-    /// The stream.
-    pub(crate) key: StreamKey,
-    /// What its open said.
-    pub(crate) request: OpenRequest,
-}
-
-impl IncomingQueue {
-    /// Appends streams. After [`IncomingQueue::close`] they are refused instead.
-    pub(crate) fn push(&self, arrived: Vec<Arrived>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.closed {
-            drop(state);
-            arrived.into_iter().for_each(Arrived::turn_away);
-            return;
-        }
-        let count = arrived.len();
-        state.waiting.extend(arrived);
-        drop(state);
-        // One permit is kept if nobody waits; a taker takes until the queue is empty, so one is enough.
-        (0..count).for_each(|_| self.arrival.notify_one());
+impl<T> IncomingQueue<T> {
+    /// An empty queue.
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(State { waiting: VecDeque::new(), closed: false }), arrival: Notify::new() }
     }
 
-    /// The next stream, or `None` after [`IncomingQueue::close`].
+    /// Appends all, or, after [`IncomingQueue::close`], gives all back.
+    ///
+    /// # Errors
+    /// What was to be appended to a closed queue.
+    pub(crate) fn push(&self, arrived: Vec<T>) -> Result<(), Vec<T>> {
+        let count = arrived.len();
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.closed {
+                return Err(arrived);
+            }
+            state.waiting.extend(arrived);
+        }
+        // A permit that nobody waits for is kept, and whoever takes it looks into the queue first.
+        (0..count).for_each(|_| self.arrival.notify_one());
+        Ok(())
+    }
+
+    /// The next one, or `None` after [`IncomingQueue::close`].
     ///
     /// # Cancel safety
-    /// A stream is taken only by the call that returns it.
-    pub(crate) async fn next(&self) -> Option<Arrived> {
+    /// Cancel safe: one is taken only by the call that returns it.
+    pub(crate) async fn next(&self) -> Option<T> {
         loop {
             let arrival = self.arrival.notified();
             {
@@ -61,6 +56,8 @@ impl IncomingQueue {
                     return Some(arrived);
                 }
                 if state.closed {
+                    // The next waiter is to return, too.
+                    self.arrival.notify_one();
                     return None;
                 }
             }
@@ -68,21 +65,30 @@ impl IncomingQueue {
         }
     }
 
-    /// Ends the queue: waiters return, and what is in it is refused.
-    pub(crate) fn close(&self) {
+    /// Ends the queue: waiters return, and what is in it is given back.
+    #[must_use]
+    pub(crate) fn close(&self) -> VecDeque<T> {
         let waiting = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.closed = true;
             std::mem::take(&mut state.waiting)
         };
-        self.arrival.notify_waiters();
         self.arrival.notify_one();
-        waiting.into_iter().for_each(Arrived::turn_away);
+        waiting
     }
 }
 
-impl Arrived {
-    fn turn_away(self) {
-        self.session.with(|session| session.release(self.key));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_queue_gives_back_what_is_in_it_and_what_comes_after() {
+        let queue = IncomingQueue::new();
+        queue.push(vec![1, 2, 3]).unwrap();
+        assert_eq!(queue.next().await, Some(1));
+        assert_eq!(queue.close(), [2, 3]);
+        assert_eq!(queue.push(vec![4]), Err(vec![4]));
+        assert_eq!((queue.next().await, queue.next().await), (None, None));
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::event::Peer;
 use crate::id::SessionNumber;
 use crate::net::inbox::Inbox;
-use crate::net::incoming::{Arrived, IncomingQueue};
-use crate::proto::session::Session;
+use crate::net::incoming::IncomingQueue;
+use crate::proto::session::{OpenRequest, Session, StreamKey};
 
 /// A session. Cheap to clone; all clones are the same session.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ struct Shared {
     /// Where the supervisor learns that this session has events.
     inbox: Arc<Inbox>,
     /// Where streams of the peer wait for the application.
-    incoming: Arc<IncomingQueue>,
+    incoming: Arc<IncomingQueue<Arrived>>,
 }
 
 impl SessionHandle {
@@ -31,7 +31,7 @@ impl SessionHandle {
         peer: Peer,
         session: Session,
         inbox: Arc<Inbox>,
-        incoming: Arc<IncomingQueue>,
+        incoming: Arc<IncomingQueue<Arrived>>,
     ) -> Self {
         Self(Arc::new(Shared { number, peer, machine: Mutex::new(session), inbox, incoming }))
     }
@@ -74,9 +74,29 @@ impl SessionHandle {
             }
             result
         });
-        if !arrived.is_empty() {
-            self.0.incoming.push(arrived);
+        if !arrived.is_empty()
+            && let Err(late) = self.0.incoming.push(arrived)
+        {
+            late.into_iter().for_each(Arrived::turn_away);
         }
         result
+    }
+}
+
+/// A stream that a peer opened.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// Its session.
+    pub(crate) session: SessionHandle,
+    /// The stream.
+    pub(crate) key: StreamKey,
+    /// What its open said.
+    pub(crate) request: OpenRequest,
+}
+
+impl Arrived {
+    /// Refuses it: nobody will take it.
+    pub(crate) fn turn_away(self) {
+        self.session.with(|session| session.release(self.key));
     }
 }

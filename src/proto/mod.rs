@@ -9,3 +9,4 @@ pub(crate) mod fleet;
 pub(crate) mod group;
 pub(crate) mod link;
 pub(crate) mod paths;
+pub(crate) mod session;

@@ -45,12 +45,12 @@ pub(crate) fn reason_of_io(error: &io::Error) -> Option<TlsReason> {
     error.get_ref()?.downcast_ref::<Error>().map(reason_of)
 }
 
-/// Checks that the handshake agreed on our protocol. Both ends must ask once it is complete: an end that
+/// Requires that the handshake agreed on our protocol. Both ends must ask once it is complete: an end that
 /// names no protocol at all gets through a rustls handshake.
 ///
 /// # Errors
 /// [`TlsReason::NoCommonProtocol`].
-pub(crate) fn check_alpn(agreed: Option<&[u8]>) -> Result<(), TlsReason> {
+pub(crate) fn require_alpn(agreed: Option<&[u8]>) -> Result<(), TlsReason> {
     if agreed == Some(ALPN) {
         Ok(())
     } else {

@@ -14,7 +14,7 @@ use crate::error::TlsReason;
 use crate::id::Principal;
 use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config, server_name};
 use crate::tls::proof::{EXPORTER_LABEL, EXPORTER_LEN};
-use crate::tls::reason::{check_alpn, principal_of, reason_of, reason_of_io};
+use crate::tls::reason::{principal_of, reason_of, reason_of_io, require_alpn};
 use crate::tls::testing::{Bundle, NOW, StandingClock, TestCa, credentials};
 
 const HOST: &str = "east.example";
@@ -61,10 +61,12 @@ fn meet(dialer: Arc<ClientConfig>, acceptor: Arc<ServerConfig>, host: &str) -> E
         carry(&mut ends.acceptor, &mut ends.dialer, &mut ends.dialed);
     }
     // What both ends do once the handshake is complete.
-    ends.dialed = ends.dialed.and_then(|()| check_alpn(ends.dialer.alpn_protocol()));
+    ends.dialed = ends
+        .dialed
+        .and_then(|()| require_alpn(ends.dialer.alpn_protocol()));
     ends.accepted = ends
         .accepted
-        .and_then(|()| check_alpn(ends.acceptor.alpn_protocol()));
+        .and_then(|()| require_alpn(ends.acceptor.alpn_protocol()));
     ends
 }
 

@@ -5,8 +5,8 @@
 //! what a receiver that does not know it does:
 //!
 //! ```text
-//!   bit 7   0 critical: close the carrier      1 ignorable: skip it
-//!   bit 6   0 logged: counts for acknowledging 1 not logged
+//!   bit 7   0 critical: a violation             1 ignorable: skip it
+//!   bit 6   0 logged: counts for acknowledging  1 not logged
 //! ```
 //!
 //! `docs/protocol.md` is the specification; `frame/tests.rs` and `hello/tests.rs` hold its golden vectors.

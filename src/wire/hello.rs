@@ -56,7 +56,8 @@ impl Hello {
     /// Appends the payload.
     ///
     /// Durations are written in whole milliseconds. Of [`dead`](Self::dead) the first [`MAX_DEAD`] are
-    /// written; more would be refused, and a session with more unsettled carriers is to be given up.
+    /// written, since more would be refused. An acceptor puts the carriers it has unsettled first and those
+    /// it only answers for behind them: what is cut is then asked for again by the next hello.
     pub(super) fn encode(&self, out: &mut BytesMut) {
         debug_assert!(
             self.dead.len() <= MAX_DEAD,

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use crate::error::{SessionEnd, StreamError};
 use crate::id::{Side, StreamId};
-use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream, StreamKey};
+use crate::proto::session::key::StreamKey;
+use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
 use crate::proto::session::transmit::has_left;
 use crate::proto::session::wakers::register;
 use crate::proto::session::Session;

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::error::{CarrierEnd, SessionEnd, StreamError, Violation};
 use crate::id::{CarrierNumber, Side, StreamId};
-use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream, StreamKey};
+use crate::proto::session::key::StreamKey;
+use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
 use crate::proto::session::{Session, SessionEvent, State};
 use crate::wire::code::{CloseCode, StreamCode};
 use crate::wire::decoder::Decoded;

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::proto::session::stream::StreamKey;
+use crate::proto::session::key::StreamKey;
 
 /// The lists of one carrier. A stream is in the control list at most once and in one data list at most.
 #[derive(Debug, Default)]

@@ -24,15 +24,6 @@ use crate::wire::MIN_WINDOW;
 use crate::wire::code::StreamCode;
 use crate::wire::frame::OpenTo;
 
-/// Finds a stream: its place in the table and, since places are used again, its id, which never is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct StreamKey {
-    /// Index in the session's table.
-    pub(crate) slot: u32,
-    /// The stream that must be there.
-    pub(crate) id: StreamId,
-}
-
 /// One stream of a session.
 #[derive(Debug)]
 pub(crate) struct Stream {

@@ -7,16 +7,18 @@
 use std::time::Duration;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::error::StreamError;
 use crate::id::CarrierNumber;
 use crate::proto::session::Session;
 use crate::proto::session::carrier::Carrier;
 use crate::proto::session::log::Piece;
-use crate::proto::session::stream::{Opening, SendState, Stream, StreamKey};
+use crate::proto::session::key::StreamKey;
+use crate::proto::session::stream::{Opening, SendState, Stream};
 use crate::proto::session::wakers::register;
-use crate::wire::frame::{Frame, data_header, data_overhead, max_data};
+use crate::wire::encode::{data_header, data_overhead, max_data};
+use crate::wire::frame::Frame;
 
 /// What a driver is to do with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,7 +292,7 @@ pub(super) fn has_left(stream: &Stream) -> bool {
 
 /// The length of an acknowledgement of that count, with the longest delay.
 fn ack_len(received: u64) -> usize {
-    crate::wire::HEADER + crate::wire::varint::len(received) + 4
+    crate::wire::HEADER + crate::wire::varint::size(received) + 4
 }
 
 /// A batch: four full TLS records, written at once. More leaves the processor's cache; fewer costs system calls.
@@ -321,7 +323,7 @@ mod tests {
         let open = Frame::Open {
             stream: crate::id::StreamId((1 << 62) - 1),
             destination: crate::wire::frame::OpenTo::Key(crate::id::RoutingKey::new("k".repeat(255)).unwrap()),
-            metadata: Bytes::from(vec![0; crate::wire::MAX_METADATA]),
+            metadata: bytes::Bytes::from(vec![0; crate::wire::MAX_METADATA]),
         };
         assert!(Piece::frame(&open, &mut BytesMut::new()).len() <= LARGEST_CONTROL);
     }

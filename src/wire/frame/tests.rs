@@ -5,6 +5,9 @@ use bytes::BytesMut;
 use super::*;
 use crate::wire::decoder::Decoder;
 
+/// What another implementation goes by: it must list what is tested here.
+pub(in crate::wire) const SPECIFICATION: &str = include_str!("../../../docs/protocol.md");
+
 /// Reads hex with spaces between and comments from `#` to the end of a line.
 pub(in crate::wire) fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text
@@ -21,6 +24,7 @@ fn key(text: &str) -> RoutingKey {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table, an entry for each kind and form")]
 fn every_kind_has_its_bytes() {
     let table = vec![
         (
@@ -192,6 +196,11 @@ fn every_kind_has_its_bytes() {
         ("c0 000000", Frame::Unknown { kind: 0xc0 }),
     ];
     for (golden, frame) in table {
+        let words: Vec<&str> = golden.split_whitespace().collect();
+        assert!(
+            SPECIFICATION.contains(&format!("`{}`", words.join(" "))),
+            "not specified: {golden}"
+        );
         let golden = hex(golden);
         let mut bytes = BytesMut::new();
         frame.encode(&mut bytes);
@@ -203,6 +212,20 @@ fn every_kind_has_its_bytes() {
             0
         };
         assert_eq!((decoded.frame, decoded.logged_bytes), (frame, logged_bytes));
+    }
+}
+
+#[test]
+fn every_code_is_specified() {
+    for code in CloseCode::ALL
+        .iter()
+        .map(|code| code.0)
+        .chain(StreamCode::ALL.iter().map(|code| code.0))
+    {
+        assert!(
+            SPECIFICATION.contains(&format!("| `{code:#04x}` |")),
+            "code {code:#x}"
+        );
     }
 }
 

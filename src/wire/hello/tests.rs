@@ -3,7 +3,7 @@
 use super::*;
 use crate::wire::decoder::Decoder;
 use crate::wire::frame::Frame;
-use crate::wire::frame::tests::hex;
+use crate::wire::frame::tests::{SPECIFICATION, hex};
 use crate::wire::kind::MAX_HELLO;
 
 /// What the four vectors share, before and after the fields in which they differ.
@@ -168,6 +168,16 @@ fn every_claim_has_its_bytes() {
         assert_eq!(bytes, golden, "{frame:?}");
         let decoded = Decoder::new().decode(&mut &*golden).unwrap().unwrap();
         assert_eq!((decoded.frame, decoded.logged_bytes), (frame, 0));
+    }
+}
+
+#[test]
+fn every_vector_is_specified() {
+    for line in [WHO_WEST, WHO_EAST, NEW, BEGUN, JOIN, JOINED]
+        .iter()
+        .flat_map(|part| part.lines())
+    {
+        assert!(SPECIFICATION.contains(line.trim()), "{line}");
     }
 }
 

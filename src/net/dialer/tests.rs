@@ -278,7 +278,7 @@ async fn garbage_is_told_apart_by_where_it_comes() {
 
     let no_frame = async |listener: TcpListener| {
         let mut peer = accept_tls(&listener, &ends.server).await;
-        std::io::Write::write_all(&mut peer.tls.writer(), b"\x7f\xff\xff\xffgarbage").unwrap();
+        io::Write::write_all(&mut peer.tls.writer(), b"\x7f\xff\xff\xffgarbage").unwrap();
         let _ = peer.hello().await;
         peer
     };

@@ -12,23 +12,27 @@ use tokio::net::TcpStream;
 
 use crate::error::{TlsReason, Violation};
 use crate::id::Principal;
+use crate::net::carrier::Established;
 use crate::tls::proof::{EXPORTER_LABEL, EXPORTER_LEN};
-use crate::tls::reason::{require_alpn, principal_of, reason_of};
+use crate::tls::reason::{principal_of, reason_of, require_alpn};
 use crate::wire::code::CloseCode;
-use crate::wire::decoder::Decoder;
+use crate::wire::decoder::{Decoded, Decoder};
 use crate::wire::frame::{CloseScope, Frame};
 use crate::wire::hello::Hello;
 
 /// A TCP connection whose TLS handshake is done and checked, at either end.
 ///
-/// Of the plaintext exactly the peer's hello is taken here: whatever came behind it, even in the same record,
-/// waits in the rustls connection. So a driver starts with a fresh decoder and must **read from `tls` before it
-/// waits for the socket**; likewise `tls` may hold bytes yet to be written.
+/// When the peer's hello has been read, what came behind it in the same records waits in `frames` and `decoder`:
+/// a driver begins with those. `tls` may hold bytes yet to be written.
 pub(crate) struct Secured {
     /// The socket; nothing is read ahead of `tls`.
     pub(crate) tcp: TcpStream,
     /// The TLS state. Boxed, because it is half a kilobyte that is handed from task to task.
     pub(crate) tls: Box<rustls::Connection>,
+    /// Past the peer's hello; may hold a part of the next frame.
+    decoder: Decoder,
+    /// What came whole behind the peer's hello.
+    frames: Vec<Decoded>,
     /// Who the peer's verified leaf says it is.
     pub(crate) principal: Principal,
     /// This end's address.
@@ -50,6 +54,8 @@ impl Secured {
         Ok(Self {
             tcp,
             tls: Box::new(tls),
+            decoder: Decoder::new(),
+            frames: Vec::new(),
             principal,
             local,
             remote,
@@ -80,7 +86,7 @@ impl Secured {
             .map_err(|error| Failure::Lost(error.kind()))
     }
 
-    /// Writes what is queued and reads the peer's hello, and not a byte more.
+    /// Writes what is queued and reads the peer's hello.
     ///
     /// A write that fails is no verdict yet: a peer that refuses closes at once, and what it said before is still
     /// to be read. An alert is typed by what it says, so that a refused client certificate, of which TLS 1.3 tells
@@ -90,16 +96,17 @@ impl Secured {
     /// Every [`Failure`].
     ///
     /// # Cancel safety
-    /// Not cancel safe: a part of the hello may have been taken. Drop the connection with it.
+    /// Cancel safe: what has been read of the hello is kept for the next call.
     pub(crate) async fn hello(&mut self) -> Result<Hello, Failure> {
-        let mut decoder = Decoder::new();
         let mut unwritten = None;
         loop {
             if unwritten.is_none() {
                 unwritten = self.flush().err();
             }
-            if let Some(frame) = self.take_frame(&mut decoder)? {
-                return expect_hello(frame);
+            if let Some(decoded) = self.take_frame()? {
+                let hello = expect_hello(decoded.frame)?;
+                self.take_rest()?;
+                return Ok(hello);
             }
             let interest = match unwritten {
                 None if self.tls.wants_write() => Interest::READABLE | Interest::WRITABLE,
@@ -114,6 +121,23 @@ impl Secured {
                 Err(Failure::Lost(kind)) => return Err(Failure::Lost(unwritten.unwrap_or(kind))),
                 outcome => outcome?,
             }
+        }
+    }
+
+    /// What the driver begins with.
+    pub(crate) fn into_established(self) -> Established {
+        let Self {
+            tcp,
+            tls,
+            decoder,
+            frames,
+            ..
+        } = self;
+        Established {
+            tcp,
+            tls: *tls,
+            decoder,
+            frames,
         }
     }
 
@@ -160,7 +184,7 @@ impl Secured {
     }
 
     /// Takes plaintext up to the end of one frame.
-    pub(super) fn take_frame(&mut self, decoder: &mut Decoder) -> Result<Option<Frame>, Failure> {
+    fn take_frame(&mut self) -> Result<Option<Decoded>, Failure> {
         let mut reader = self.tls.reader();
         loop {
             let chunk = match reader.fill_buf() {
@@ -171,13 +195,26 @@ impl Secured {
                 Err(error) => return Err(Failure::Lost(error.kind())),
             };
             let mut left = chunk;
-            let decoded = decoder
+            let decoded = self
+                .decoder
                 .decode(&mut left)
                 .map_err(|error| Failure::Violation(error.into()))?;
             let taken = chunk.len() - left.len();
             reader.consume(taken);
-            if let Some(decoded) = decoded {
-                return Ok(Some(decoded.frame));
+            if decoded.is_some() {
+                return Ok(decoded);
+            }
+        }
+    }
+
+    /// Takes what came behind the hello: the driver looks at the socket alone.
+    fn take_rest(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.take_frame() {
+                Ok(Some(decoded)) => self.frames.push(decoded),
+                // The driver will see for itself that this was all.
+                Ok(None) | Err(Failure::Lost(_)) => return Ok(()),
+                Err(failure) => return Err(failure),
             }
         }
     }

@@ -60,11 +60,14 @@ async fn what_came_behind_the_hello_waits_in_the_connection() {
     let ends = Ends::new();
     let frames = [begun(), Frame::Ping { token: 5 }, Frame::Ping { token: 6 }];
     let (dialed, _peer) = dial_script(&ends, async |l| send_after_tls(l, &ends, &frames).await, |_| {}).await;
-    let mut connection = dialed.unwrap().connection;
-    let mut decoder = crate::wire::decoder::Decoder::new();
-    for frame in &frames[1..] {
-        assert_eq!(connection.take_frame(&mut decoder), Ok(Some(frame.clone())));
-    }
+    let established = dialed.unwrap().connection.into_established();
+    let behind: Vec<_> = established
+        .frames
+        .into_iter()
+        .map(|decoded| decoded.frame)
+        .collect();
+    assert_eq!(behind, frames[1..]);
+    assert!(established.decoder.is_empty());
 }
 
 #[tokio::test]

@@ -197,7 +197,7 @@ impl Hub {
     pub(crate) fn close_access(&self, access: AccessId) {
         let Some(listening) = lock(&self.accesses).remove(&access) else { return };
         listening.cancel.cancel();
-        lock(&self.fleet).handle_access_down(clock::now(), access);
+        lock(&self.fleet).handle_access_down(access);
         self.stir.notify_one();
     }
 

@@ -264,7 +264,7 @@ impl Supervisor {
             _ => None,
         };
         let proves = |secret: &_| joined.is_some_and(|session| arrival.proves(session, secret));
-        let admission = self.hub.fleet().handle_arrival(clock::now(), facts, proves);
+        let admission = self.hub.fleet().handle_arrival(clock::now(), &facts, proves);
         let (number, claim) = match admission {
             Admission::Begin { session } => {
                 (session, SessionClaim::Begun { session: fresh_id, secret: fresh_secret })

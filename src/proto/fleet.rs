@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{DialError, SessionEnd, Violation};
 use crate::event::EventKind;
-use crate::id::{AccessId, GroupName, LinkId, LinkRole, SessionNumber};
+use crate::id::{AccessId, Cost, GroupName, LinkId, LinkRole, SessionNumber};
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{DialOrder, DialedFacts, FleetAction, FleetConfig, Verdict};
 use crate::proto::group::{Group, Orders, Step};
@@ -92,6 +92,18 @@ impl Fleet {
             }
         }
         self.announce(now, link);
+    }
+
+    /// Whether a link is one of this fleet.
+    pub(crate) fn has_link(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
+    /// Changes this end's cost of a link, as a changed document would.
+    pub(crate) fn handle_cost(&mut self, now: Instant, link: LinkId, cost: Cost) {
+        let Some(known) = self.links.get(&link) else { return };
+        let wanted = LinkWanted { cost, ..known.wanted.clone() };
+        self.handle_link(now, link, wanted);
     }
 
     /// Gives a link up: its sessions drain, and are ended when the grace is over. Nothing is begun any more.

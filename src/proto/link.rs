@@ -196,6 +196,7 @@ impl Link {
             configured: self.wanted.usable.is_ok(),
             refusal: self.wanted.usable.clone().err(),
             operational,
+            configured_since_micros: micros(self.configured_at),
             operational_since_micros: micros(since),
             draining: self.leaving,
             error: newest

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use rustls_pki_types::DnsName;
 
+use crate::resource::fields::Fields;
+use crate::resource::node::Node;
+
 /// The host of an endpoint: a DNS name or an IP address.
 ///
 /// The rule for names is the one certificates are verified by, so that a host that is taken can also be
@@ -73,6 +76,38 @@ pub(crate) fn port(text: &str) -> Option<u16> {
     // No sign, and no leading zero: some would read such a number as octal.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|_| plain)
+}
+
+/// Reads a `host`.
+pub(crate) fn read_host(fields: &mut Fields<'_, '_>) -> Option<Host> {
+    if !fields.has("host") {
+        fields.refuse("host", "is missing");
+    }
+    let text = fields.text("host")?;
+    match text.parse::<Host>() {
+        Ok(host) => Some(host),
+        Err(problem) => {
+            fields.refuse_text("host", &problem.to_string(), text);
+            None
+        }
+    }
+}
+
+/// Reads a `port`: a number or text.
+pub(crate) fn read_port(fields: &mut Fields<'_, '_>) -> Option<u16> {
+    let Some(node) = fields.value("port") else {
+        fields.refuse("port", "is missing");
+        return None;
+    };
+    let number = match node {
+        Node::Integer(number) => u16::try_from(*number).ok().filter(|&port| port != 0),
+        Node::Text(text) => port(text),
+        _ => None,
+    };
+    if number.is_none() {
+        fields.refuse_found("port", "must be 1..=65535 or amqps", node);
+    }
+    number
 }
 
 /// The port IANA gives to `amqps`, which is what Skupper's router takes the word for.

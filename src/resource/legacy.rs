@@ -7,8 +7,18 @@ use std::sync::Arc;
 
 use crate::id::{GroupName, LinkRole};
 use crate::resource::fields::Fields;
-use crate::resource::link::{Endpoint, Form, read_host, read_port};
+use crate::resource::host::{read_host, read_port};
+use crate::resource::link::Endpoint;
 use crate::resource::node::Node;
+
+/// Which of Skupper's shapes a document has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `skupper.io/v2alpha1`.
+    Current,
+    /// `skupper.io/v1alpha1`, kind `Link` or `LinkConfig`.
+    Legacy,
+}
 
 /// Reads `interRouter` and `edge`.
 pub(crate) fn endpoints(form: Form, spec: &mut Fields<'_, '_>) -> Vec<Endpoint> {

@@ -231,7 +231,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 Entry::Occupied(first) => map.repeated.push(first.key().clone()),
                 Entry::Vacant(place) => {
                     place.insert(value);
-                },
+                }
             }
         }
         Ok(Node::Map(map))

@@ -196,7 +196,10 @@ pub(crate) fn label(text: &str) -> Arc<str> {
 
 /// The name of a source: escaped, and whole, because it is the system's or the caller's.
 pub(crate) fn source_name(text: &str) -> Arc<str> {
-    text.chars().flat_map(char::escape_debug).collect::<String>().into()
+    text.chars()
+        .flat_map(char::escape_debug)
+        .collect::<String>()
+        .into()
 }
 
 /// Passes on so many characters and then fails, so that a huge value is never rendered whole.
@@ -227,7 +230,10 @@ mod tests {
         assert_eq!(&*label("west"), "west");
         assert_eq!(&*label("a\n\u{202e}b"), "a\\n\\u{202e}b");
         assert_eq!(*label(&"x".repeat(MAX_FOUND)), *"x".repeat(MAX_FOUND));
-        assert_eq!(*label(&"x".repeat(MAX_FOUND + 1)), *format!("{}…", "x".repeat(MAX_FOUND)));
+        assert_eq!(
+            *label(&"x".repeat(MAX_FOUND + 1)),
+            *format!("{}…", "x".repeat(MAX_FOUND))
+        );
     }
 
     #[test]

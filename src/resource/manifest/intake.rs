@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::id::LinkName;
+use crate::resource::document::read_link;
 use crate::resource::fields::{Fields, NAME_RULE, NAMESPACE_RULE, Report, is_namespace, is_object_name};
-use crate::resource::link::{Form, LinkKey, LinkSpec};
+use crate::resource::legacy::Form;
+use crate::resource::link::{LinkKey, LinkSpec};
 use crate::resource::manifest::{MAX_DOCUMENTS, Manifest, SECRET};
 use crate::resource::node::{Map, Node};
 use crate::resource::report::{Place, Refusal, Subject, label};
@@ -12,7 +14,13 @@ use crate::resource::secret::{MISSING, SecretSpec};
 
 impl Manifest {
     /// Takes a document. `within` is the kind and version that an enclosing list gives its items.
-    pub(super) fn take_document(&mut self, node: &Node, source: &Arc<str>, place: Place, within: Option<(&str, &str)>) {
+    pub(super) fn take_document(
+        &mut self,
+        node: &Node,
+        source: &Arc<str>,
+        place: Place,
+        within: Option<(&str, &str)>,
+    ) {
         let nowhere = Subject::Place(place.clone());
         let mut report = Report::new(source, nowhere, false);
         let Node::Map(map) = node else {
@@ -121,7 +129,7 @@ impl Manifest {
         let Ok(name) = LinkName::new(&*name) else {
             return self.conclude(report);
         };
-        let link = LinkSpec::read(LinkKey { namespace, name }, form, &mut fields);
+        let link = read_link(LinkKey { namespace, name }, form, &mut fields);
         let taken = report.refused.is_empty();
         let source = Arc::clone(&report.source);
         self.conclude(report);

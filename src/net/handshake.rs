@@ -69,7 +69,7 @@ enum Parting {
     /// An alert was written: it must arrive.
     Alerted(TcpStream),
     /// The peer speaks TLS and is told why.
-    Coded(Secured, CloseCode, Duration),
+    Coded(Box<Secured>, CloseCode, Duration),
 }
 
 impl Refused {
@@ -168,9 +168,13 @@ async fn greet(
         Err(refusal) => refusal,
     };
     let parting = match &refusal {
-        PeerRefusal::Evicted => Parting::Coded(secured, CloseCode::BUSY, EVICTED_RETRY),
-        PeerRefusal::TimedOut { .. } => Parting::Coded(secured, CloseCode::HELLO_TIMEOUT, Duration::ZERO),
-        PeerRefusal::Violation(violation) => Parting::Coded(secured, (*violation).into(), Duration::ZERO),
+        PeerRefusal::Evicted => Parting::Coded(Box::new(secured), CloseCode::BUSY, EVICTED_RETRY),
+        PeerRefusal::TimedOut { .. } => {
+            Parting::Coded(Box::new(secured), CloseCode::HELLO_TIMEOUT, Duration::ZERO)
+        }
+        PeerRefusal::Violation(violation) => {
+            Parting::Coded(Box::new(secured), (*violation).into(), Duration::ZERO)
+        }
         // An alert is on its way already.
         PeerRefusal::Tls(_) => Parting::Alerted(secured.tcp),
         _ => Parting::Gone,

@@ -19,7 +19,7 @@ async fn dial_script<T>(
     let (listener, address) = listener();
     let mut spec = dial_spec(&ends.client, address);
     change(&mut spec);
-    tokio::join!(dial(spec), script(listener))
+    tokio::join!(Box::pin(dial(spec)), Box::pin(script(listener)))
 }
 
 async fn error_of<T>(ends: &Ends, script: impl AsyncFnOnce(TcpListener) -> T) -> DialError {

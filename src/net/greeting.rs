@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 
 use crate::error::{TlsReason, Violation};
 use crate::id::Principal;
-use crate::net::carrier::Established;
 use crate::tls::proof::{EXPORTER_LABEL, EXPORTER_LEN};
 use crate::tls::reason::{principal_of, reason_of, require_alpn};
 use crate::wire::code::CloseCode;
@@ -30,9 +29,9 @@ pub(crate) struct Secured {
     /// The TLS state. Boxed, because it is half a kilobyte that is handed from task to task.
     pub(crate) tls: Box<rustls::Connection>,
     /// Past the peer's hello; may hold a part of the next frame.
-    decoder: Decoder,
+    pub(crate) decoder: Decoder,
     /// What came whole behind the peer's hello.
-    frames: Vec<Decoded>,
+    pub(crate) frames: Vec<Decoded>,
     /// Who the peer's verified leaf says it is.
     pub(crate) principal: Principal,
     /// This end's address.
@@ -121,23 +120,6 @@ impl Secured {
                 Err(Failure::Lost(kind)) => return Err(Failure::Lost(unwritten.unwrap_or(kind))),
                 outcome => outcome?,
             }
-        }
-    }
-
-    /// What the driver begins with.
-    pub(crate) fn into_established(self) -> Established {
-        let Self {
-            tcp,
-            tls,
-            decoder,
-            frames,
-            ..
-        } = self;
-        Established {
-            tcp,
-            tls: *tls,
-            decoder,
-            frames,
         }
     }
 

@@ -60,14 +60,14 @@ async fn what_came_behind_the_hello_waits_in_the_connection() {
     let ends = Ends::new();
     let frames = [begun(), Frame::Ping { token: 5 }, Frame::Ping { token: 6 }];
     let (dialed, _peer) = dial_script(&ends, async |l| send_after_tls(l, &ends, &frames).await, |_| {}).await;
-    let established = dialed.unwrap().connection.into_established();
-    let behind: Vec<_> = established
+    let connection = dialed.unwrap().connection;
+    let behind: Vec<_> = connection
         .frames
         .into_iter()
         .map(|decoded| decoded.frame)
         .collect();
     assert_eq!(behind, frames[1..]);
-    assert!(established.decoder.is_empty());
+    assert!(connection.decoder.is_empty());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod builder;
+mod credentials;
 pub mod events;
 pub mod open;
 pub mod plane;

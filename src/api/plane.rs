@@ -9,12 +9,13 @@ use crate::api::events::Events;
 use crate::api::open::{Incoming, OpenRequest};
 use crate::api::stream::LinkStream;
 use crate::error::{OpenError, PlaneError};
-use crate::event::Destination;
+use crate::event::{Destination, EventKind};
 use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey};
 use crate::net::clock;
 use crate::net::fanout::Streams;
 use crate::net::hub::{Dialing, Hub};
 use crate::net::opening;
+use crate::net::stream_watch::StreamWatch;
 use crate::proto::dial::Target;
 use crate::proto::link::LinkWanted;
 use crate::resource::link::LinkSpec;
@@ -118,6 +119,7 @@ impl Plane {
             return Err(PlaneError::Setting { setting: "access", problem });
         }
         let tls = server_config(&credentials, ClientAuth::Required, None)?;
+        self.announce(&credentials);
         let (id, address) = self.hub().listen(spec.address, spec.role, spec.cost, tls, credentials.ordinal())?;
         Ok(Access::new(Arc::clone(self.hub()), id, address))
     }
@@ -148,8 +150,11 @@ impl Plane {
     /// # Cancel safety
     /// Cancel safe: a stream that was asked for is reset.
     pub async fn open(&self, request: OpenRequest) -> Result<LinkStream, OpenError> {
-        let opened = Box::pin(opening::open(self.hub(), request.into_wanted()?)).await?;
-        Ok(LinkStream::new(opened.session, opened.key, Some(opened.tally)))
+        let wanted = request.into_wanted()?;
+        let destination = wanted.destination.clone();
+        let opening::Opened { session, key, tally } = Box::pin(opening::open(self.hub(), wanted)).await?;
+        let watch = StreamWatch::begin(&self.hub().fanout, session.number(), key.id, || destination, false);
+        Ok(LinkStream::new(session, key, Some(tally), watch))
     }
 
     /// The next stream that a peer opens to a key this plane serves, or to this site. `None` when the plane has
@@ -158,13 +163,21 @@ impl Plane {
     /// # Cancel safety
     /// Cancel safe: a stream is taken only by the call that returns it.
     pub async fn accept(&self) -> Option<Incoming> {
-        self.hub().incoming.next().await.map(Incoming::new)
+        let arrived = self.hub().incoming.next().await?;
+        Some(Incoming::new(arrived, Arc::clone(self.hub())))
     }
 
     /// Subscribes to what happens from now on, without streams.
     #[must_use]
     pub fn events(&self) -> Events {
         Events::new(self.hub().fanout.subscribe(Streams::Left))
+    }
+
+    /// As [`Plane::events`], with an event for each stream that is opened and one when it is over. Streams cost
+    /// nothing extra while nobody has subscribed so.
+    #[must_use]
+    pub fn events_with_streams(&self) -> Events {
+        Events::new(self.hub().fanout.subscribe(Streams::Included))
     }
 
     /// Everything at this moment. Waits for nobody.
@@ -239,6 +252,16 @@ impl Plane {
         if self.hub().fleet().has_link(link) { Ok(()) } else { Err(PlaneError::Unknown) }
     }
 
+    fn announce(&self, credentials: &Credentials) {
+        let leaf = credentials.leaf();
+        self.hub().fanout.publish(EventKind::CredentialsLoaded {
+            name: Arc::clone(credentials.name()),
+            ordinal: credentials.ordinal(),
+            serial: leaf.map(|leaf| leaf.serial.as_ref().into()),
+            not_after: leaf.map(|leaf| leaf.not_after),
+        });
+    }
+
     fn apply(
         &self,
         known: Option<LinkId>,
@@ -249,7 +272,11 @@ impl Plane {
         let identity = if spec.no_client_auth { DialerIdentity::Withheld } else { DialerIdentity::Shown };
         let dialing = match credentials {
             Some(credentials) => {
-                let tls = client_config(credentials, identity, None)?;
+                let tls = client_config(credentials, identity, None).inspect_err(|error| {
+                    let name = Arc::clone(credentials.name());
+                    self.hub().fanout.publish(EventKind::CredentialsRefused { name, error: error.clone() });
+                })?;
+                self.announce(credentials);
                 Some(Dialing { tls, ordinal: credentials.ordinal() })
             }
             None => None,

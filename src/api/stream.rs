@@ -14,6 +14,7 @@ use crate::event::Peer;
 use crate::id::StreamId;
 use crate::net::clock;
 use crate::net::shared::SessionHandle;
+use crate::net::stream_watch::StreamWatch;
 use crate::net::tally::Tally;
 use crate::proto::session::StreamKey;
 use crate::stats::Traffic;
@@ -61,11 +62,18 @@ struct Held {
     key: StreamKey,
     /// Counts the stream for the choice of paths.
     _tally: Option<Tally>,
+    /// For subscribers that asked.
+    watch: Option<Box<StreamWatch>>,
 }
 
 impl LinkStream {
-    pub(crate) fn new(session: SessionHandle, key: StreamKey, tally: Option<Tally>) -> Self {
-        Self { held: Arc::new(Held { session, key, _tally: tally }), unread: Bytes::new() }
+    pub(crate) fn new(
+        session: SessionHandle,
+        key: StreamKey,
+        tally: Option<Tally>,
+        watch: Option<Box<StreamWatch>>,
+    ) -> Self {
+        Self { held: Arc::new(Held { session, key, _tally: tally, watch }), unread: Bytes::new() }
     }
 
     /// The next bytes, or `None` after the peer's finish.
@@ -289,6 +297,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            let error = self.session.with(|session| session.stream_error(self.key));
+            watch.end(self.traffic(), error);
+        }
         self.session.with(|session| session.release(self.key));
     }
 }

@@ -15,7 +15,7 @@ use crate::net::shared::Arrived;
 use crate::net::stream_watch::StreamWatch;
 use crate::wire::code::StreamCode;
 use crate::wire::frame::OpenTo;
-use crate::wire::{MAX_METADATA, MIN_WINDOW};
+use crate::wire::MAX_METADATA;
 
 /// What stream to open.
 ///
@@ -86,8 +86,8 @@ impl OpenRequest {
         if self.wanted.metadata.len() > MAX_METADATA {
             return too_long("metadata", MAX_METADATA);
         }
-        if self.wanted.initial.len() as u64 > MIN_WINDOW {
-            return too_long("initial data", MIN_WINDOW as usize);
+        if self.wanted.initial.len() > MAX_INITIAL {
+            return too_long("initial data", MAX_INITIAL);
         }
         Ok(self.wanted)
     }
@@ -165,3 +165,6 @@ impl Drop for Incoming {
         }
     }
 }
+
+/// The most that travels with an open: the window that every stream is guaranteed (`wire::MIN_WINDOW`).
+const MAX_INITIAL: usize = 16_384;

@@ -10,7 +10,7 @@ use crate::api::open::{Incoming, OpenRequest};
 use crate::api::stream::LinkStream;
 use crate::error::{OpenError, PlaneError};
 use crate::event::{Destination, EventKind};
-use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey};
+use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey, SessionNumber};
 use crate::net::clock;
 use crate::net::fanout::Streams;
 use crate::net::hub::{Dialing, Hub};
@@ -21,7 +21,7 @@ use crate::proto::link::LinkWanted;
 use crate::resource::link::LinkSpec;
 use crate::resource::status::LinkStatus;
 use crate::snapshot::{CandidateView, PlaneStatus};
-use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config};
+use crate::tls::config::{DialerIdentity, client_config, server_config};
 use crate::tls::credentials::Credentials;
 
 /// This router's half of the link data plane. Cheap to clone; all clones are the same plane.
@@ -103,7 +103,8 @@ impl Plane {
         Ok(())
     }
 
-    /// Listens for links. Client certificates of the credentials' `ca.crt` are required.
+    /// Listens for links. Client certificates issued by the credentials' `ca.crt` are required, unless the spec says
+    /// otherwise.
     ///
     /// # Errors
     /// [`PlaneError::Bind`], [`PlaneError::Credentials`], [`PlaneError::ShutDown`], and [`PlaneError::Setting`] on
@@ -118,7 +119,7 @@ impl Plane {
             let problem = "an edge router has no link access".into();
             return Err(PlaneError::Setting { setting: "access", problem });
         }
-        let tls = server_config(&credentials, ClientAuth::Required, None)?;
+        let tls = server_config(&credentials, spec.client_auth, None)?;
         self.announce(&credentials);
         let (id, address) = self.hub().listen(spec.address, spec.role, spec.cost, tls, credentials.ordinal())?;
         Ok(Access::new(Arc::clone(self.hub()), id, address))
@@ -207,6 +208,16 @@ impl Plane {
         Ok(())
     }
 
+    /// Ends a session at once, with its streams. A link that is still wanted is dialed anew.
+    ///
+    /// # Cancel safety
+    /// Done at the first poll.
+    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    pub async fn disconnect(&self, session: SessionNumber) {
+        self.hub().fleet().handle_disconnect(clock::now(), session);
+        self.hub().stir.notify_one();
+    }
+
     /// Whether a stream to the destination would find a path now.
     #[must_use]
     pub fn has_path(&self, destination: &Destination) -> bool {
@@ -257,7 +268,7 @@ impl Plane {
         self.hub().fanout.publish(EventKind::CredentialsLoaded {
             name: Arc::clone(credentials.name()),
             ordinal: credentials.ordinal(),
-            serial: leaf.map(|leaf| leaf.serial.as_ref().into()),
+            serial: leaf.map(|leaf| Arc::clone(&leaf.serial)),
             not_after: leaf.map(|leaf| leaf.not_after),
         });
     }

@@ -223,7 +223,7 @@ impl WriteHalf {
 }
 
 impl Held {
-    fn poll_recv(&self, cx: &mut Context<'_>, unread: &mut Bytes) -> Poll<Result<Option<Bytes>, StreamError>> {
+    fn poll_recv(&self, cx: &Context<'_>, unread: &mut Bytes) -> Poll<Result<Option<Bytes>, StreamError>> {
         if !unread.is_empty() {
             return Poll::Ready(Ok(Some(std::mem::take(unread))));
         }
@@ -231,7 +231,7 @@ impl Held {
         self.session.with(|session| session.poll_read(now, self.key, cx.waker()))
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, unread: &mut Bytes, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(&self, cx: &Context<'_>, unread: &mut Bytes, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -252,7 +252,7 @@ impl Held {
     }
 
     /// Asks for room, copies outside the lock, then queues.
-    fn poll_write(&self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, cx: &Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let want = parts.iter().map(|part| part.len()).sum::<usize>().min(COPIED_AT_ONCE);
         if want == 0 {
             return Poll::Ready(Ok(0));

@@ -186,12 +186,13 @@ impl Alternates {
         self.good = Some(target.clone());
     }
 
-    /// What worked was lost. If it had held, a new round begins with it; if not, this round goes on without it.
+    /// What worked was lost: a new round begins, with it if it had held, else with it as the last.
     pub(crate) fn lost(&mut self, held: bool) {
-        if held {
-            self.left.clear();
-        } else {
-            self.good = None;
+        self.left.clear();
+        if !held && let Some(bad) = self.good.take() {
+            self.left = self.round();
+            self.left.retain(|target| *target != bad);
+            self.left.push_back(bad);
         }
     }
 
@@ -208,4 +209,4 @@ impl Alternates {
 const MAX_DOUBLINGS: u32 = 20;
 
 #[cfg(test)]
-mod tests {}
+mod tests;

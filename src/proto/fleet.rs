@@ -376,6 +376,7 @@ impl Fleet {
             .iter()
             .map(|group| (group.name().clone(), known.wish(group.name())))
             .collect();
+        let mut gone = Vec::new();
         for (name, wish) in all {
             let targets = wanted
                 .iter()
@@ -389,14 +390,16 @@ impl Fleet {
                 group.handle_wish(now, wish, orders);
                 group.session()
             });
-            if let (false, Some(session)) = (listed, session.flatten()) {
-                self.drain(
-                    now,
-                    session,
-                    now + self.config.regroup_grace,
-                    CloseCode::DISCONNECTED,
-                );
-            }
+            gone.extend(session.flatten().filter(|_| !listed));
+        }
+        // Only now: draining looks at all groups of the link, and each must have its wish before that.
+        for session in gone {
+            self.drain(
+                now,
+                session,
+                now + self.config.regroup_grace,
+                CloseCode::DISCONNECTED,
+            );
         }
         if let Some(known) = self.links.get_mut(&link) {
             known.sort();
@@ -589,4 +592,4 @@ fn close(scope: CloseScope, code: CloseCode, detail: &str) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

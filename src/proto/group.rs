@@ -539,4 +539,4 @@ const REPLACED_AFTER: u32 = 3;
 const DUPLICATE_WAIT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -11,3 +11,13 @@ pub(crate) mod link;
 pub(crate) mod paths;
 pub(crate) mod registry;
 pub(crate) mod roster;
+
+/// An arbitrary origin for the time of a test; nothing depends on which.
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an `Instant` cannot be made in any other way"
+)]
+pub(crate) fn some_moment() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -485,4 +485,4 @@ impl Place {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

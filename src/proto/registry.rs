@@ -186,4 +186,4 @@ fn refusal(scope: CloseScope, code: CloseCode, detail: &str) -> Refusal {
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -1,15 +1,13 @@
 //! One group of one link: keeps a session with the one router its endpoints reach.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use fastrand::Rng;
 
 use crate::config::Backoff;
 use crate::error::{DialError, SessionEnd};
 use crate::id::{GroupName, Instance, SessionNumber};
 use crate::proto::dial::{Alternates, AttemptId, Pace, Purpose, Target};
+use crate::proto::orders::{Orders, Step};
 use crate::snapshot::GroupState;
 use crate::wire::code::CloseCode;
 
@@ -102,53 +100,6 @@ enum Next {
         target: Target,
         purpose: Purpose,
     },
-}
-
-/// What the groups of a plane share, and what they ask for.
-#[derive(Debug)]
-pub(crate) struct Orders {
-    pub(crate) rng: Rng,
-    /// The next attempt's id.
-    pub(crate) attempts: u64,
-    /// In order; emptied by the caller after every input.
-    pub(crate) steps: VecDeque<Step>,
-}
-
-/// What a group asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Step {
-    /// Dial.
-    Dial {
-        attempt: AttemptId,
-        target: Target,
-        purpose: Purpose,
-    },
-    /// Give an attempt up; whatever it still answers changes nothing.
-    Cancel { attempt: AttemptId },
-    /// The session of the group is over; the group holds it no more.
-    End {
-        session: SessionNumber,
-        end: SessionEnd,
-        code: CloseCode,
-    },
-    /// An attempt has failed; the next one starts after `wait`.
-    Failed {
-        target: Target,
-        attempt: u64,
-        error: DialError,
-        wait: Duration,
-    },
-}
-
-impl Orders {
-    /// Nothing ordered yet. The seed decides all jitter.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            rng: Rng::with_seed(seed),
-            attempts: 0,
-            steps: VecDeque::new(),
-        }
-    }
 }
 
 impl Group {

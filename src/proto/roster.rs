@@ -126,7 +126,7 @@ impl Roster {
             hello.instance,
             principal,
         );
-        self.members.entry(number).or_insert(Member {
+        self.members.entry(number).or_insert_with(|| Member {
             number,
             id,
             origin,

@@ -12,6 +12,7 @@ use crate::id::{
 };
 use crate::proto::dial::Target;
 use crate::proto::facts::{Admission, Arrival, Local, SessionFact};
+use crate::proto::link::LinkWanted;
 use crate::proto::some_moment;
 use crate::snapshot::{GroupState, SessionState};
 use crate::stats::{RoundTrip, Traffic};

@@ -98,7 +98,7 @@ impl Bench {
     }
 
     /// Sessions ended among the steps.
-    fn ends(&mut self) -> Vec<SessionEnd> {
+    fn ends(&self) -> Vec<SessionEnd> {
         let end = |step: &Step| match step {
             Step::End { end, .. } => Some(end.clone()),
             _ => None,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
+use crate::wire::DecodeError;
 use crate::id::{GroupName, Instance, SiteId};
 use crate::wire::code::{CloseCode, StreamCode};
 
@@ -289,6 +290,17 @@ pub enum Violation {
     /// A critical frame kind is not known here.
     #[error("peer sent an unknown critical frame")]
     UnknownKind,
+}
+
+impl From<DecodeError> for Violation {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::BadHello => Self::BadHello,
+            DecodeError::Malformed => Self::Malformed,
+            DecodeError::TooLarge => Self::TooLarge,
+            DecodeError::UnknownKind => Self::UnknownKind,
+        }
+    }
 }
 
 /// The only place where a violation gets its code.

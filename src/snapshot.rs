@@ -48,6 +48,8 @@ pub struct LinkView {
     pub configured: bool,
     /// Why not, if not.
     pub refusal: Option<Arc<str>>,
+    /// Since when the link is known to this plane.
+    pub configured_since_micros: u64,
     /// Whether a session of it has a live carrier, or had one less than a second ago.
     pub operational: bool,
     /// Since when `operational` is what it is; the time of configuration before the first session.

@@ -116,23 +116,8 @@ impl Fleet {
         address: SocketAddr,
         role: LinkRole,
     ) {
-        if self
-            .accesses
-            .insert(
-                access,
-                Access {
-                    address,
-                    role,
-                    since: now,
-                },
-            )
-            .is_none()
-        {
-            self.events.push_back(EventKind::AccessUp {
-                access,
-                address,
-                role,
-            });
+        if self.accesses.insert(access, Access { address, role, since: now }).is_none() {
+            self.events.push_back(EventKind::AccessUp { access, address, role });
         }
     }
 
@@ -159,9 +144,7 @@ impl Fleet {
     /// Time has passed: what was waited for is dialed, what drained too long is ended.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         for (link, group) in self.group_names() {
-            self.with_group(now, link, &group, |group, orders| {
-                group.handle_timeout(now, orders)
-            });
+            self.with_group(now, link, &group, |group, orders| group.handle_timeout(now, orders));
         }
         for session in self.roster.numbers() {
             let drain = self.roster.member(session).and_then(|member| member.drain);
@@ -177,10 +160,7 @@ impl Fleet {
     /// When [`Fleet::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let groups = self.links.values().flat_map(|link| link.groups.iter());
-        groups
-            .filter_map(Group::poll_timeout)
-            .chain(self.roster.poll_timeout())
-            .min()
+        groups.filter_map(Group::poll_timeout).chain(self.roster.poll_timeout()).min()
     }
 
     /// What is to be done next.
@@ -205,16 +185,10 @@ impl Fleet {
             let since = |later: Instant, earlier: Instant| {
                 u64::try_from(later.saturating_duration_since(earlier).as_micros()).unwrap_or(u64::MAX)
             };
-            now_micros
-                .saturating_sub(since(now, at))
-                .saturating_add(since(at, now))
+            now_micros.saturating_sub(since(now, at)).saturating_add(since(at, now))
         };
-        let sessions_of = |access| {
-            self.roster
-                .accepted()
-                .filter(|member| member.access() == Some(access))
-                .count()
-        };
+        let sessions_of =
+            |access| self.roster.accepted().filter(|member| member.access() == Some(access)).count();
         PlaneStatus {
             as_of,
             links: self.links.values().map(|link| link.view(now, &micros)).collect(),
@@ -247,11 +221,7 @@ impl Fleet {
         if hello.instance == self.config.local.instance {
             let code = CloseCode::SELF_LINK;
             return Err((
-                DialError::Closed {
-                    code,
-                    detail: "this very router".into(),
-                    retry_after: None,
-                },
+                DialError::Closed { code, detail: "this very router".into(), retry_after: None },
                 code,
             ));
         }
@@ -277,9 +247,7 @@ impl Fleet {
         let session = member.number;
         member.join(now, hello.carrier, facts.local, facts.remote);
         self.announce_begun(session, hello.carrier);
-        self.with_group(now, of.link, &of.group, |group, orders| {
-            group.handle_begun(now, session, orders)
-        });
+        self.with_group(now, of.link, &of.group, |group, orders| group.handle_begun(now, session, orders));
         self.announce(now, of.link);
         Ok(Verdict::Begin { session })
     }
@@ -290,16 +258,8 @@ impl Fleet {
             let member = self.roster.member(session);
             member.is_some_and(|member| !member.ending && member.peer.instance == facts.hello.instance)
         };
-        let others = self
-            .links
-            .get(&link)?
-            .groups
-            .iter()
-            .filter(|other| other.name() != group);
-        others
-            .filter(|other| other.session().is_some_and(same))
-            .map(|other| other.name().clone())
-            .next()
+        let others = self.links.get(&link)?.groups.iter().filter(|other| other.name() != group);
+        others.filter(|other| other.session().is_some_and(same)).map(|other| other.name().clone()).next()
     }
 
     /// Lets `input` work on a group and carries out what the group asks for.
@@ -316,29 +276,10 @@ impl Fleet {
         let output = input(group, &mut self.orders);
         for step in std::mem::take(&mut self.orders.steps) {
             match step {
-                Step::Dial {
-                    attempt,
-                    target,
-                    purpose,
-                } => {
-                    self.attempts.insert(
-                        attempt,
-                        Attempt {
-                            link,
-                            group: name.clone(),
-                            purpose,
-                        },
-                    );
+                Step::Dial { attempt, target, purpose } => {
+                    self.attempts.insert(attempt, Attempt { link, group: name.clone(), purpose });
                     let (name, group) = (link_name.clone(), name.clone());
-                    let order = DialOrder {
-                        attempt,
-                        link,
-                        name,
-                        group,
-                        cost,
-                        target,
-                        purpose,
-                    };
+                    let order = DialOrder { attempt, link, name, group, cost, target, purpose };
                     self.actions.push_back(FleetAction::Dial(order));
                 }
                 Step::Cancel { attempt } => {
@@ -346,12 +287,7 @@ impl Fleet {
                     self.actions.push_back(FleetAction::Cancel { attempt });
                 }
                 Step::End { session, end, code } => self.orphan(now, session, end, code),
-                Step::Failed {
-                    target,
-                    attempt,
-                    error,
-                    wait,
-                } => {
+                Step::Failed { target, attempt, error, wait } => {
                     self.events.push_back(EventKind::DialFailed {
                         link,
                         name: link_name.clone(),
@@ -369,12 +305,8 @@ impl Fleet {
     }
 
     fn group_names(&self) -> Vec<(LinkId, GroupName)> {
-        let of = |link: &Link| {
-            link.groups
-                .iter()
-                .map(|group| (link.id, group.name().clone()))
-                .collect::<Vec<_>>()
-        };
+        let of =
+            |link: &Link| link.groups.iter().map(|group| (link.id, group.name().clone())).collect::<Vec<_>>();
         self.links.values().flat_map(of).collect()
     }
 
@@ -393,11 +325,7 @@ fn stale(facts: &DialedFacts) -> Verdict {
 }
 
 fn close(scope: CloseScope, code: CloseCode, detail: &str) -> Verdict {
-    Verdict::Close {
-        scope,
-        code,
-        detail: detail.into(),
-    }
+    Verdict::Close { scope, code, detail: detail.into() }
 }
 
 #[cfg(test)]

@@ -193,11 +193,7 @@ impl Group {
         orders: &mut Orders,
     ) {
         let target = match &self.next {
-            Next::Dial {
-                attempt: present,
-                target,
-                ..
-            } if *present == attempt => target.clone(),
+            Next::Dial { attempt: present, target, .. } if *present == attempt => target.clone(),
             _ => return,
         };
         self.next = Next::Nothing;
@@ -208,10 +204,9 @@ impl Group {
                 self.duplicate_of = Some(of.clone());
                 DUPLICATE_WAIT.mul_f64(0.5 + orders.rng.f64() / 2.0)
             }
-            DialError::Closed {
-                retry_after: Some(asked),
-                ..
-            } => self.pace.failed(Some(*asked), &mut orders.rng),
+            DialError::Closed { retry_after: Some(asked), .. } => {
+                self.pace.failed(Some(*asked), &mut orders.rng)
+            }
             _ if self.alternates.is_round_over() => self.pace.failed(None, &mut orders.rng),
             _ => Duration::ZERO,
         };
@@ -222,12 +217,7 @@ impl Group {
             self.alternates.succeeded(&target);
             self.alternates.lost(true);
         }
-        orders.steps.push_back(Step::Failed {
-            target,
-            attempt: self.attempts,
-            error,
-            wait,
-        });
+        orders.steps.push_back(Step::Failed { target, attempt: self.attempts, error, wait });
         if let Some((session, end, code)) = end {
             self.hold = None;
             orders.steps.push_back(Step::End { session, end, code });
@@ -256,11 +246,7 @@ impl Group {
 
     /// The session waits for a carrier: dial one, at once if the lost one had held for a while.
     pub(crate) fn handle_recovering(&mut self, now: Instant, orders: &mut Orders) {
-        let Some(hold) = self
-            .hold
-            .as_mut()
-            .filter(|hold| hold.carriers == 0 && !hold.recovering)
-        else {
+        let Some(hold) = self.hold.as_mut().filter(|hold| hold.carriers == 0 && !hold.recovering) else {
             return;
         };
         hold.recovering = true;
@@ -324,10 +310,7 @@ impl Group {
 
     /// Its session, if that has a carrier.
     pub(crate) fn up(&self) -> Option<SessionNumber> {
-        self.hold
-            .as_ref()
-            .filter(|hold| hold.carriers > 0)
-            .map(|hold| hold.session)
+        self.hold.as_ref().filter(|hold| hold.carriers > 0).map(|hold| hold.session)
     }
 
     /// The group whose session made this one a duplicate.
@@ -364,10 +347,9 @@ impl Group {
     fn verdict_on_session(&mut self, error: &DialError) -> Option<(SessionNumber, SessionEnd, CloseCode)> {
         let hold = self.hold.as_mut()?;
         match error {
-            DialError::Closed {
-                code: CloseCode::SESSION_GONE,
-                ..
-            } => Some((hold.session, SessionEnd::Gone, CloseCode::SESSION_GONE)),
+            DialError::Closed { code: CloseCode::SESSION_GONE, .. } => {
+                Some((hold.session, SessionEnd::Gone, CloseCode::SESSION_GONE))
+            }
             DialError::OtherInstance { found, .. } => {
                 let running = match hold.other {
                     Some((other, running)) if other == *found => running + 1,
@@ -400,9 +382,9 @@ impl Group {
         }
         match &self.hold {
             None => (self.wish == Wish::Keep).then_some(Purpose::Begin),
-            Some(hold) => (hold.trusted < DESIRED_CARRIERS).then_some(Purpose::Join {
-                session: hold.session,
-            }),
+            Some(hold) => {
+                (hold.trusted < DESIRED_CARRIERS).then_some(Purpose::Join { session: hold.session })
+            }
         }
     }
 
@@ -435,9 +417,7 @@ impl Group {
     /// The last carrier is lost and the session has not said yet whether it waits or is over. Until it has,
     /// nothing is started or given up.
     fn is_undecided(&self) -> bool {
-        self.hold
-            .as_ref()
-            .is_some_and(|hold| hold.carriers == 0 && !hold.recovering)
+        self.hold.as_ref().is_some_and(|hold| hold.carriers == 0 && !hold.recovering)
     }
 
     fn start(&mut self, now: Instant, purpose: Purpose, orders: &mut Orders) {
@@ -453,16 +433,8 @@ impl Group {
         self.attempts += 1;
         self.duplicate_of = None;
         self.last = Some(target.clone());
-        orders.steps.push_back(Step::Dial {
-            attempt,
-            target: target.clone(),
-            purpose,
-        });
-        self.next = Next::Dial {
-            attempt,
-            target,
-            purpose,
-        };
+        orders.steps.push_back(Step::Dial { attempt, target: target.clone(), purpose });
+        self.next = Next::Dial { attempt, target, purpose };
     }
 
     fn present_state(&self) -> GroupState {

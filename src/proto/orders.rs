@@ -24,35 +24,18 @@ pub(crate) struct Orders {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     /// Dial.
-    Dial {
-        attempt: AttemptId,
-        target: Target,
-        purpose: Purpose,
-    },
+    Dial { attempt: AttemptId, target: Target, purpose: Purpose },
     /// Give an attempt up; whatever it still answers changes nothing.
     Cancel { attempt: AttemptId },
     /// The session of the group is over; the group holds it no more.
-    End {
-        session: SessionNumber,
-        end: SessionEnd,
-        code: CloseCode,
-    },
+    End { session: SessionNumber, end: SessionEnd, code: CloseCode },
     /// An attempt has failed; the next one starts after `wait`.
-    Failed {
-        target: Target,
-        attempt: u64,
-        error: DialError,
-        wait: Duration,
-    },
+    Failed { target: Target, attempt: u64, error: DialError, wait: Duration },
 }
 
 impl Orders {
     /// Nothing ordered yet. The seed decides all jitter.
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            rng: Rng::with_seed(seed),
-            attempts: 0,
-            steps: VecDeque::new(),
-        }
+        Self { rng: Rng::with_seed(seed), attempts: 0, steps: VecDeque::new() }
     }
 }

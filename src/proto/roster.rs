@@ -109,16 +109,7 @@ impl Roster {
     pub(crate) fn insert(&mut self, now: Instant, beginning: Beginning<'_>) -> &mut Member {
         self.begun += 1;
         let number = SessionNumber(self.begun);
-        let Beginning {
-            id,
-            origin,
-            name,
-            group,
-            hello,
-            principal,
-            own_cost,
-            resume_window,
-        } = beginning;
+        let Beginning { id, origin, name, group, hello, principal, own_cost, resume_window } = beginning;
         let peer = Peer::new(
             hello.site_id.clone(),
             hello.site_name.clone(),
@@ -171,9 +162,7 @@ impl Roster {
 
     /// Accepted sessions whose end is not decided.
     pub(crate) fn accepted(&self) -> impl Iterator<Item = &Member> {
-        self.members
-            .values()
-            .filter(|member| !member.ending && member.side() == Side::Acceptor)
+        self.members.values().filter(|member| !member.ending && member.side() == Side::Acceptor)
     }
 
     /// Numbers of the sessions of a link, those that are ending included.
@@ -193,9 +182,7 @@ impl Roster {
     /// When the first drain is over.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let draining = self.members.values().filter(|member| !member.ending);
-        draining
-            .filter_map(|member| member.drain.map(|(until, _)| until))
-            .min()
+        draining.filter_map(|member| member.drain.map(|(until, _)| until)).min()
     }
 }
 
@@ -244,15 +231,7 @@ impl Member {
     ) -> bool {
         let fresh = self.numbers.take(number.0.into());
         if fresh {
-            self.carriers.insert(
-                number,
-                Carrier {
-                    local,
-                    remote,
-                    suspect: false,
-                    since: now,
-                },
-            );
+            self.carriers.insert(number, Carrier { local, remote, suspect: false, since: now });
             if self.recovering.is_some() {
                 self.rejoined.get_or_insert(now);
             }
@@ -266,10 +245,7 @@ impl Member {
         if state != self.state.0 {
             self.state = (state, now);
         }
-        let (live, suspect) = (
-            !self.carriers.is_empty(),
-            !self.carriers.is_empty() && self.trusted() == 0,
-        );
+        let (live, suspect) = (!self.carriers.is_empty(), !self.carriers.is_empty() && self.trusted() == 0);
         let before = std::mem::replace(&mut self.told, (live, suspect));
         let session = self.number;
         let mut changes = Vec::new();
@@ -319,11 +295,7 @@ impl Member {
             carrier: *number,
             local: carrier.local,
             remote: carrier.remote,
-            state: if carrier.suspect {
-                CarrierState::Suspect
-            } else {
-                CarrierState::Up
-            },
+            state: if carrier.suspect { CarrierState::Suspect } else { CarrierState::Up },
             since_micros: micros(carrier.since),
             round_trip: RoundTrip::default(),
             traffic: Traffic::default(),
@@ -369,17 +341,12 @@ impl Numbers {
     fn take(&mut self, number: u64) -> bool {
         if number >= self.next {
             let ahead = number - self.next + 1;
-            self.recent = u32::try_from(ahead)
-                .ok()
-                .and_then(|by| self.recent.checked_shl(by))
-                .unwrap_or(0)
-                | 1;
+            self.recent =
+                u32::try_from(ahead).ok().and_then(|by| self.recent.checked_shl(by)).unwrap_or(0) | 1;
             self.next = number + 1;
             return true;
         }
-        let bit = 1u64
-            .checked_shl(u32::try_from(self.next - 1 - number).unwrap_or(u32::MAX))
-            .unwrap_or(0);
+        let bit = 1u64.checked_shl(u32::try_from(self.next - 1 - number).unwrap_or(u32::MAX)).unwrap_or(0);
         let fresh = bit != 0 && self.recent & bit == 0;
         self.recent |= bit;
         fresh

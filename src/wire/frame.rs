@@ -5,11 +5,11 @@
 //! what a receiver that does not know it does:
 //!
 //! ```text
-//!   bit 7   0 critical: close the carrier      1 ignorable: skip it
-//!   bit 6   0 logged: counts for acknowledging 1 not logged
+//!   bit 7   0 critical: a violation             1 ignorable: skip it
+//!   bit 6   0 logged: counts for acknowledging  1 not logged
 //! ```
 //!
-//! `docs/protocol.md` is the specification; `tests.rs` beside this file holds its golden vectors.
+//! `docs/protocol.md` is the specification; `frame/tests.rs` and `hello/tests.rs` hold its golden vectors.
 
 use bytes::Bytes;
 
@@ -30,7 +30,7 @@ pub enum Frame {
         stream: StreamId,
         /// What the stream is for.
         destination: OpenTo,
-        /// Free bytes for the acceptor, at most [`MAX_METADATA`].
+        /// Free bytes for the acceptor, at most [`MAX_METADATA`](crate::wire::MAX_METADATA).
         metadata: Bytes,
     },
     /// Accepts a stream.
@@ -49,7 +49,7 @@ pub enum Frame {
     Data {
         /// The stream.
         stream: StreamId,
-        /// 1..=[`MAX_DATA`] bytes.
+        /// 1..=[`MAX_DATA`](crate::wire::MAX_DATA) bytes.
         payload: Bytes,
     },
     /// Ends the sender's half of a stream in good order.
@@ -126,7 +126,7 @@ pub enum Frame {
         code: CloseCode,
         /// Milliseconds after which a dialer may try again; 0 says nothing.
         retry_after_millis: u64,
-        /// For people, at most [`MAX_DETAIL`] bytes.
+        /// For people, at most [`MAX_DETAIL`](crate::wire::MAX_DETAIL) bytes.
         detail: String,
     },
     /// A kind this end does not know and may ignore.
@@ -180,3 +180,6 @@ pub enum CloseScope {
     /// The session with all its carriers and streams.
     Session,
 }
+
+#[cfg(test)]
+pub(in crate::wire) mod tests;

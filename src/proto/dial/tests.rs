@@ -3,10 +3,7 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 use super::*;
 
 fn target(port: u16) -> Target {
-    Target {
-        host: "east.example".into(),
-        port,
-    }
+    Target { host: "east.example".into(), port }
 }
 
 fn targets(count: u16) -> Vec<Target> {
@@ -21,14 +18,7 @@ fn a_target_displays_as_host_and_port() {
         ("2001:db8::1", "[2001:db8::1]:5671"),
     ];
     for (host, expected) in cases {
-        assert_eq!(
-            Target {
-                host: host.into(),
-                port: 5671
-            }
-            .to_string(),
-            expected
-        );
+        assert_eq!(Target { host: host.into(), port: 5671 }.to_string(), expected);
     }
 }
 
@@ -40,25 +30,16 @@ fn waits_keep_to_a_bound_that_doubles_up_to_the_cap() {
         let mut pace = Pace::new(policy);
         for bound in [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000] {
             let wait = pace.failed(None, &mut rng);
-            assert!(
-                !wait.is_zero() && wait <= Duration::from_millis(bound),
-                "{wait:?} > {bound} ms"
-            );
+            assert!(!wait.is_zero() && wait <= Duration::from_millis(bound), "{wait:?} > {bound} ms");
         }
     }
 }
 
 #[test]
 fn a_pace_never_overflows_and_never_gives_up() {
-    let policy = Backoff {
-        cap: Duration::MAX,
-        ..Backoff::default()
-    };
+    let policy = Backoff { cap: Duration::MAX, ..Backoff::default() };
     let mut rng = Rng::with_seed(7);
-    let mut pace = Pace {
-        policy,
-        failures: u32::MAX,
-    };
+    let mut pace = Pace { policy, failures: u32::MAX };
     assert!(!pace.failed(None, &mut rng).is_zero());
 }
 
@@ -89,24 +70,12 @@ fn only_a_stable_session_resets_the_pace() {
 fn a_lost_carrier_is_replaced_at_once_unless_it_hardly_lived() {
     let policy = Backoff::default();
     let mut rng = Rng::with_seed(7);
-    let cases = [
-        (10_000, 4, 0, true),
-        (100, 4, 3, true),
-        (100, 0, 0, true),
-        (99, 4, 5, false),
-        (0, 0, 1, false),
-    ];
+    let cases =
+        [(10_000, 4, 0, true), (100, 4, 3, true), (100, 0, 0, true), (99, 4, 5, false), (0, 0, 1, false)];
     for (lived, before, after, at_once) in cases {
-        let mut pace = Pace {
-            policy,
-            failures: before,
-        };
+        let mut pace = Pace { policy, failures: before };
         let wait = pace.lost(Duration::from_millis(lived), &mut rng);
-        assert_eq!(
-            (wait.is_zero(), pace.failures),
-            (at_once, after),
-            "lived {lived} ms"
-        );
+        assert_eq!((wait.is_zero(), pace.failures), (at_once, after), "lived {lived} ms");
     }
 }
 
@@ -118,18 +87,12 @@ fn a_thousand_dialers_that_lost_one_router_do_not_come_back_together() {
         let bound = (policy.first * (1 << (round - 1))).min(policy.cap);
         let mut slots = [0_usize; 20];
         for seed in 0..1000 {
-            let mut pace = Pace {
-                policy,
-                failures: round - 1,
-            };
+            let mut pace = Pace { policy, failures: round - 1 };
             let wait = pace.failed(None, &mut Rng::with_seed(seed));
             let slot = (wait.as_micros() - 1) * 20 / bound.as_micros();
             slots[usize::try_from(slot).unwrap()] += 1;
         }
-        assert!(
-            slots.iter().all(|count| (20..=100).contains(count)),
-            "round {round}: {slots:?}"
-        );
+        assert!(slots.iter().all(|count| (20..=100).contains(count)), "round {round}: {slots:?}");
     }
 }
 

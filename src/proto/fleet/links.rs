@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::event::EventKind;
-use crate::id::{GroupName, LinkId};
+use crate::id::{Cost, GroupName, LinkId};
 use crate::proto::fleet::Fleet;
 use crate::proto::group::Group;
 use crate::proto::link::{Link, LinkWanted, News};
@@ -35,6 +35,18 @@ impl Fleet {
     /// Gives a link up: its sessions drain, and are ended when the grace is over. Nothing is begun any more.
     pub(crate) fn handle_unlink(&mut self, now: Instant, link: LinkId, grace: Duration) {
         self.leave(now, link, now + grace, CloseCode::DISCONNECTED);
+    }
+
+    /// Whether a link is one of this fleet.
+    pub(crate) fn has_link(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
+    /// Changes this end's cost of a link, as a changed document would.
+    pub(crate) fn handle_cost(&mut self, now: Instant, link: LinkId, cost: Cost) {
+        let Some(known) = self.links.get(&link) else { return };
+        let wanted = LinkWanted { cost, ..known.wanted.clone() };
+        self.handle_link(now, link, wanted);
     }
 
     fn apply_change(&mut self, now: Instant, link: LinkId, before: &LinkWanted) {
@@ -75,23 +87,16 @@ impl Fleet {
         };
         for (name, targets) in known.wanted.groups.clone() {
             if known.group_mut(&name).is_none() {
-                known
-                    .groups
-                    .push(Group::new(now, name, targets, self.config.backoff));
+                known.groups.push(Group::new(now, name, targets, self.config.backoff));
             }
         }
         let wanted = known.wanted.groups.clone();
-        let all: Vec<_> = known
-            .groups
-            .iter()
-            .map(|group| (group.name().clone(), known.wish(group.name())))
-            .collect();
+        let all: Vec<_> =
+            known.groups.iter().map(|group| (group.name().clone(), known.wish(group.name()))).collect();
         let mut gone = Vec::new();
         for (name, wish) in all {
-            let targets = wanted
-                .iter()
-                .find(|(listed, _)| *listed == name)
-                .map(|(_, targets)| targets.clone());
+            let targets =
+                wanted.iter().find(|(listed, _)| *listed == name).map(|(_, targets)| targets.clone());
             let listed = targets.is_some();
             let session = self.with_group(now, link, &name, |group, orders| {
                 if let Some(targets) = targets {
@@ -104,12 +109,7 @@ impl Fleet {
         }
         // Only now: draining looks at all groups of the link, and each must have its wish before that.
         for session in gone {
-            self.drain(
-                now,
-                session,
-                now + self.config.regroup_grace,
-                CloseCode::DISCONNECTED,
-            );
+            self.drain(now, session, now + self.config.regroup_grace, CloseCode::DISCONNECTED);
         }
         if let Some(known) = self.links.get_mut(&link) {
             known.sort();
@@ -141,11 +141,7 @@ impl Fleet {
                 groups: known.wanted.group_names(),
                 cost: known.wanted.cost,
             },
-            Err(message) => EventKind::LinkRefused {
-                link: Some(link),
-                name,
-                message: message.clone(),
-            },
+            Err(message) => EventKind::LinkRefused { link: Some(link), name, message: message.clone() },
         });
     }
 
@@ -158,16 +154,9 @@ impl Fleet {
         known.sort();
         let news = known.news(now);
         let name = known.wanted.name.clone();
-        let held = |of: &GroupName| {
-            known
-                .groups
-                .iter()
-                .any(|group| group.name() == of && group.session().is_some())
-        };
-        let waiting = known
-            .groups
-            .iter()
-            .filter(|group| group.duplicate_of().is_some_and(|of| !held(of)));
+        let held =
+            |of: &GroupName| known.groups.iter().any(|group| group.name() == of && group.session().is_some());
+        let waiting = known.groups.iter().filter(|group| group.duplicate_of().is_some_and(|of| !held(of)));
         let freed: Vec<GroupName> = waiting.map(|group| group.name().clone()).collect();
         let leaving = known.leaving;
         for item in news {
@@ -177,12 +166,7 @@ impl Fleet {
                     let Some(member) = self.roster.member(session) else {
                         continue;
                     };
-                    EventKind::GroupUp {
-                        link,
-                        group,
-                        session,
-                        peer: member.peer.clone(),
-                    }
+                    EventKind::GroupUp { link, group, session, peer: member.peer.clone() }
                 }
                 News::Operational { groups_up, groups } => EventKind::LinkOperational {
                     link,

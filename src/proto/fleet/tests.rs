@@ -30,31 +30,20 @@ fn config() -> FleetConfig {
         instance: Instance([0; 16]),
         role: RouterRole::Interior,
     };
-    FleetConfig {
-        accepted_sessions: 8,
-        ..FleetConfig::new(local, &PlaneConfig::default())
-    }
+    FleetConfig { accepted_sessions: 8, ..FleetConfig::new(local, &PlaneConfig::default()) }
 }
 
 /// A link with these groups, each with so many endpoints.
 fn wanted(groups: &[(&str, u16)]) -> LinkWanted {
     let targets = |name: &str, count: u16| {
-        (1..=count)
-            .map(|port| Target {
-                host: Arc::from(format!("host-{name}")),
-                port,
-            })
-            .collect()
+        (1..=count).map(|port| Target { host: Arc::from(format!("host-{name}")), port }).collect()
     };
     LinkWanted {
         name: LinkName::new("east").unwrap(),
         namespace: "".into(),
         generation: Some(1),
         cost: Cost::DEFAULT,
-        groups: groups
-            .iter()
-            .map(|(name, count)| (name.parse().unwrap(), targets(name, *count)))
-            .collect(),
+        groups: groups.iter().map(|(name, count)| (name.parse().unwrap(), targets(name, *count))).collect(),
         credentials: None,
         usable: Ok(()),
     }
@@ -82,20 +71,12 @@ fn hello(instance: u8, carrier: u32, session: SessionClaim) -> Box<Hello> {
 }
 
 fn certificate(subject: &str) -> Principal {
-    Principal::Certificate {
-        issuer: "CN=ca".into(),
-        subject: Arc::from(subject),
-    }
+    Principal::Certificate { issuer: "CN=ca".into(), subject: Arc::from(subject) }
 }
 
 fn facts(hello: Box<Hello>) -> DialedFacts {
     let address = "192.0.2.1:5671".parse().unwrap();
-    DialedFacts {
-        hello,
-        principal: certificate("server"),
-        local: address,
-        remote: address,
-    }
+    DialedFacts { hello, principal: certificate("server"), local: address, remote: address }
 }
 
 /// An acceptor's hello of that instance, for a new session with an id of that byte.
@@ -105,13 +86,7 @@ fn begun(instance: u8, id: u8) -> DialedFacts {
 }
 
 fn joined(instance: u8, id: u8, carrier: u32) -> DialedFacts {
-    facts(hello(
-        instance,
-        carrier,
-        SessionClaim::Joined {
-            session: SessionId([id; 16]),
-        },
-    ))
+    facts(hello(instance, carrier, SessionClaim::Joined { session: SessionId([id; 16]) }))
 }
 
 /// A dialer's hello of that instance, to begin a session with an id of that byte.
@@ -140,18 +115,12 @@ fn down(carrier: u32) -> SessionFact {
 }
 
 fn ended(end: SessionEnd) -> SessionFact {
-    SessionFact::Ended {
-        end,
-        traffic: Traffic::default(),
-    }
+    SessionFact::Ended { end, traffic: Traffic::default() }
 }
 
 fn unreachable_endpoint() -> DialError {
     let address = "192.0.2.1:5671".parse().unwrap();
-    DialError::Connect {
-        address,
-        kind: std::io::ErrorKind::ConnectionRefused,
-    }
+    DialError::Connect { address, kind: std::io::ErrorKind::ConnectionRefused }
 }
 
 /// A fleet driven by hand.
@@ -162,10 +131,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self {
-            fleet: Fleet::new(config(), 1),
-            now: some_moment(),
-        }
+        Self { fleet: Fleet::new(config(), 1), now: some_moment() }
     }
 
     /// With a link whose groups are each dialed once; what is dialed is returned.
@@ -224,41 +190,23 @@ impl Bench {
 /// `SessionUp`, `LinkOperational(1/2)`, …
 fn name_of(event: &EventKind) -> String {
     match event {
-        EventKind::LinkOperational {
-            groups_up, groups, ..
-        } => format!("LinkOperational({groups_up}/{groups})"),
-        other => format!("{other:?}")
-            .split([' ', '{'])
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        EventKind::LinkOperational { groups_up, groups, .. } => {
+            format!("LinkOperational({groups_up}/{groups})")
+        }
+        other => format!("{other:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
     }
 }
 
 #[test]
 fn a_dialed_session_comes_up_in_causal_order() {
     let (mut bench, dials) = Bench::linked(&[("a", 1), ("b", 1)]);
-    let purposes: Vec<_> = dials
-        .iter()
-        .map(|order| (order.group.as_str(), order.purpose))
-        .collect();
+    let purposes: Vec<_> = dials.iter().map(|order| (order.group.as_str(), order.purpose)).collect();
     assert_eq!(purposes, [("a", Purpose::Begin), ("b", Purpose::Begin)]);
     let verdict = bench.dialed(dials[0].attempt, Ok(begun(1, 1)));
-    assert_eq!(
-        verdict,
-        Verdict::Begin {
-            session: SessionNumber(1)
-        }
-    );
-    assert_eq!(
-        bench.told(),
-        ["SessionUp", "CarrierUp", "GroupUp", "LinkOperational(1/2)"]
-    );
+    assert_eq!(verdict, Verdict::Begin { session: SessionNumber(1) });
+    assert_eq!(bench.told(), ["SessionUp", "CarrierUp", "GroupUp", "LinkOperational(1/2)"]);
     bench.dialed(dials[1].attempt, Ok(begun(2, 2)));
-    assert_eq!(
-        bench.told(),
-        ["SessionUp", "CarrierUp", "GroupUp", "LinkOperational(2/2)"]
-    );
+    assert_eq!(bench.told(), ["SessionUp", "CarrierUp", "GroupUp", "LinkOperational(2/2)"]);
 }
 
 #[test]
@@ -266,42 +214,17 @@ fn a_lost_carrier_is_replaced_and_the_session_goes_on() {
     let mut bench = Bench::up();
     bench.fact(down(0));
     bench.fact(SessionFact::Recovering);
-    assert_eq!(
-        bench.told(),
-        [
-            "CarrierDown",
-            "GroupDown",
-            "LinkOperational(0/1)",
-            "SessionRecovering"
-        ]
-    );
+    assert_eq!(bench.told(), ["CarrierDown", "GroupDown", "LinkOperational(0/1)", "SessionRecovering"]);
     let dials = bench.dials();
-    assert_eq!(
-        dials[0].purpose,
-        Purpose::Join {
-            session: SessionNumber(1)
-        }
-    );
+    assert_eq!(dials[0].purpose, Purpose::Join { session: SessionNumber(1) });
     bench.now += Duration::from_millis(300);
-    assert!(
-        bench.status().links[0].operational,
-        "the status gives a redial a second"
-    );
+    assert!(bench.status().links[0].operational, "the status gives a redial a second");
     let verdict = bench.dialed(dials[0].attempt, Ok(joined(1, 1, 1)));
-    assert_eq!(
-        verdict,
-        Verdict::Join {
-            session: SessionNumber(1)
-        }
-    );
+    assert_eq!(verdict, Verdict::Join { session: SessionNumber(1) });
     assert_eq!(bench.told(), ["CarrierUp", "GroupUp", "LinkOperational(1/1)"]);
     bench.fact(SessionFact::Resumed { resent_bytes: 7 });
     let after = Duration::from_millis(300);
-    let resumed = EventKind::SessionResumed {
-        session: SessionNumber(1),
-        after,
-        resent_bytes: 7,
-    };
+    let resumed = EventKind::SessionResumed { session: SessionNumber(1), after, resent_bytes: 7 };
     assert_eq!(bench.events(), [resumed]);
 }
 
@@ -312,16 +235,10 @@ fn the_status_calls_a_link_down_a_second_after_its_last_carrier() {
     bench.fact(down(0));
     bench.fact(SessionFact::Recovering);
     bench.now += Duration::from_millis(999);
-    assert_eq!(
-        bench.status().links[0].operational_since_micros,
-        up_since - 999_000
-    );
+    assert_eq!(bench.status().links[0].operational_since_micros, up_since - 999_000);
     bench.now += Duration::from_millis(1);
     let view = bench.status().links.remove(0);
-    assert_eq!(
-        (view.operational, view.operational_since_micros),
-        (false, 1_000_000_000)
-    );
+    assert_eq!((view.operational, view.operational_since_micros), (false, 1_000_000_000));
     assert_eq!(view.groups[0].state, GroupState::Recovering);
 }
 
@@ -333,32 +250,14 @@ fn a_session_gone_at_the_peer_is_followed_by_a_new_one() {
     let join = bench.dials().remove(0);
     bench.events();
     let (code, detail) = (CloseCode::SESSION_GONE, "".into());
-    bench.dialed(
-        join.attempt,
-        Err(DialError::Closed {
-            code,
-            detail,
-            retry_after: None,
-        }),
-    );
+    bench.dialed(join.attempt, Err(DialError::Closed { code, detail, retry_after: None }));
     let session = SessionNumber(1);
     let actions = bench.actions();
-    let [
-        FleetAction::EndSession { .. },
-        FleetAction::Path(_),
-        FleetAction::Dial(begin),
-    ] = &actions[..]
+    let [FleetAction::EndSession { .. }, FleetAction::Path(_), FleetAction::Dial(begin)] = &actions[..]
     else {
         panic!("{actions:?}")
     };
-    assert_eq!(
-        actions[0],
-        FleetAction::EndSession {
-            session,
-            end: SessionEnd::Gone,
-            code
-        }
-    );
+    assert_eq!(actions[0], FleetAction::EndSession { session, end: SessionEnd::Gone, code });
     assert_eq!(begin.purpose, Purpose::Begin);
     bench.fact(ended(SessionEnd::Gone));
     assert_eq!(bench.told(), ["DialFailed", "SessionDown"]);
@@ -369,47 +268,24 @@ fn a_second_group_that_reaches_the_same_instance_waits_as_a_duplicate() {
     let (mut bench, dials) = Bench::linked(&[("a", 1), ("b", 1)]);
     bench.dialed(dials[0].attempt, Ok(begun(1, 1)));
     let verdict = bench.dialed(dials[1].attempt, Ok(begun(1, 2)));
-    let Verdict::Close {
-        scope: CloseScope::Session,
-        code: CloseCode::DUPLICATE,
-        ..
-    } = verdict
-    else {
+    let Verdict::Close { scope: CloseScope::Session, code: CloseCode::DUPLICATE, .. } = verdict else {
         panic!("{verdict:?}")
     };
     let groups = bench.status().links.remove(0).groups;
-    assert_eq!(
-        (groups[0].state, groups[1].state),
-        (GroupState::Up, GroupState::Duplicate)
-    );
+    assert_eq!((groups[0].state, groups[1].state), (GroupState::Up, GroupState::Duplicate));
     let of = GroupName::new("a").unwrap();
     assert_eq!(groups[1].error, Some(DialError::Duplicate { of }));
     bench.actions();
     bench.fact(ended(SessionEnd::PeerClosed(CloseCode::SHUTDOWN)));
-    let dialed: Vec<_> = bench
-        .dials()
-        .into_iter()
-        .map(|order| order.group.as_str().to_owned())
-        .collect();
-    assert_eq!(
-        dialed,
-        ["b"],
-        "the duplicate looks again as soon as the other is gone"
-    );
+    let dialed: Vec<_> = bench.dials().into_iter().map(|order| order.group.as_str().to_owned()).collect();
+    assert_eq!(dialed, ["b"], "the duplicate looks again as soon as the other is gone");
 }
 
 #[test]
 fn a_new_cost_touches_no_connection() {
     let mut bench = Bench::up();
     let (session, cost) = (SessionNumber(1), Cost::new(10).unwrap());
-    bench.fleet.handle_link(
-        bench.now,
-        LINK,
-        LinkWanted {
-            cost,
-            ..wanted(&[("a", 1)])
-        },
-    );
+    bench.fleet.handle_link(bench.now, LINK, LinkWanted { cost, ..wanted(&[("a", 1)]) });
     let path = FleetAction::Path(PathChange::Cost { session, cost });
     assert_eq!(bench.actions(), [FleetAction::SetCost { session, cost }, path]);
     assert_eq!(bench.told(), ["LinkChanged", "CostChanged"]);
@@ -418,13 +294,7 @@ fn a_new_cost_touches_no_connection() {
     assert_eq!(bench.told(), ["CostChanged"]);
     bench.actions();
     bench.fleet.handle_link(bench.now, LINK, wanted(&[("a", 1)]));
-    assert_eq!(
-        bench.actions(),
-        [FleetAction::SetCost {
-            session,
-            cost: Cost::DEFAULT
-        }]
-    );
+    assert_eq!(bench.actions(), [FleetAction::SetCost { session, cost: Cost::DEFAULT }]);
     assert_eq!(bench.told(), ["LinkChanged"]);
 }
 
@@ -434,19 +304,13 @@ fn a_changed_group_list_dials_what_is_new_and_drains_what_is_gone() {
     bench.fleet.handle_link(bench.now, LINK, wanted(&[("b", 1)]));
     let actions = bench.actions();
     let session = SessionNumber(1);
-    assert!(
-        actions.contains(&FleetAction::DrainSession { session }),
-        "{actions:?}"
-    );
+    assert!(actions.contains(&FleetAction::DrainSession { session }), "{actions:?}");
     assert!(
         actions
             .iter()
             .any(|action| matches!(action, FleetAction::Dial(order) if order.group.as_str() == "b"))
     );
-    assert_eq!(
-        bench.told(),
-        ["LinkChanged", "SessionDraining", "LinkOperational(1/2)"]
-    );
+    assert_eq!(bench.told(), ["LinkChanged", "SessionDraining", "LinkOperational(1/2)"]);
     bench.fact(SessionFact::Drained);
     let code = CloseCode::DRAINED;
     assert!(bench.actions().contains(&FleetAction::EndSession {
@@ -455,10 +319,7 @@ fn a_changed_group_list_dials_what_is_new_and_drains_what_is_gone() {
         code
     }));
     bench.fact(ended(SessionEnd::Closed(code)));
-    assert_eq!(
-        bench.told(),
-        ["GroupDown", "LinkOperational(0/1)", "CarrierDown", "SessionDown"]
-    );
+    assert_eq!(bench.told(), ["GroupDown", "LinkOperational(0/1)", "CarrierDown", "SessionDown"]);
     assert_eq!(bench.status().links[0].groups.len(), 1);
 }
 
@@ -479,23 +340,10 @@ fn an_unlinked_session_drains_until_the_grace_is_over() {
     bench.fleet.handle_timeout(bench.now);
     let (session, code) = (SessionNumber(1), CloseCode::DISCONNECTED);
     let end = SessionEnd::Closed(code);
-    assert_eq!(
-        bench.actions()[0],
-        FleetAction::EndSession {
-            session,
-            end: end.clone(),
-            code
-        }
-    );
+    assert_eq!(bench.actions()[0], FleetAction::EndSession { session, end: end.clone(), code });
     assert_eq!(bench.status().sessions[0].state, SessionState::Ending);
     bench.fact(ended(end));
-    let told = [
-        "GroupDown",
-        "LinkOperational(0/1)",
-        "CarrierDown",
-        "SessionDown",
-        "LinkRemoved",
-    ];
+    let told = ["GroupDown", "LinkOperational(0/1)", "CarrierDown", "SessionDown", "LinkRemoved"];
     assert_eq!(bench.told(), told);
     assert!(bench.fleet.is_idle());
 }
@@ -503,21 +351,12 @@ fn an_unlinked_session_drains_until_the_grace_is_over() {
 #[test]
 fn a_link_that_cannot_be_used_is_refused_and_dialed_once_it_can() {
     let mut bench = Bench::new();
-    let unusable = LinkWanted {
-        usable: Err("no credentials named \"x\"".into()),
-        ..wanted(&[("a", 1)])
-    };
+    let unusable = LinkWanted { usable: Err("no credentials named \"x\"".into()), ..wanted(&[("a", 1)]) };
     bench.fleet.handle_link(bench.now, LINK, unusable);
-    assert_eq!(
-        (bench.told(), bench.dials()),
-        (vec!["LinkRefused".to_owned()], vec![])
-    );
+    assert_eq!((bench.told(), bench.dials()), (vec!["LinkRefused".to_owned()], vec![]));
     assert!(!bench.status().links[0].configured);
     bench.fleet.handle_link(bench.now, LINK, wanted(&[("a", 1)]));
-    assert_eq!(
-        (bench.told(), bench.dials().len()),
-        (vec!["LinkConfigured".to_owned()], 1)
-    );
+    assert_eq!((bench.told(), bench.dials().len()), (vec!["LinkConfigured".to_owned()], 1));
 }
 
 #[test]
@@ -527,14 +366,7 @@ fn new_credentials_are_tried_at_once() {
     assert_eq!(bench.status().links[0].groups[0].state, GroupState::Waiting);
     bench.actions();
     let credentials = Some(("east".into(), Ordinal(1)));
-    bench.fleet.handle_link(
-        bench.now,
-        LINK,
-        LinkWanted {
-            credentials,
-            ..wanted(&[("a", 1)])
-        },
-    );
+    bench.fleet.handle_link(bench.now, LINK, LinkWanted { credentials, ..wanted(&[("a", 1)]) });
     assert_eq!(bench.dials().len(), 1);
 }
 
@@ -542,22 +374,10 @@ fn new_credentials_are_tried_at_once() {
 fn a_late_answer_is_closed_and_changes_nothing() {
     let (mut bench, dials) = Bench::linked(&[("a", 1)]);
     bench.fleet.handle_unlink(bench.now, LINK, GRACE);
-    assert_eq!(
-        bench.actions(),
-        [FleetAction::Cancel {
-            attempt: dials[0].attempt
-        }]
-    );
+    assert_eq!(bench.actions(), [FleetAction::Cancel { attempt: dials[0].attempt }]);
     assert_eq!(bench.told(), ["LinkRemoved"]);
     let verdict = bench.dialed(dials[0].attempt, Ok(begun(1, 1)));
-    assert!(matches!(
-        verdict,
-        Verdict::Close {
-            scope: CloseScope::Session,
-            code: CloseCode::NORMAL,
-            ..
-        }
-    ));
+    assert!(matches!(verdict, Verdict::Close { scope: CloseScope::Session, code: CloseCode::NORMAL, .. }));
     assert_eq!((bench.actions(), bench.events()), (vec![], vec![]));
 }
 
@@ -565,16 +385,7 @@ fn a_late_answer_is_closed_and_changes_nothing() {
 fn a_router_that_dials_itself_is_told_so() {
     let (mut bench, dials) = Bench::linked(&[("a", 1)]);
     let verdict = bench.dialed(dials[0].attempt, Ok(begun(0, 1)));
-    assert!(
-        matches!(
-            verdict,
-            Verdict::Close {
-                code: CloseCode::SELF_LINK,
-                ..
-            }
-        ),
-        "{verdict:?}"
-    );
+    assert!(matches!(verdict, Verdict::Close { code: CloseCode::SELF_LINK, .. }), "{verdict:?}");
     assert_eq!(bench.told(), ["DialFailed"]);
 }
 
@@ -585,12 +396,7 @@ fn a_join_that_reaches_another_instance_leaves_the_session_alone() {
     bench.fact(SessionFact::Recovering);
     let join = bench.dials().remove(0);
     let verdict = bench.dialed(join.attempt, Ok(begun(2, 2)));
-    let Verdict::Close {
-        scope: CloseScope::Carrier,
-        code: CloseCode::OTHER_INSTANCE,
-        ..
-    } = verdict
-    else {
+    let Verdict::Close { scope: CloseScope::Carrier, code: CloseCode::OTHER_INSTANCE, .. } = verdict else {
         panic!("{verdict:?}")
     };
     assert_eq!(bench.status().sessions[0].state, SessionState::Recovering);
@@ -605,31 +411,14 @@ fn a_restarted_dialer_takes_the_place_of_its_old_instance() {
     let mut restarted = arrival(1, 2);
     restarted.hello.instance = Instance([7; 16]);
     let admission = bench.fleet.handle_arrival(bench.now, &restarted, |_| false);
-    assert_eq!(
-        admission,
-        Admission::Begin {
-            session: SessionNumber(2)
-        }
-    );
-    let (session, end) = (
-        SessionNumber(1),
-        SessionEnd::Replaced {
-            instance: Instance([7; 16]),
-        },
-    );
+    assert_eq!(admission, Admission::Begin { session: SessionNumber(2) });
+    let (session, end) = (SessionNumber(1), SessionEnd::Replaced { instance: Instance([7; 16]) });
     assert_eq!(
         bench.actions()[0],
-        FleetAction::EndSession {
-            session,
-            end: end.clone(),
-            code: CloseCode::REPLACED
-        }
+        FleetAction::EndSession { session, end: end.clone(), code: CloseCode::REPLACED }
     );
     bench.fact(ended(end));
-    assert_eq!(
-        bench.told(),
-        ["SessionUp", "CarrierUp", "CarrierDown", "SessionDown"]
-    );
+    assert_eq!(bench.told(), ["SessionUp", "CarrierUp", "CarrierDown", "SessionDown"]);
 }
 
 #[test]
@@ -642,19 +431,9 @@ fn a_refused_arrival_is_an_event_and_nothing_else() {
     usurper.principal = certificate("other");
     let admission = bench.fleet.handle_arrival(bench.now, &usurper, |_| false);
     assert!(matches!(admission, Admission::Refuse(_)));
-    let refusal = PeerRefusal::SiteIdConflict {
-        site: SiteId::new("site-1").unwrap(),
-    };
+    let refusal = PeerRefusal::SiteIdConflict { site: SiteId::new("site-1").unwrap() };
     let (access, address, phase) = (ACCESS, usurper.remote, crate::error::Phase::Hello);
-    assert_eq!(
-        bench.events(),
-        [EventKind::PeerRefused {
-            access,
-            address,
-            phase,
-            refusal
-        }]
-    );
+    assert_eq!(bench.events(), [EventKind::PeerRefused { access, address, phase, refusal }]);
     assert_eq!(bench.actions(), []);
 }
 
@@ -662,28 +441,15 @@ fn a_refused_arrival_is_an_event_and_nothing_else() {
 fn a_carrier_number_is_taken_once() {
     let mut bench = Bench::new();
     bench.fleet.handle_arrival(bench.now, &arrival(1, 1), |_| false);
-    for (number, taken) in [
-        (0, false),
-        (5, true),
-        (3, true),
-        (3, false),
-        (5, false),
-        (200, true),
-        (100, false),
-    ] {
+    for (number, taken) in
+        [(0, false), (5, true), (3, true), (3, false), (5, false), (200, true), (100, false)]
+    {
         let mut join = arrival(1, 9);
         let (session, proof) = (SessionId([1; 16]), [0; 32]);
-        *join.hello = Hello {
-            carrier: CarrierNumber(number),
-            ..(*join.hello).clone()
-        };
+        *join.hello = Hello { carrier: CarrierNumber(number), ..(*join.hello).clone() };
         join.hello.session = SessionClaim::Join { session, proof };
         let admission = bench.fleet.handle_arrival(bench.now, &join, |_| true);
-        assert_eq!(
-            matches!(admission, Admission::Join { .. }),
-            taken,
-            "{number}: {admission:?}"
-        );
+        assert_eq!(matches!(admission, Admission::Join { .. }), taken, "{number}: {admission:?}");
     }
 }
 

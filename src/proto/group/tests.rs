@@ -5,10 +5,7 @@ const SESSION: SessionNumber = SessionNumber(1);
 const LONG: Duration = Duration::from_secs(60);
 
 fn target(port: u16) -> Target {
-    Target {
-        host: "east.example".into(),
-        port,
-    }
+    Target { host: "east.example".into(), port }
 }
 
 /// A group with what it shares, driven by hand.
@@ -23,11 +20,7 @@ impl Bench {
     fn idle(endpoints: u16) -> Self {
         let (now, targets) = (some_moment(), (1..=endpoints).map(target).collect());
         let group = Group::new(now, GroupName::new("a").unwrap(), targets, Backoff::default());
-        Self {
-            group,
-            orders: Orders::new(1),
-            now,
-        }
+        Self { group, orders: Orders::new(1), now }
     }
 
     fn dialing(endpoints: u16) -> Self {
@@ -61,17 +54,13 @@ impl Bench {
     }
 
     fn carriers(&mut self, carriers: usize, trusted: usize) {
-        self.group
-            .handle_carriers(self.now, carriers, trusted, &mut self.orders);
+        self.group.handle_carriers(self.now, carriers, trusted, &mut self.orders);
     }
 
     /// Fails the present attempt.
     fn fail(&mut self, error: DialError) {
-        let Next::Dial { attempt, .. } = self.group.next else {
-            panic!("not dialing: {:?}", self.group)
-        };
-        self.group
-            .handle_failed(self.now, attempt, error, &mut self.orders);
+        let Next::Dial { attempt, .. } = self.group.next else { panic!("not dialing: {:?}", self.group) };
+        self.group.handle_failed(self.now, attempt, error, &mut self.orders);
     }
 
     /// Waits for the timer.
@@ -115,30 +104,17 @@ fn refused() -> DialError {
 }
 
 fn closed(code: CloseCode, retry_after: Option<Duration>) -> DialError {
-    DialError::Closed {
-        code,
-        detail: "".into(),
-        retry_after,
-    }
+    DialError::Closed { code, detail: "".into(), retry_after }
 }
 
 fn other(found: u8) -> DialError {
-    DialError::OtherInstance {
-        expected: Instance([1; 16]),
-        found: Instance([found; 16]),
-    }
+    DialError::OtherInstance { expected: Instance([1; 16]), found: Instance([found; 16]) }
 }
 
 const JOIN: Purpose = Purpose::Join { session: SESSION };
 
 /// A name, a bench in some state, an input; the state after it and what is dialed because of it.
-type Row = (
-    &'static str,
-    Bench,
-    fn(&mut Bench),
-    GroupState,
-    Vec<(u16, Purpose)>,
-);
+type Row = (&'static str, Bench, fn(&mut Bench), GroupState, Vec<(u16, Purpose)>);
 
 fn check<const N: usize>(table: [Row; N]) {
     for (name, mut bench, input, state, dials) in table {
@@ -192,51 +168,15 @@ fn without_a_session_each_state_answers_each_input() {
     use GroupState::{Dialing, Idle, Up, Waiting};
     let next = || vec![(2, Purpose::Begin)];
     check([
-        (
-            "wanted",
-            Bench::idle(2),
-            |b| b.wish(Wish::Keep),
-            Dialing,
-            vec![(1, Purpose::Begin)],
-        ),
-        (
-            "wanted without endpoints",
-            Bench::idle(0),
-            |b| b.wish(Wish::Keep),
-            Idle,
-            vec![],
-        ),
+        ("wanted", Bench::idle(2), |b| b.wish(Wish::Keep), Dialing, vec![(1, Purpose::Begin)]),
+        ("wanted without endpoints", Bench::idle(0), |b| b.wish(Wish::Keep), Idle, vec![]),
         ("unusable", Bench::idle(2), |b| b.wish(Wish::Rest), Idle, vec![]),
         ("first failure", Bench::dialing(2), fail, Dialing, next()),
         ("whole round failed", Bench::dialing(1), fail, Waiting, vec![]),
-        (
-            "told when to come back",
-            Bench::dialing(2),
-            fail_busy,
-            Waiting,
-            vec![],
-        ),
-        (
-            "given up while dialing",
-            Bench::dialing(1),
-            |b| b.wish(Wish::Leave),
-            Idle,
-            vec![],
-        ),
-        (
-            "unusable while dialing",
-            Bench::dialing(1),
-            |b| b.wish(Wish::Rest),
-            Idle,
-            vec![],
-        ),
-        (
-            "no session to be gone",
-            Bench::dialing(2),
-            fail_gone,
-            Dialing,
-            next(),
-        ),
+        ("told when to come back", Bench::dialing(2), fail_busy, Waiting, vec![]),
+        ("given up while dialing", Bench::dialing(1), |b| b.wish(Wish::Leave), Idle, vec![]),
+        ("unusable while dialing", Bench::dialing(1), |b| b.wish(Wish::Rest), Idle, vec![]),
+        ("no session to be gone", Bench::dialing(2), fail_gone, Dialing, next()),
         ("begun", Bench::dialing(1), begin, Up, vec![]),
     ]);
 }
@@ -246,66 +186,18 @@ fn with_a_session_each_state_answers_each_input() {
     use GroupState::{Dialing, Idle, Recovering, Suspect, Up, Waiting};
     let (again, other) = (|| vec![(1, Purpose::Begin)], || vec![(2, Purpose::Begin)]);
     check([
-        (
-            "suspect",
-            Bench::up(1),
-            |b| b.carriers(1, 0),
-            Suspect,
-            vec![(1, JOIN)],
-        ),
-        (
-            "last carrier lost, no word yet",
-            Bench::up(1),
-            |b| b.carriers(0, 0),
-            Recovering,
-            vec![],
-        ),
-        (
-            "last carrier lost",
-            Bench::up(2),
-            lose_later,
-            Recovering,
-            vec![(1, JOIN)],
-        ),
+        ("suspect", Bench::up(1), |b| b.carriers(1, 0), Suspect, vec![(1, JOIN)]),
+        ("last carrier lost, no word yet", Bench::up(1), |b| b.carriers(0, 0), Recovering, vec![]),
+        ("last carrier lost", Bench::up(2), lose_later, Recovering, vec![(1, JOIN)]),
         ("stable session ended", Bench::up(1), end_later, Dialing, again()),
         ("young session ended", Bench::up(1), end, Waiting, vec![]),
-        (
-            "resting with a session",
-            Bench::up(1),
-            |b| b.wish(Wish::Rest),
-            Up,
-            vec![],
-        ),
+        ("resting with a session", Bench::up(1), |b| b.wish(Wish::Rest), Up, vec![]),
         ("joined", Bench::recovering(1), join, Up, vec![]),
-        (
-            "join failed",
-            Bench::recovering(2),
-            fail,
-            Recovering,
-            vec![(2, JOIN)],
-        ),
+        ("join failed", Bench::recovering(2), fail, Recovering, vec![(2, JOIN)]),
         ("gone", Bench::recovering(2), fail_gone, Dialing, again()),
-        (
-            "expired while a join is dialed",
-            Bench::recovering(2),
-            end,
-            Dialing,
-            other(),
-        ),
-        (
-            "given up while recovering",
-            Bench::recovering(1),
-            |b| b.wish(Wish::Leave),
-            Recovering,
-            vec![],
-        ),
-        (
-            "ended while leaving",
-            Bench::recovering(1),
-            end_leaving,
-            Idle,
-            vec![],
-        ),
+        ("expired while a join is dialed", Bench::recovering(2), end, Dialing, other()),
+        ("given up while recovering", Bench::recovering(1), |b| b.wish(Wish::Leave), Recovering, vec![]),
+        ("ended while leaving", Bench::recovering(1), end_leaving, Idle, vec![]),
     ]);
 }
 
@@ -322,15 +214,11 @@ fn a_suspect_carrier_that_is_trusted_again_ends_the_search_for_another() {
 #[test]
 fn a_late_answer_of_an_abandoned_attempt_changes_nothing() {
     let mut bench = Bench::dialing(2);
-    let Next::Dial { attempt, .. } = bench.group.next else {
-        panic!("not dialing")
-    };
+    let Next::Dial { attempt, .. } = bench.group.next else { panic!("not dialing") };
     bench.fail(refused());
     bench.steps();
     let before = format!("{:?}", bench.group);
-    bench
-        .group
-        .handle_failed(bench.now, attempt, refused(), &mut bench.orders);
+    bench.group.handle_failed(bench.now, attempt, refused(), &mut bench.orders);
     assert_eq!((format!("{:?}", bench.group), bench.steps()), (before, vec![]));
 }
 
@@ -354,12 +242,7 @@ fn the_same_other_instance_three_times_running_replaces_the_session() {
     bench.fail(refused());
     bench.wait();
     bench.fail(other(2));
-    assert_eq!(
-        bench.ends(),
-        [SessionEnd::Replaced {
-            instance: Instance([2; 16])
-        }]
-    );
+    assert_eq!(bench.ends(), [SessionEnd::Replaced { instance: Instance([2; 16]) }]);
     assert_eq!(bench.state(), GroupState::Dialing);
 }
 
@@ -373,12 +256,7 @@ fn a_failure_says_which_attempt_it_was_and_when_the_next_starts() {
         .steps()
         .into_iter()
         .filter_map(|step| match step {
-            Step::Failed {
-                target,
-                attempt,
-                wait,
-                ..
-            } => Some((target.port, attempt, wait)),
+            Step::Failed { target, attempt, wait, .. } => Some((target.port, attempt, wait)),
             _ => None,
         })
         .collect();
@@ -391,10 +269,7 @@ fn a_duplicate_looks_again_after_a_while_or_when_told() {
     let mut bench = Bench::dialing(1);
     let of = GroupName::new("b").unwrap();
     bench.fail(DialError::Duplicate { of: of.clone() });
-    assert_eq!(
-        (bench.state(), bench.group.duplicate_of()),
-        (GroupState::Duplicate, Some(&of))
-    );
+    assert_eq!((bench.state(), bench.group.duplicate_of()), (GroupState::Duplicate, Some(&of)));
     let wait = bench.group.poll_timeout().unwrap() - bench.now;
     assert!(wait >= DUPLICATE_WAIT / 2 && wait <= DUPLICATE_WAIT, "{wait:?}");
     bench.group.nudge(bench.now, &mut bench.orders);
@@ -405,11 +280,7 @@ fn a_duplicate_looks_again_after_a_while_or_when_told() {
 fn an_endpoint_taken_off_the_list_while_it_is_dialed_is_given_up() {
     let mut bench = Bench::dialing(1);
     bench.steps();
-    assert!(
-        bench
-            .group
-            .handle_targets(bench.now, vec![target(7)], &mut bench.orders)
-    );
+    assert!(bench.group.handle_targets(bench.now, vec![target(7)], &mut bench.orders));
     assert!(
         matches!(&bench.steps()[..], [Step::Cancel { .. }, Step::Dial { target, .. }] if target.port == 7)
     );
@@ -418,11 +289,7 @@ fn an_endpoint_taken_off_the_list_while_it_is_dialed_is_given_up() {
 #[test]
 fn a_changed_list_leaves_a_live_session_alone() {
     let mut bench = Bench::up(1);
-    assert!(
-        bench
-            .group
-            .handle_targets(bench.now, vec![target(7)], &mut bench.orders)
-    );
+    assert!(bench.group.handle_targets(bench.now, vec![target(7)], &mut bench.orders));
     assert_eq!((bench.steps(), bench.state()), (vec![], GroupState::Up));
 }
 

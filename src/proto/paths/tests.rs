@@ -65,11 +65,7 @@ fn streams_split_exactly_by_the_costs() {
         for _ in 0..streams {
             paths.choose(&to("backend"), &[]).unwrap();
         }
-        let open: Vec<u64> = paths
-            .explain(&to("backend"))
-            .iter()
-            .map(|view| view.open)
-            .collect();
+        let open: Vec<u64> = paths.explain(&to("backend")).iter().map(|view| view.open).collect();
         assert_eq!(open, expected, "{costs:?}");
     }
 }
@@ -79,52 +75,26 @@ fn equal_scores_go_by_the_stable_order() {
     let mut paths = Paths::new(10);
     for (number, name) in [(1, "west"), (2, "east"), (3, "north")] {
         let session = SessionNumber(number);
-        paths.handle_change(PathChange::Up {
-            session,
-            candidate: candidate(name, 1),
-        });
+        paths.handle_change(PathChange::Up { session, candidate: candidate(name, 1) });
         paths.serve(session, key("backend")).unwrap();
     }
-    let chosen: Vec<u64> = (0..3)
-        .map(|_| paths.choose(&to("backend"), &[]).unwrap().0)
-        .collect();
+    let chosen: Vec<u64> = (0..3).map(|_| paths.choose(&to("backend"), &[]).unwrap().0).collect();
     assert_eq!(chosen, [2, 3, 1]);
 }
 
 #[test]
 fn a_session_that_may_not_be_used_is_not_chosen_and_says_why() {
     let cases = [
-        (
-            PathChange::Live {
-                session: number(0),
-                live: false,
-            },
-            WhyNot::NoCarrier,
-        ),
-        (
-            PathChange::Suspect {
-                session: number(0),
-                suspect: true,
-            },
-            WhyNot::Suspect,
-        ),
-        (
-            PathChange::Standby {
-                session: number(0),
-                standby: true,
-            },
-            WhyNot::Standby,
-        ),
+        (PathChange::Live { session: number(0), live: false }, WhyNot::NoCarrier),
+        (PathChange::Suspect { session: number(0), suspect: true }, WhyNot::Suspect),
+        (PathChange::Standby { session: number(0), standby: true }, WhyNot::Standby),
         (PathChange::Draining { session: number(0) }, WhyNot::Draining),
     ];
     for (change, why) in cases {
         let mut paths = serving(&[1, 1000]);
         paths.handle_change(change);
         let views = paths.explain(&to("backend"));
-        assert_eq!(
-            (views[0].why_not, views[0].chosen, views[1].chosen),
-            (Some(why), false, true)
-        );
+        assert_eq!((views[0].why_not, views[0].chosen, views[1].chosen), (Some(why), false, true));
         assert_eq!(paths.choose(&to("backend"), &[]), Some(number(1)));
     }
 }
@@ -139,10 +109,7 @@ fn a_candidate_that_refused_is_left_out() {
 #[test]
 fn a_site_is_reached_without_any_key() {
     let mut paths = serving(&[1]);
-    assert_eq!(
-        paths.choose(&Destination::Site(site("link-000")), &[]),
-        Some(number(0))
-    );
+    assert_eq!(paths.choose(&Destination::Site(site("link-000")), &[]), Some(number(0)));
     assert_eq!(paths.choose(&Destination::Site(site("elsewhere")), &[]), None);
     assert!(!paths.is_reachable(&to("frontend")));
 }
@@ -177,10 +144,7 @@ fn a_peer_serves_no_more_keys_than_are_taken() {
 fn an_anonymous_peer_serves_nothing() {
     let mut paths = Paths::new(10);
     let session = number(0);
-    let candidate = Candidate {
-        may_serve: false,
-        ..candidate("west", 1)
-    };
+    let candidate = Candidate { may_serve: false, ..candidate("west", 1) };
     paths.handle_change(PathChange::Up { session, candidate });
     paths.serve(session, key("backend")).unwrap();
     assert!(!paths.is_reachable(&to("backend")));
@@ -210,23 +174,12 @@ fn a_change_of_the_first_choice_is_an_event_and_load_is_none() {
         paths.choose(&to("backend"), &[]).unwrap();
     });
     assert_eq!(of_key(&mut paths), []);
-    paths.handle_change(PathChange::Cost {
-        session: number(0),
-        cost: cost(9),
-    });
+    paths.handle_change(PathChange::Cost { session: number(0), cost: cost(9) });
     assert_eq!(of_key(&mut paths), [selected(1, 2)]);
     paths.handle_change(PathChange::Down { session: number(1) });
     assert_eq!(of_key(&mut paths), [selected(0, 9)]);
-    paths.handle_change(PathChange::Live {
-        session: number(0),
-        live: false,
-    });
-    assert_eq!(
-        of_key(&mut paths),
-        [EventKind::PathLost {
-            destination: to("backend")
-        }]
-    );
+    paths.handle_change(PathChange::Live { session: number(0), live: false });
+    assert_eq!(of_key(&mut paths), [EventKind::PathLost { destination: to("backend") }]);
     paths.handle_change(PathChange::Down { session: number(0) });
     assert_eq!(of_key(&mut paths), []);
     assert!(paths.places.is_empty() && paths.slots.is_empty() && paths.by_number.is_empty());
@@ -297,30 +250,16 @@ fn apply(
     op: Op,
 ) {
     let at = |at: usize| {
-        if model.sessions.is_empty() {
-            None
-        } else {
-            Some(at % model.sessions.len())
-        }
+        if model.sessions.is_empty() { None } else { Some(at % model.sessions.len()) }
     };
     match op {
         Op::Up { name, cost } => {
             *next += 1;
             let (number, name) = (SessionNumber(*next), format!("link-{name}"));
-            paths.handle_change(PathChange::Up {
-                session: number,
-                candidate: candidate(&name, cost),
-            });
+            paths.handle_change(PathChange::Up { session: number, candidate: candidate(&name, cost) });
             let (usable, serves, open) = ([true; 4], [false; 3], [0; 3]);
             // The candidates of one name differ in their numbers alone.
-            model.sessions.push(ModelSession {
-                number,
-                name,
-                cost,
-                usable,
-                serves,
-                open,
-            });
+            model.sessions.push(ModelSession { number, name, cost, usable, serves, open });
         }
         Op::Down(index) => {
             if let Some(index) = at(index) {
@@ -336,14 +275,8 @@ fn apply(
             known.usable[flag] = on;
             paths.handle_change(match flag {
                 0 => PathChange::Live { session, live: on },
-                1 => PathChange::Suspect {
-                    session,
-                    suspect: !on,
-                },
-                2 => PathChange::Standby {
-                    session,
-                    standby: !on,
-                },
+                1 => PathChange::Suspect { session, suspect: !on },
+                2 => PathChange::Standby { session, standby: !on },
                 _ => PathChange::Draining { session },
             });
         }
@@ -356,9 +289,7 @@ fn apply(
         Op::Serve { at: index, key: name } => {
             let Some(index) = at(index) else { return };
             model.sessions[index].serves[name] = true;
-            paths
-                .serve(model.sessions[index].number, key(KEYS[name]))
-                .unwrap();
+            paths.serve(model.sessions[index].number, key(KEYS[name])).unwrap();
         }
         Op::Withdraw { at: index, key: name } => {
             let Some(index) = at(index) else { return };

@@ -20,17 +20,11 @@ fn config() -> FleetConfig {
         instance: Instance([0; 16]),
         role: RouterRole::Interior,
     };
-    FleetConfig {
-        accepted_sessions: LIMIT,
-        ..FleetConfig::new(local, &PlaneConfig::default())
-    }
+    FleetConfig { accepted_sessions: LIMIT, ..FleetConfig::new(local, &PlaneConfig::default()) }
 }
 
 fn certificate(subject: &str) -> Principal {
-    Principal::Certificate {
-        issuer: "CN=ca".into(),
-        subject: Arc::from(subject),
-    }
+    Principal::Certificate { issuer: "CN=ca".into(), subject: Arc::from(subject) }
 }
 
 /// An arrival from site "west", router "r1", instance 1, principal "west", link "l", group "", beginning a session.
@@ -74,10 +68,7 @@ fn arrival_with(change: impl FnOnce(&mut Arrival)) -> Arrival {
 
 fn join_with(change: impl FnOnce(&mut Arrival)) -> Arrival {
     arrival_with(|arrival| {
-        arrival.hello.session = SessionClaim::Join {
-            session: SessionId([5; 16]),
-            proof: [0; 32],
-        };
+        arrival.hello.session = SessionClaim::Join { session: SessionId([5; 16]), proof: [0; 32] };
         change(arrival);
     })
 }
@@ -87,10 +78,7 @@ fn add(roster: &mut Roster, arrival: &Arrival, origin: Option<LinkId>) -> Sessio
     let secret = SessionSecret([5; 32]);
     let origin = match origin {
         Some(link) => Origin::Dialed { link },
-        None => Origin::Accepted {
-            access: arrival.access,
-            secret,
-        },
+        None => Origin::Accepted { access: arrival.access, secret },
     };
     let beginning = Beginning {
         id: SessionId([5; 16]),
@@ -114,17 +102,10 @@ fn code_of(ruling: &Ruling) -> Option<CloseCode> {
 
 #[test]
 fn who_may_begin_beside_a_live_session_of_west() {
-    let displaced = |end, code| Ruling::Begin {
-        displaced: vec![Displaced {
-            session: SessionNumber(1),
-            end,
-            code,
-        }],
-    };
+    let displaced =
+        |end, code| Ruling::Begin { displaced: vec![Displaced { session: SessionNumber(1), end, code }] };
     let replaced = CloseCode::REPLACED;
-    let beside = Ruling::Begin {
-        displaced: Vec::new(),
-    };
+    let beside = Ruling::Begin { displaced: Vec::new() };
     let admitted: [(&str, Arrival, Ruling); 7] = [
         (
             "the same group anew takes its own place",
@@ -134,23 +115,14 @@ fn who_may_begin_beside_a_live_session_of_west() {
         (
             "a new instance takes the place of the old one",
             arrival_with(|a| a.hello.instance = Instance([2; 16])),
-            displaced(
-                SessionEnd::Replaced {
-                    instance: Instance([2; 16]),
-                },
-                replaced,
-            ),
+            displaced(SessionEnd::Replaced { instance: Instance([2; 16]) }, replaced),
         ),
         (
             "another group stands beside",
             arrival_with(|a| a.hello.group = "b".parse().unwrap()),
             beside.clone(),
         ),
-        (
-            "another link stands beside",
-            arrival_with(|a| a.hello.link = "m".parse().unwrap()),
-            beside.clone(),
-        ),
+        ("another link stands beside", arrival_with(|a| a.hello.link = "m".parse().unwrap()), beside.clone()),
         (
             "another router of the site stands beside, whatever its principal",
             arrival_with(|a| {
@@ -180,16 +152,8 @@ fn who_may_begin_beside_a_live_session_of_west() {
 #[test]
 fn who_may_not_begin() {
     let refused: [(&str, Arrival, CloseCode); 8] = [
-        (
-            "this instance",
-            arrival_with(|a| a.hello.instance = Instance([0; 16])),
-            CloseCode::SELF_LINK,
-        ),
-        (
-            "another role",
-            arrival_with(|a| a.hello.role = LinkRole::Edge),
-            CloseCode::ROLE_REFUSED,
-        ),
+        ("this instance", arrival_with(|a| a.hello.instance = Instance([0; 16])), CloseCode::SELF_LINK),
+        ("another role", arrival_with(|a| a.hello.role = LinkRole::Edge), CloseCode::ROLE_REFUSED),
         (
             "our own site and router",
             arrival_with(|a| {
@@ -211,11 +175,7 @@ fn who_may_not_begin() {
             }),
             CloseCode::SITE_ID_CONFLICT,
         ),
-        (
-            "anonymous",
-            arrival_with(|a| a.principal = Principal::Anonymous),
-            CloseCode::SITE_ID_CONFLICT,
-        ),
+        ("anonymous", arrival_with(|a| a.principal = Principal::Anonymous), CloseCode::SITE_ID_CONFLICT),
         (
             "anonymous, another router of a live site",
             arrival_with(|a| {
@@ -226,57 +186,31 @@ fn who_may_not_begin() {
         ),
         (
             "an acceptor's hello",
-            arrival_with(|a| {
-                a.hello.session = SessionClaim::Joined {
-                    session: SessionId([5; 16]),
-                }
-            }),
+            arrival_with(|a| a.hello.session = SessionClaim::Joined { session: SessionId([5; 16]) }),
             CloseCode::BAD_HELLO,
         ),
     ];
     for (name, arrival, expected) in refused {
         let mut roster = Roster::default();
         add(&mut roster, &self::arrival(), None);
-        assert_eq!(
-            code_of(&judge(&config(), &roster, &arrival, |_| true)),
-            Some(expected),
-            "{name}"
-        );
+        assert_eq!(code_of(&judge(&config(), &roster, &arrival, |_| true)), Some(expected), "{name}");
     }
 }
 
 #[test]
 fn principals_are_not_compared_with_those_of_dialed_sessions() {
     let mut roster = Roster::default();
-    add(
-        &mut roster,
-        &arrival_with(|a| a.principal = certificate("as a server")),
-        Some(LinkId(1)),
-    );
-    assert_eq!(
-        judge(&config(), &roster, &arrival(), |_| false),
-        Ruling::Begin {
-            displaced: Vec::new()
-        }
-    );
+    add(&mut roster, &arrival_with(|a| a.principal = certificate("as a server")), Some(LinkId(1)));
+    assert_eq!(judge(&config(), &roster, &arrival(), |_| false), Ruling::Begin { displaced: Vec::new() });
 }
 
 #[test]
 fn a_certificate_takes_the_name_from_an_anonymous_peer() {
     let mut roster = Roster::default();
-    let session = add(
-        &mut roster,
-        &arrival_with(|a| a.principal = Principal::Anonymous),
-        None,
-    );
+    let session = add(&mut roster, &arrival_with(|a| a.principal = Principal::Anonymous), None);
     let code = CloseCode::SITE_ID_CONFLICT;
-    let expected = Ruling::Begin {
-        displaced: vec![Displaced {
-            session,
-            end: SessionEnd::Closed(code),
-            code,
-        }],
-    };
+    let expected =
+        Ruling::Begin { displaced: vec![Displaced { session, end: SessionEnd::Closed(code), code }] };
     assert_eq!(judge(&config(), &roster, &arrival(), |_| false), expected);
 }
 
@@ -285,36 +219,19 @@ fn a_session_that_its_dialer_drains_is_left_to_end_by_itself() {
     let mut roster = Roster::default();
     let session = add(&mut roster, &arrival(), None);
     roster.member_mut(session).unwrap().peer_draining = true;
-    assert_eq!(
-        judge(&config(), &roster, &arrival(), |_| false),
-        Ruling::Begin {
-            displaced: Vec::new()
-        }
-    );
+    assert_eq!(judge(&config(), &roster, &arrival(), |_| false), Ruling::Begin { displaced: Vec::new() });
 }
 
 #[test]
 fn a_full_access_says_when_to_come_back_but_still_lets_a_place_be_taken_over() {
     let mut roster = Roster::default();
     for site in ["west", "north", "south"] {
-        add(
-            &mut roster,
-            &arrival_with(|a| a.hello.site_id = site.parse().unwrap()),
-            None,
-        );
+        add(&mut roster, &arrival_with(|a| a.hello.site_id = site.parse().unwrap()), None);
     }
     let fourth = arrival_with(|a| a.hello.site_id = "far".parse().unwrap());
-    let Ruling::Refuse(refusal) = judge(&config(), &roster, &fourth, |_| false) else {
-        panic!("let in")
-    };
-    assert_eq!(
-        (refusal.code, refusal.retry_after),
-        (CloseCode::BUSY, Some(BUSY_RETRY_AFTER))
-    );
-    assert!(matches!(
-        judge(&config(), &roster, &arrival(), |_| false),
-        Ruling::Begin { .. }
-    ));
+    let Ruling::Refuse(refusal) = judge(&config(), &roster, &fourth, |_| false) else { panic!("let in") };
+    assert_eq!((refusal.code, refusal.retry_after), (CloseCode::BUSY, Some(BUSY_RETRY_AFTER)));
+    assert!(matches!(judge(&config(), &roster, &arrival(), |_| false), Ruling::Begin { .. }));
 }
 
 #[test]
@@ -324,10 +241,7 @@ fn who_may_join() {
         (
             "an unknown session",
             join_with(|a| {
-                a.hello.session = SessionClaim::Join {
-                    session: SessionId([6; 16]),
-                    proof: [0; 32],
-                }
+                a.hello.session = SessionClaim::Join { session: SessionId([6; 16]), proof: [0; 32] }
             }),
             true,
             Some(CloseCode::SESSION_GONE),
@@ -344,12 +258,7 @@ fn who_may_join() {
             true,
             Some(CloseCode::OTHER_INSTANCE),
         ),
-        (
-            "a wrong proof",
-            join_with(|_| {}),
-            false,
-            Some(CloseCode::BAD_PROOF),
-        ),
+        ("a wrong proof", join_with(|_| {}), false, Some(CloseCode::BAD_PROOF)),
     ];
     for (name, arrival, proof_ok, expected) in cases {
         let mut roster = Roster::default();
@@ -361,14 +270,8 @@ fn who_may_join() {
         match expected {
             None => assert_eq!(ruling, Ruling::Join { session }, "{name}"),
             Some(code) => {
-                let Ruling::Refuse(refusal) = ruling else {
-                    panic!("{name}: let in")
-                };
-                assert_eq!(
-                    (refusal.scope, refusal.code),
-                    (CloseScope::Carrier, code),
-                    "{name}"
-                );
+                let Ruling::Refuse(refusal) = ruling else { panic!("{name}: let in") };
+                assert_eq!((refusal.scope, refusal.code), (CloseScope::Carrier, code), "{name}");
             }
         }
     }
@@ -382,10 +285,5 @@ fn a_session_whose_end_is_decided_can_neither_be_joined_nor_stand_in_the_way() {
     let joining = judge(&config(), &roster, &join_with(|_| {}), |_| true);
     assert_eq!(code_of(&joining), Some(CloseCode::SESSION_GONE));
     let other = arrival_with(|a| a.principal = certificate("other"));
-    assert_eq!(
-        judge(&config(), &roster, &other, |_| true),
-        Ruling::Begin {
-            displaced: Vec::new()
-        }
-    );
+    assert_eq!(judge(&config(), &roster, &other, |_| true), Ruling::Begin { displaced: Vec::new() });
 }

@@ -89,10 +89,7 @@ impl Facts {
             }
             EventKind::LinkRemoved { link, .. } => {
                 let clear = !self.sessions.values().any(|of| *of == Some(link));
-                holds(
-                    self.links.remove(&link) && clear,
-                    "a link is removed once, after its sessions",
-                )
+                holds(self.links.remove(&link) && clear, "a link is removed once, after its sessions")
             }
             EventKind::SessionUp { session, link, .. } => {
                 self.sessions.insert(session, link);
@@ -114,48 +111,29 @@ impl Facts {
                     "a carrier comes up once, in its session",
                 )
             }
-            EventKind::CarrierDown { session, carrier, .. } => holds(
-                self.carriers.remove(&(session, carrier)),
-                "a carrier goes down once, after it came up",
-            ),
-            EventKind::GroupUp {
-                link, group, session, ..
-            } => {
+            EventKind::CarrierDown { session, carrier, .. } => {
+                holds(self.carriers.remove(&(session, carrier)), "a carrier goes down once, after it came up")
+            }
+            EventKind::GroupUp { link, group, session, .. } => {
                 let free = self.groups.insert((link, group), session).is_none();
-                holds(
-                    free && self.sessions.contains_key(&session),
-                    "a group comes up when it was down",
-                )
+                holds(free && self.sessions.contains_key(&session), "a group comes up when it was down")
             }
             EventKind::GroupDown { link, group, session } => holds(
                 self.groups.remove(&(link, group)) == Some(session),
                 "a group goes down with its session",
             ),
-            EventKind::LinkOperational {
-                link,
-                operational,
-                groups_up,
-                groups,
-                ..
-            } => {
+            EventKind::LinkOperational { link, operational, groups_up, groups, .. } => {
                 let up = self.groups.keys().filter(|(of, _)| *of == link).count();
-                holds(
-                    up == groups_up && operational == (up > 0) && up <= groups,
-                    "a link counts its groups",
-                )
+                holds(up == groups_up && operational == (up > 0) && up <= groups, "a link counts its groups")
             }
             EventKind::SessionRecovering { session, .. } => {
                 let bare = !self.carriers.iter().any(|(of, _)| *of == session);
                 let live = self.sessions.contains_key(&session);
-                holds(
-                    bare && live && self.recovering.insert(session),
-                    "a session recovers without carriers",
-                )
+                holds(bare && live && self.recovering.insert(session), "a session recovers without carriers")
             }
-            EventKind::SessionResumed { session, .. } => holds(
-                self.recovering.remove(&session),
-                "a session resumes after it recovered",
-            ),
+            EventKind::SessionResumed { session, .. } => {
+                holds(self.recovering.remove(&session), "a session resumes after it recovered")
+            }
             EventKind::DialFailed { next_attempt_in, .. } => holds(
                 next_attempt_in <= Duration::from_secs(65),
                 "no wait is longer than retry-after and backoff",
@@ -213,15 +191,8 @@ impl World {
         self.rng.shuffle(&mut groups);
         LinkWanted {
             cost: Cost::new(self.rng.u32(1..4)).unwrap(),
-            credentials: self
-                .rng
-                .bool()
-                .then(|| ("bundle".into(), Ordinal(self.rng.u64(0..2)))),
-            usable: if self.rng.u8(0..6) == 0 {
-                Err("not usable".into())
-            } else {
-                Ok(())
-            },
+            credentials: self.rng.bool().then(|| ("bundle".into(), Ordinal(self.rng.u64(0..2)))),
+            usable: if self.rng.u8(0..6) == 0 { Err("not usable".into()) } else { Ok(()) },
             ..wanted(&groups)
         }
     }
@@ -258,16 +229,8 @@ impl World {
 
     /// One of 1..=3, mostly told by the group, so that duplicates and other instances occur.
     fn instance_behind(&mut self, group: &GroupName) -> u8 {
-        let own = 1 + group
-            .as_str()
-            .as_bytes()
-            .first()
-            .map_or(0, |letter| letter - b'a');
-        if self.rng.u8(0..8) == 0 {
-            self.rng.u8(0..4)
-        } else {
-            own
-        }
+        let own = 1 + group.as_str().as_bytes().first().map_or(0, |letter| letter - b'a');
+        if self.rng.u8(0..8) == 0 { self.rng.u8(0..4) } else { own }
     }
 
     fn answer(&mut self) {
@@ -276,57 +239,27 @@ impl World {
         }
         let order = self.dials.swap_remove(self.rng.usize(..self.dials.len()));
         self.past.push(order.attempt);
-        let result = if self.rng.u8(0..5) < 3 {
-            Err(self.error())
-        } else {
-            Ok(self.greeting(&order))
-        };
+        let result = if self.rng.u8(0..5) < 3 { Err(self.error()) } else { Ok(self.greeting(&order)) };
         let greeted = result.as_ref().ok().map(|facts| facts.hello.instance.0[0]);
-        let gone = matches!(
-            &result,
-            Err(DialError::Closed {
-                code: CloseCode::SESSION_GONE,
-                ..
-            })
-        );
+        let gone = matches!(&result, Err(DialError::Closed { code: CloseCode::SESSION_GONE, .. }));
         let verdict = self.fleet.handle_dialed(self.now, order.attempt, result);
         match (verdict, greeted) {
             (Verdict::Begin { session }, Some(instance)) => {
                 let carriers = BTreeSet::from([0]);
                 let (id, accepted, ending) = (self.next_id, false, false);
-                let known = Known {
-                    id,
-                    instance,
-                    accepted,
-                    carriers,
-                    next_carrier: 1,
-                    ending,
-                };
-                assert!(
-                    self.sessions.insert(session, known).is_none(),
-                    "seed {}: number reused",
-                    self.seed
-                );
+                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending };
+                assert!(self.sessions.insert(session, known).is_none(), "seed {}: number reused", self.seed);
                 self.rounds.remove(&(order.link, order.group));
             }
             (Verdict::Join { session }, Some(_)) => {
-                let known = self
-                    .sessions
-                    .get_mut(&session)
-                    .expect("a join of a known session");
+                let known = self.sessions.get_mut(&session).expect("a join of a known session");
                 known.carriers.insert(known.next_carrier);
                 known.next_carrier += 1;
                 self.rounds.remove(&(order.link, order.group));
             }
             _ if gone => drop(self.rounds.remove(&(order.link, order.group))),
             // Three answers of another instance end the session and begin a new round; not told apart here.
-            (
-                Verdict::Close {
-                    code: CloseCode::OTHER_INSTANCE,
-                    ..
-                },
-                _,
-            ) => {
+            (Verdict::Close { code: CloseCode::OTHER_INSTANCE, .. }, _) => {
                 self.rounds.remove(&(order.link, order.group));
             }
             _ => {}
@@ -350,21 +283,10 @@ impl World {
 
     fn error(&mut self) -> DialError {
         let detail: Arc<str> = "".into();
-        let retry_after = self
-            .rng
-            .bool()
-            .then(|| Duration::from_millis(self.rng.u64(0..100_000)));
+        let retry_after = self.rng.bool().then(|| Duration::from_millis(self.rng.u64(0..100_000)));
         match self.rng.u8(0..4) {
-            0 => DialError::Closed {
-                code: CloseCode::SESSION_GONE,
-                detail,
-                retry_after: None,
-            },
-            1 => DialError::Closed {
-                code: CloseCode::BUSY,
-                detail,
-                retry_after,
-            },
+            0 => DialError::Closed { code: CloseCode::SESSION_GONE, detail, retry_after: None },
+            1 => DialError::Closed { code: CloseCode::BUSY, detail, retry_after },
             _ => unreachable_endpoint(),
         }
     }
@@ -375,18 +297,10 @@ impl World {
             return;
         };
         let before = self.fleet.snapshot(self.now, 0, 0);
-        let result = if self.rng.bool() {
-            Ok(begun(3, 250))
-        } else {
-            Err(unreachable_endpoint())
-        };
+        let result = if self.rng.bool() { Ok(begun(3, 250)) } else { Err(unreachable_endpoint()) };
         self.fleet.handle_dialed(self.now, attempt, result);
         assert_eq!(self.fleet.snapshot(self.now, 0, 0), before, "seed {}", self.seed);
-        assert!(
-            self.fleet.actions.is_empty() && self.fleet.events.is_empty(),
-            "seed {}",
-            self.seed
-        );
+        assert!(self.fleet.actions.is_empty() && self.fleet.events.is_empty(), "seed {}", self.seed);
     }
 
     fn arrive(&mut self) {
@@ -401,41 +315,23 @@ impl World {
         if self.rng.u8(0..5) == 0 {
             arrival.hello.site_id = "site-1".parse().unwrap();
         }
-        let accepted: Vec<SessionNumber> = self
-            .sessions
-            .iter()
-            .filter(|(_, known)| known.accepted)
-            .map(|(number, _)| *number)
-            .collect();
+        let accepted: Vec<SessionNumber> =
+            self.sessions.iter().filter(|(_, known)| known.accepted).map(|(number, _)| *number).collect();
         if let (Some(joins), true) = (self.rng.choice(accepted), self.rng.bool()) {
             let known = &self.sessions[&joins];
             let (session, proof) = (SessionId([known.id; 16]), [0; 32]);
-            arrival.hello = hello(
-                known.instance,
-                known.next_carrier,
-                SessionClaim::Join { session, proof },
-            );
+            arrival.hello = hello(known.instance, known.next_carrier, SessionClaim::Join { session, proof });
         }
         let proof_ok = self.rng.u8(0..5) > 0;
         let instance = arrival.hello.instance.0[0];
         match self.fleet.handle_arrival(self.now, &arrival, |_| proof_ok) {
             Admission::Begin { session } => {
                 let (id, accepted, carriers) = (self.next_id, true, BTreeSet::from([0]));
-                let known = Known {
-                    id,
-                    instance,
-                    accepted,
-                    carriers,
-                    next_carrier: 1,
-                    ending: false,
-                };
+                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending: false };
                 self.sessions.insert(session, known);
             }
             Admission::Join { session } => {
-                let known = self
-                    .sessions
-                    .get_mut(&session)
-                    .expect("a join of a known session");
+                let known = self.sessions.get_mut(&session).expect("a join of a known session");
                 known.carriers.insert(arrival.hello.carrier.0);
                 known.next_carrier = known.next_carrier.max(arrival.hello.carrier.0 + 1);
             }
@@ -455,19 +351,12 @@ impl World {
 
     fn tell(&mut self) {
         let session = self.any_session();
-        let carrier = self
-            .sessions
-            .get(&session)
-            .and_then(|known| known.carriers.first().copied());
+        let carrier = self.sessions.get(&session).and_then(|known| known.carriers.first().copied());
         let number = CarrierNumber(carrier.unwrap_or(77));
         let round_trip = RoundTrip::default();
         let fact = match self.rng.u8(0..12) {
             0..=3 => return self.lose(session, carrier),
-            4 | 5 => SessionFact::CarrierSuspect {
-                carrier: number,
-                last_received_ago: GRACE,
-                round_trip,
-            },
+            4 | 5 => SessionFact::CarrierSuspect { carrier: number, last_received_ago: GRACE, round_trip },
             6 | 7 => SessionFact::CarrierTrusted { carrier: number },
             8 => SessionFact::PeerCost(Cost::new(self.rng.u32(1..5)).unwrap()),
             9 => SessionFact::Resumed { resent_bytes: 1 },
@@ -488,8 +377,7 @@ impl World {
             if self.rng.u8(0..4) == 0 {
                 self.end(session);
             } else {
-                self.fleet
-                    .handle_session(self.now, session, SessionFact::Recovering);
+                self.fleet.handle_session(self.now, session, SessionFact::Recovering);
             }
         }
     }
@@ -502,11 +390,7 @@ impl World {
     }
 
     fn end_what_is_ending(&mut self) {
-        let ending = self
-            .sessions
-            .iter()
-            .find(|(_, known)| known.ending)
-            .map(|(number, _)| *number);
+        let ending = self.sessions.iter().find(|(_, known)| known.ending).map(|(number, _)| *number);
         if let Some(session) = ending {
             self.end(session);
         }
@@ -515,18 +399,10 @@ impl World {
     fn pass_time(&mut self) {
         let due = self.fleet.poll_timeout();
         let some = self.now + Duration::from_millis(self.rng.u64(1..3000));
-        self.now = if self.rng.bool() {
-            due.unwrap_or(some).max(self.now)
-        } else {
-            some
-        };
+        self.now = if self.rng.bool() { due.unwrap_or(some).max(self.now) } else { some };
         self.fleet.handle_timeout(self.now);
         // Law 10.
-        assert!(
-            self.fleet.poll_timeout().is_none_or(|next| next > self.now),
-            "seed {}",
-            self.seed
-        );
+        assert!(self.fleet.poll_timeout().is_none_or(|next| next > self.now), "seed {}", self.seed);
     }
 
     /// Carries out what was asked for, and checks everything.
@@ -569,11 +445,7 @@ impl World {
     /// Law 9, first part: all alternates before any twice. What begins a new round clears `rounds`.
     fn dial(&mut self, order: DialOrder) {
         let same = |other: &DialOrder| (other.link, &other.group) == (order.link, &order.group);
-        assert!(
-            !self.dials.iter().any(same),
-            "seed {}: two attempts of one group",
-            self.seed
-        );
+        assert!(!self.dials.iter().any(same), "seed {}: two attempts of one group", self.seed);
         if let Some(wanted) = self.wanted.get(&order.link)
             && let Some((_, targets)) = wanted.groups.iter().find(|(name, _)| *name == order.group)
         {
@@ -596,21 +468,10 @@ impl World {
                 continue;
             };
             for (name, targets) in &wanted.groups {
-                let group = view
-                    .groups
-                    .iter()
-                    .find(|group| group.name == *name)
-                    .expect("a wanted group");
-                let dialed = self
-                    .dials
-                    .iter()
-                    .any(|order| order.link == view.link && order.group == *name);
+                let group = view.groups.iter().find(|group| group.name == *name).expect("a wanted group");
+                let dialed = self.dials.iter().any(|order| order.link == view.link && order.group == *name);
                 let busy = dialed || group.next_attempt_micros.is_some() || group.state == GroupState::Up;
-                assert!(
-                    busy || targets.is_empty(),
-                    "seed {}: {group:?} is forgotten",
-                    self.seed
-                );
+                assert!(busy || targets.is_empty(), "seed {}: {group:?} is forgotten", self.seed);
             }
         }
     }
@@ -632,20 +493,8 @@ impl World {
             self.seed,
             self.dials
         );
-        assert!(
-            facts.links.is_empty() && facts.sessions.is_empty(),
-            "seed {}",
-            self.seed
-        );
-        assert!(
-            facts.carriers.is_empty() && facts.groups.is_empty(),
-            "seed {}",
-            self.seed
-        );
-        assert!(
-            self.fleet.attempts.is_empty() && self.fleet.poll_timeout().is_none(),
-            "seed {}",
-            self.seed
-        );
+        assert!(facts.links.is_empty() && facts.sessions.is_empty(), "seed {}", self.seed);
+        assert!(facts.carriers.is_empty() && facts.groups.is_empty(), "seed {}", self.seed);
+        assert!(self.fleet.attempts.is_empty() && self.fleet.poll_timeout().is_none(), "seed {}", self.seed);
     }
 }

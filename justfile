@@ -1,0 +1,46 @@
+# Short names for what `.ci/run` does. There is no second list: a recipe of CI calls its step.
+
+# Everything that CI does.
+check:
+    bash .ci/run
+
+# One or more steps of CI: fmt, clippy, test, doc, sim, examples, curl, fuzz, bench, package, deny.
+step +STEPS:
+    bash .ci/run {{STEPS}}
+
+fmt-check:
+    bash .ci/run fmt
+
+clippy:
+    bash .ci/run clippy
+
+test:
+    bash .ci/run test
+
+doc:
+    bash .ci/run doc
+
+deny:
+    bash .ci/run deny
+
+package:
+    bash .ci/run package
+
+# Format in place. Stable rustfmt takes the two unstable settings on the command line.
+fmt:
+    cargo fmt -- --config unstable_features=true,group_imports=StdExternalCrate,imports_granularity=Module
+
+# Replay one seed of the simulated world.
+sim SEED:
+    SIM_SEED={{SEED}} cargo test --release --lib sim -- --nocapture
+
+# Fuzz one target for a while.
+fuzz TARGET SECONDS="60":
+    cargo +nightly fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
+
+# The figures of BENCHMARKS.md.
+bench:
+    cargo bench
+
+demo:
+    cargo run --release --example demo

@@ -298,11 +298,6 @@ impl Group {
         &self.name
     }
 
-    /// Whether it is to be kept.
-    pub(crate) fn wish(&self) -> Wish {
-        self.wish
-    }
-
     /// Its session, if it has one.
     pub(crate) fn session(&self) -> Option<SessionNumber> {
         self.hold.as_ref().map(|hold| hold.session)

@@ -42,7 +42,7 @@ impl Fleet {
                     .is_some_and(|member| member.join(now, carrier, local, remote));
                 if !taken {
                     let (scope, code) = (CloseScope::Carrier, CloseCode::BAD_HELLO);
-                    let detail = "carrier number used before".into();
+                    let detail = "carrier number not above those before".into();
                     return self.refuse(arrival, Refusal { scope, code, detail, retry_after: None });
                 }
                 self.announce_carrier(session, carrier);

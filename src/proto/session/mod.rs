@@ -263,6 +263,11 @@ impl Session {
         }
     }
 
+    /// Whether the session has no carrier and waits for one.
+    pub(crate) fn is_recovering(&self) -> bool {
+        matches!(self.state, State::Recovering { .. })
+    }
+
     /// Whether nothing is under way: no stream is left, and the peer has received everything.
     pub(crate) fn is_idle(&self) -> bool {
         self.streams.is_empty() && self.carriers.iter().all(|carrier| carrier.log.is_empty()) && self.fallen.is_empty()

@@ -609,3 +609,19 @@ fn streams_that_were_accepted_are_not_remembered_until_their_deadline() {
     }
     assert!(pair.acceptor.waiting.len() <= 8, "{} deadlines", pair.acceptor.waiting.len());
 }
+
+#[test]
+fn regression_a_driver_that_cannot_send_is_not_called_again_at_once() {
+    let mut pair = Pair::new();
+    let (near, _) = pair.open();
+    pair.dialer.write(near, Bytes::from_static(b"x")).unwrap();
+    pair.step();
+    for _ in 0..20 {
+        let Some(at) = pair.acceptor.poll_timeout(pair.carrier) else { break };
+        pair.now = pair.now.max(at);
+        pair.acceptor.handle_timeout(pair.now);
+        // The connection is full: nothing is taken for it, neither acknowledgement nor ping.
+        assert!(pair.acceptor.poll_timeout(pair.carrier).is_none_or(|next| next > pair.now));
+    }
+    assert!(pair.acceptor.carriers.is_empty(), "a silent peer is dead in the end");
+}

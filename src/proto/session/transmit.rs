@@ -84,7 +84,7 @@ impl Session {
         }
         // Room for an acknowledgement, so that a batch of bulk data with one fills whole records.
         *room -= out.iter().map(Piece::len).sum::<usize>().min(*room);
-        if self.carriers[index].acks.due.is_some() {
+        if self.carriers[index].acks.is_waiting() {
             *room = room.saturating_sub(ack_len(self.carriers[index].acks.received));
         }
     }

@@ -625,3 +625,18 @@ fn regression_a_driver_that_cannot_send_is_not_called_again_at_once() {
     }
     assert!(pair.acceptor.carriers.is_empty(), "a silent peer is dead in the end");
 }
+
+#[test]
+fn regression_a_refusal_is_not_followed_by_the_reset_that_a_stop_asked_for() {
+    let mut pair = Pair::new();
+    let near = pair.dialer.open(request(), Bytes::new()).unwrap();
+    pair.settle();
+    let (far, _) = pair.acceptor.poll_incoming().unwrap();
+    pair.dialer.stop(near, StreamCode::CANCELLED);
+    let stop = Frame::Stop { stream: near.id, code: StreamCode::CANCELLED };
+    let (now, carrier) = (pair.now, pair.carrier);
+    feed(&mut pair.acceptor, now, carrier, &stop);
+    pair.acceptor.refuse(far, StreamCode::REFUSED);
+    let frames = batch(&mut pair.acceptor, now, carrier).len();
+    assert_eq!(frames, 2, "a refusal and an acknowledgement");
+}

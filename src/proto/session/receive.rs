@@ -134,11 +134,14 @@ impl Session {
                 carrier.life.ponged(now, carrier.log.in_flight() > 0);
                 Ok(())
             }
-            Frame::Close { scope, code, .. } => {
+            Frame::Close { scope: CloseScope::Carrier, code, .. } => {
                 self.fall(now, index, CarrierEnd::PeerClosed(code));
-                if scope == CloseScope::Session {
-                    self.end(now, SessionEnd::PeerClosed(code), None);
-                }
+                Ok(())
+            }
+            Frame::Close { scope: CloseScope::Session, code, .. } => {
+                // Not a loss to recover from, however short the resume window is.
+                self.take_carrier(now, index, CarrierEnd::PeerClosed(code));
+                self.end(now, SessionEnd::PeerClosed(code), None);
                 Ok(())
             }
             Frame::Unknown { .. } => self.flood.pay(now),

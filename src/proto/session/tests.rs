@@ -12,7 +12,7 @@ use crate::id::RoutingKey;
 use crate::wire::MIN_WINDOW;
 use crate::wire::code::StreamCode;
 use crate::wire::decoder::{Decoded, Decoder};
-use crate::wire::frame::{Frame, OpenTo};
+use crate::wire::frame::{CloseScope, Frame, OpenTo};
 use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 
 /// Both ends of a session on one carrier, and the time.
@@ -639,4 +639,24 @@ fn regression_a_refusal_is_not_followed_by_the_reset_that_a_stop_asked_for() {
     pair.acceptor.refuse(far, StreamCode::REFUSED);
     let frames = batch(&mut pair.acceptor, now, carrier).len();
     assert_eq!(frames, 2, "a refusal and an acknowledgement");
+}
+
+#[test]
+fn regression_a_close_of_the_session_is_no_loss_to_recover_from() {
+    let limits = SessionLimits { resume_window: Duration::ZERO, ..SessionLimits::default() };
+    let mut pair = Pair::with_limits(limits);
+    let close = Frame::Close {
+        scope: CloseScope::Session,
+        code: CloseCode::NORMAL,
+        retry_after_millis: 0,
+        detail: String::new(),
+    };
+    let (now, carrier) = (pair.now, pair.carrier);
+    feed(&mut pair.dialer, now, carrier, &close);
+    assert_eq!(pair.dialer.ended(), Some(&SessionEnd::PeerClosed(CloseCode::NORMAL)));
+    let events: Vec<_> = std::iter::from_fn(|| pair.dialer.poll_event()).collect();
+    assert!(
+        matches!(events[..], [SessionEvent::PeerChanged, SessionEvent::CarrierDown { .. }, SessionEvent::Ended { .. }]),
+        "{events:?}"
+    );
 }

@@ -21,9 +21,11 @@ impl Session {
             if self.ended().is_some() {
                 return;
             }
-            let carrier = &mut self.carriers[index];
             if logged_bytes > 0 {
-                carrier.acks.count(now, logged_bytes);
+                self.carriers[index].acks.count(now, logged_bytes);
+            }
+            if !matches!(frame, Frame::Close { .. }) {
+                self.peer_has_answered(number);
             }
             if let Err(violation) = self.handle_frame(now, index, frame) {
                 self.end(now, SessionEnd::Violation(violation), Some(violation.into()));
@@ -41,7 +43,6 @@ impl Session {
         if carrier.life.heard(now) {
             self.events.push_back(SessionEvent::CarrierTrusted { number });
         }
-        self.peer_has_answered(number);
     }
 
     /// The time is `now`: what is due is done. Afterwards every timeout lies ahead.

@@ -151,7 +151,8 @@ impl Session {
         }
     }
 
-    /// Any byte on a carrier shows that the peer has seen the hello sent on it.
+    /// Any frame on a carrier but a close shows that the peer has seen the hello sent on it. A close does not: it
+    /// may be that of a dialer that gave the attempt up.
     pub(super) fn peer_has_answered(&mut self, number: CarrierNumber) {
         if self.fallen.is_empty() {
             return;

@@ -660,3 +660,16 @@ fn regression_a_close_of_the_session_is_no_loss_to_recover_from() {
         "{events:?}"
     );
 }
+
+#[test]
+fn regression_the_close_of_an_attempt_given_up_does_not_answer_its_hello() {
+    let mut pair = Pair::new();
+    pair.open();
+    pair.dialer.handle_carrier_lost(pair.now, pair.carrier, CarrierEnd::Eof);
+    let (number, dead) = pair.dialer.prepare_join();
+    pair.acceptor.handle_join(pair.now, number, &dead, |_| Bytes::new()).unwrap();
+    let close =
+        Frame::Close { scope: CloseScope::Carrier, code: CloseCode::NORMAL, retry_after_millis: 0, detail: String::new() };
+    feed(&mut pair.acceptor, pair.now, number, &close);
+    assert_eq!(pair.acceptor.fallen.len(), 2, "the dialer has not seen the count of the first carrier");
+}

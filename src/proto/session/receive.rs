@@ -96,7 +96,9 @@ impl Session {
             Frame::Ack { received, delay_micros } => {
                 self.flood.pay(now)?;
                 let delay = Duration::from_micros(delay_micros);
-                self.carriers[index].acknowledged(now, received, delay).map(|_| ())
+                self.carriers[index].acknowledged(now, received, delay)?;
+                self.counts_were_acknowledged(index);
+                Ok(())
             }
             Frame::Open { stream, destination, metadata } => {
                 self.handle_open(now, index, stream, OpenRequest { to: destination, metadata })

@@ -585,6 +585,9 @@ fn an_answer_to_an_attempt_that_the_acceptor_gave_up_raises_nothing() {
     assert_eq!(pair.dialer.handle_carrier_up(pair.now, number, &[]), Err(Violation::Unexpected));
     pair.dialer.handle_join_failed(pair.now, number);
     assert_eq!((pair.dialer.ended(), pair.dialer.carriers.len()), (None, 1));
+    // A count is forgotten when the frame that told it is acknowledged.
+    pair.now += Duration::from_secs(1);
+    pair.settle();
     assert!(pair.dialer.fallen.is_empty() && pair.acceptor.fallen.is_empty());
 }
 
@@ -672,4 +675,32 @@ fn regression_the_close_of_an_attempt_given_up_does_not_answer_its_hello() {
         Frame::Close { scope: CloseScope::Carrier, code: CloseCode::NORMAL, retry_after_millis: 0, detail: String::new() };
     feed(&mut pair.acceptor, pair.now, number, &close);
     assert_eq!(pair.acceptor.fallen.len(), 2, "the dialer has not seen the count of the first carrier");
+}
+
+#[test]
+fn regression_a_count_that_was_told_but_did_not_arrive_is_told_again() {
+    let mut pair = Pair::new();
+    let (near, far) = pair.open();
+    let first = pair.carrier;
+    pair.rejoin();
+    // The first carrier still lives; half of what goes over it is lost with it.
+    pair.now += Duration::from_secs(1);
+    pair.carrier = first;
+    pair.dialer.write(near, Bytes::from_static(b"one")).unwrap();
+    pair.decoders = [Decoder::new(), Decoder::new()];
+    pair.step();
+    pair.dialer.write(near, Bytes::from_static(b"two")).unwrap();
+    batch(&mut pair.dialer, pair.now, first);
+    pair.dialer.handle_carrier_lost(pair.now, first, CarrierEnd::Eof);
+    // The second carries the dialer's count, and dies before it has carried the acceptor's.
+    let second = CarrierNumber(first.0 + 1);
+    let count = Frame::CarrierDead { carrier: first, received: pair.dialer.fallen[0].count().received };
+    batch(&mut pair.dialer, pair.now, second);
+    feed(&mut pair.acceptor, pair.now, second, &count);
+    batch(&mut pair.acceptor, pair.now, second);
+    pair.dialer.handle_carrier_lost(pair.now, second, CarrierEnd::Eof);
+    pair.rejoin();
+    pair.settle();
+    assert_eq!((pair.dialer.ended(), pair.acceptor.ended()), (None, None));
+    assert_eq!(read_all(&mut pair.acceptor, pair.now, far), b"onetwo");
 }

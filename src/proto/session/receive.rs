@@ -55,11 +55,11 @@ impl Session {
                 self.fall(now, index, CarrierEnd::Dead(silence));
                 continue;
             }
-            let round_trip = carrier.pace.round_trip();
             let due = carrier.acks.handle_timeout(now) | carrier.life.handle_timeout(now);
             if due {
                 self.wakers.take(&mut carrier.driver);
             }
+            let round_trip = carrier.pace.round_trip();
             if carrier.life.becomes_suspect(now, &round_trip) {
                 let event = SessionEvent::CarrierSuspect { number, last_received_ago: silence, round_trip };
                 self.events.push_back(event);

@@ -21,6 +21,8 @@ mod control;
 mod flood;
 mod key;
 mod log;
+#[cfg(test)]
+mod model;
 mod pool;
 mod receive;
 mod recover;

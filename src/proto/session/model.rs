@@ -20,18 +20,50 @@ use crate::wire::frame::OpenTo;
 /// What the applications and the line may do. `end` is 0 for the dialer; `which` picks a stream.
 #[derive(Clone, Debug)]
 enum Op {
-    Open { end: usize, initial: usize },
-    Accept { end: usize },
-    Refuse { end: usize },
-    Write { end: usize, which: usize, len: usize },
-    Read { end: usize, which: usize, chunks: usize },
-    Finish { end: usize, which: usize },
-    Reset { end: usize, which: usize },
-    Stop { end: usize, which: usize },
-    Release { end: usize, which: usize },
+    Open {
+        end: usize,
+        initial: usize,
+    },
+    Accept {
+        end: usize,
+    },
+    Refuse {
+        end: usize,
+    },
+    Write {
+        end: usize,
+        which: usize,
+        len: usize,
+    },
+    Read {
+        end: usize,
+        which: usize,
+        chunks: usize,
+    },
+    Finish {
+        end: usize,
+        which: usize,
+    },
+    Reset {
+        end: usize,
+        which: usize,
+    },
+    Stop {
+        end: usize,
+        which: usize,
+    },
+    Release {
+        end: usize,
+        which: usize,
+    },
     /// One batch of `end` is encoded, and up to `bytes` of what is on the way arrive, cut at `bytes`.
-    Step { end: usize, bytes: usize },
-    Pass { millis: u64 },
+    Step {
+        end: usize,
+        bytes: usize,
+    },
+    Pass {
+        millis: u64,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -93,7 +125,8 @@ const CARRIER: CarrierNumber = CarrierNumber(0);
 impl Bench {
     fn new() -> Self {
         let now = epoch();
-        let limits = SessionLimits { max_streams: 6, unaccepted: 3, pool: 100_000, ..SessionLimits::default() };
+        let limits =
+            SessionLimits { max_streams: 6, unaccepted: 3, pool: 100_000, ..SessionLimits::default() };
         let session = |side| {
             Session::new(
                 now,
@@ -258,7 +291,9 @@ impl Bench {
                 let expected: Vec<u8> = half.bytes.drain(..chunk.len()).collect();
                 assert_eq!(chunk, expected);
             }
-            Poll::Ready(Ok(None)) => assert!(half.finished && half.bytes.is_empty(), "end of file of {half:?}"),
+            Poll::Ready(Ok(None)) => {
+                assert!(half.finished && half.bytes.is_empty(), "end of file of {half:?}")
+            }
             Poll::Ready(Err(error)) => {
                 let just = match &error {
                     StreamError::Closed => half.stopped,
@@ -314,8 +349,13 @@ impl Bench {
         for (id, model) in &self.models {
             for sender in 0..2 {
                 let half = &model.halves[sender];
-                let spoilt = half.reset.is_some() || half.stopped || half.refused || model.keys[1 - sender].is_none();
-                assert!(spoilt || half.bytes.is_empty(), "{id:?} of {sender}: {} bytes never came", half.bytes.len());
+                let spoilt =
+                    half.reset.is_some() || half.stopped || half.refused || model.keys[1 - sender].is_none();
+                assert!(
+                    spoilt || half.bytes.is_empty(),
+                    "{id:?} of {sender}: {} bytes never came",
+                    half.bytes.len()
+                );
             }
         }
         for end in 0..2 {

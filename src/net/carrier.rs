@@ -38,8 +38,6 @@ struct Driver {
     tcp: TcpStream,
     tls: Box<Connection>,
     decoder: Decoder,
-    /// Whether the plaintext that came with the peer's hello has been looked at.
-    primed: bool,
     /// Decoded and not yet handed to the session; empty between turns.
     frames: Vec<Decoded>,
     /// Taken from the session and not yet encrypted; empty between turns.
@@ -72,7 +70,7 @@ enum Step {
 
 impl Driver {
     fn new(session: SessionHandle, number: CarrierNumber, secured: Secured) -> Self {
-        let Secured { tcp, mut tls, .. } = secured;
+        let Secured { tcp, mut tls, decoder, frames, .. } = secured;
         // A batch is bounded by the session; what the default limit cuts off would only be offered again.
         tls.set_buffer_limit(None);
         Self {
@@ -80,9 +78,8 @@ impl Driver {
             number,
             tcp,
             tls,
-            decoder: Decoder::new(),
-            primed: false,
-            frames: Vec::new(),
+            decoder,
+            frames,
             pieces: Vec::new(),
             buffer: vec![0; READ].into_boxed_slice(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -110,14 +107,10 @@ impl Driver {
 
     /// Reads once and hands on what came.
     fn receive(&mut self, cx: &mut Context<'_>) -> Step {
-        if !std::mem::replace(&mut self.primed, true) {
-            return match self.decode() {
-                Ok(()) => {
-                    self.hand_over(0);
-                    Step::Moved
-                }
-                Err(end) => Step::Over(end),
-            };
+        if !self.frames.is_empty() {
+            // What came with the peer's hello.
+            self.hand_over(0);
+            return Step::Moved;
         }
         let read = match poll_read(&self.tcp, cx, &mut self.buffer) {
             Poll::Pending => return Step::Waits,
@@ -155,9 +148,6 @@ impl Driver {
         Ok(())
     }
 
-    fn decode(&mut self) -> Result<(), CarrierEnd> {
-        decode(&mut self.tls, &mut self.decoder, &mut self.frames)
-    }
 
     fn hand_over(&mut self, read: usize) {
         let (number, frames) = (self.number, &mut self.frames);

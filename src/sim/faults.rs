@@ -95,12 +95,7 @@ impl Plan {
         let blackouts = blackouts.collect();
         Self {
             carriers: *pick(random, &[1, 1, 2, 3]),
-            shape: Shape {
-                latency: *pick(random, &[Duration::ZERO, Duration::from_micros(50), Duration::from_millis(7), Duration::from_millis(80)]),
-                nanos_per_byte: *pick(random, &[0, 1, 80, 1000]),
-                capacity: *pick(random, &[500, 20_000, 300_000]),
-                cuts: *pick(random, &[1, 3, 10]),
-            },
+            shape: shape(random),
             fault_percent: *pick(random, &[0, 50, 90, 100]),
             fuse_scale: *pick(random, &[300, 3000, 60_000, 400_000]),
             dial_delay: *pick(random, &[Duration::from_millis(1), Duration::from_millis(20), Duration::from_millis(100)]),
@@ -137,6 +132,18 @@ impl Plan {
             2 => Fault::Ends { from, seen: seen(random), lose },
             _ => Fault::Cut { way, after, seen: seen(random), lose },
         }
+    }
+}
+
+fn shape(random: &mut fastrand::Rng) -> Shape {
+    let micros = *pick(random, &[0, 50, 7000, 80_000]);
+    // What is on the way counts as well, so a long line is never so narrow that it carries next to nothing.
+    let narrowest = if micros > 1000 { 20_000 } else { 500 };
+    Shape {
+        latency: Duration::from_micros(micros),
+        nanos_per_byte: *pick(random, &[0, 1, 80, 1000]),
+        capacity: *pick(random, &[narrowest, 20_000, 300_000]),
+        cuts: *pick(random, &[1, 3, 10]),
     }
 }
 

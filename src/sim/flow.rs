@@ -367,7 +367,7 @@ static NOISE: LazyLock<Bytes> = LazyLock::new(|| {
 const PERIOD: u64 = 65_521;
 
 /// What a writer resets with.
-const RESET: StreamCode = StreamCode::application(1);
+const RESET: StreamCode = StreamCode::APPLICATION_RESET;
 
 /// What a reader stops with.
-const STOP: StreamCode = StreamCode::application(2);
+const STOP: StreamCode = StreamCode::UNREACHABLE;

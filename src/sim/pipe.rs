@@ -67,7 +67,12 @@ impl Pipe {
             bytes.clear();
             return false;
         }
-        let mut taken = bytes.split_to(bytes.len().min(self.shape.capacity.saturating_sub(self.held)));
+        let room = self.shape.capacity.saturating_sub(self.held);
+        if room < bytes.len().min(self.shape.capacity / 2) {
+            // As a socket does: a writer is not woken for the sake of a few bytes.
+            return false;
+        }
+        let mut taken = bytes.split_to(bytes.len().min(room));
         let before = self.carried;
         self.carried += taken.len() as u64;
         let blown = self.fuse.is_some_and(|fuse| self.carried >= fuse);

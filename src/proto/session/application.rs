@@ -12,7 +12,7 @@ use crate::proto::session::key::StreamKey;
 use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
 use crate::proto::session::transmit::has_left;
 use crate::proto::session::wakers::register;
-use crate::proto::session::Session;
+use crate::proto::session::{Session, State};
 use crate::stats::Traffic;
 use crate::wire::code::StreamCode;
 use crate::wire::MIN_WINDOW;
@@ -137,6 +137,8 @@ impl Session {
         stream.send.clear();
         stream.send.state = SendState::Ended(Some(StreamError::Refused(code)));
         stream.pending.refuse = Some(code);
+        // A stop of the opener may have asked for a reset; the refusal ends the half in its place.
+        stream.pending.reset = None;
         if stream.recv.state == RecvState::Open {
             stream.recv.discard();
             stream.recv.state = RecvState::Stopped;
@@ -309,7 +311,8 @@ impl Session {
     pub(super) fn touched(&mut self, key: StreamKey) {
         let slot = key.slot as usize;
         let Some(stream) = self.streams.get_mut(slot).filter(|stream| stream.id == key.id) else { return };
-        if !stream.held && stream.is_over() {
+        // Of a session that is over nothing is said any more, so nothing is waited for.
+        if !stream.held && (stream.is_over() || matches!(self.state, State::Ended(_))) {
             self.remove(slot);
             return;
         }

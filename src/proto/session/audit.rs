@@ -22,13 +22,13 @@ impl Session {
         hold(used <= process && process <= self.params.limits.process_pool, || format!("process pool {process}"))?;
         hold(self.slots.len() == self.streams.len(), || "slots and streams differ".into())?;
         hold(self.fallen.len() <= 64, || format!("{} fallen carriers", self.fallen.len()))?;
-        if self.ended().is_some() {
-            return hold(self.carriers.is_empty(), || "a carrier outlives the session".into());
-        }
         let waiting = self.streams.iter().filter(|(_, stream)| stream.opening == Opening::Waiting).count();
         hold(waiting == self.unaccepted && waiting <= self.params.limits.unaccepted, || {
             format!("{waiting} wait, {} counted", self.unaccepted)
         })?;
+        if self.ended().is_some() {
+            return hold(self.carriers.is_empty(), || "a carrier outlives the session".into());
+        }
         for carrier in &self.carriers {
             let streams = self.streams.iter().filter(|(_, stream)| stream.carrier == Some(carrier.number)).count();
             hold(streams == carrier.streams, || format!("{streams} streams, {} counted", carrier.streams))?;
@@ -56,7 +56,8 @@ impl Session {
     pub(crate) fn unrest(&self) -> String {
         let streams: Vec<_> = self.streams.iter().map(|(_, stream)| stream).collect();
         let carriers: Vec<_> = self.carriers.iter().map(|carrier| (carrier.number, carrier.log.in_flight())).collect();
-        format!("carriers {carriers:?} fallen {:?} attempted {:?} streams {streams:#?}", self.fallen, self.attempted)
+        let (fallen, attempted, farewells) = (&self.fallen, &self.attempted, &self.farewells);
+        format!("carriers {carriers:?} fallen {fallen:?} attempted {attempted:?} farewells {farewells:?} streams {streams:#?}")
     }
 }
 

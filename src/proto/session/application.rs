@@ -137,6 +137,8 @@ impl Session {
         stream.send.clear();
         stream.send.state = SendState::Ended(Some(StreamError::Refused(code)));
         stream.pending.refuse = Some(code);
+        // A stop of the opener may have asked for a reset; the refusal ends the half in its place.
+        stream.pending.reset = None;
         if stream.recv.state == RecvState::Open {
             stream.recv.discard();
             stream.recv.state = RecvState::Stopped;

@@ -61,7 +61,7 @@ impl Carrier {
             log: Log::new(),
             schedule: Schedule::default(),
             streams: 0,
-            acks: Acks { received: 0, announced: 0, due: None, newest: now },
+            acks: Acks { received: 0, announced: 0, due: None, overdue: false, newest: now },
             pace: Pace::new(),
             life: Life::new(now, liveness, jitter),
             greeting: None,
@@ -100,6 +100,8 @@ pub(crate) struct Acks {
     announced: u64,
     /// When an acknowledgement must go out at the latest.
     pub(crate) due: Option<Instant>,
+    /// That time has come, but the driver has not: its connection takes nothing.
+    overdue: bool,
     /// When the newest logged frame came.
     newest: Instant,
 }
@@ -116,13 +118,25 @@ impl Acks {
 
     /// The acknowledgement to send: always when `riding` along with other frames, else only when due.
     pub(crate) fn take(&mut self, now: Instant, riding: bool) -> Option<(u64, Duration)> {
-        let due = self.due?;
-        if !riding && due > now {
+        if !self.is_waiting() || !riding && !self.overdue && self.due.is_some_and(|due| due > now) {
             return None;
         }
         self.due = None;
+        self.overdue = false;
         self.announced = self.received;
         Some((self.received, now.saturating_duration_since(self.newest)))
+    }
+
+    /// Whether there is something to acknowledge.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.overdue || self.due.is_some()
+    }
+
+    /// What is due stays so without a timer: a driver that cannot send now would only be called again and again.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let due = self.due.take_if(|due| *due <= now).is_some();
+        self.overdue |= due;
+        due
     }
 
     /// Makes an acknowledgement due at once, as a ping asks for.
@@ -218,6 +232,8 @@ pub(crate) struct Life {
     owed_since: Option<Instant>,
     /// Whether a ping is among what is owed.
     pinged: bool,
+    /// A ping is to be sent as soon as the driver can.
+    ping_due: bool,
     /// Suspect now.
     pub(crate) suspect: bool,
     /// This carrier's silence before a ping.
@@ -233,6 +249,7 @@ impl Life {
             last_received: now,
             owed_since: None,
             pinged: false,
+            ping_due: false,
             suspect: false,
             // A quarter either way, so that ten thousand peers do not ping in step.
             keepalive: liveness.keepalive.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0),
@@ -245,6 +262,7 @@ impl Life {
     /// A byte came: life enough. Returns whether the carrier was suspect.
     pub(crate) fn heard(&mut self, now: Instant) -> bool {
         self.last_received = now;
+        self.ping_due = false;
         if self.owed_since.is_some() {
             self.owed_since = Some(now);
         }
@@ -267,8 +285,16 @@ impl Life {
             return false;
         }
         self.pinged = true;
+        self.ping_due = false;
         self.owes(now);
         true
+    }
+
+    /// Notes that a ping is due, if it is; the timer for it has then done its work.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let due = !self.pinged && !self.ping_due && now >= self.last_received + self.keepalive;
+        self.ping_due |= due;
+        due
     }
 
     /// The pong came.
@@ -298,7 +324,7 @@ impl Life {
     /// When [`Life`] has something to do next.
     pub(crate) fn poll_timeout(&self, round_trip: &RoundTrip) -> Instant {
         let dead = self.last_received + self.dead;
-        let ping = (!self.pinged).then(|| self.last_received + self.keepalive);
+        let ping = (!self.pinged && !self.ping_due).then(|| self.last_received + self.keepalive);
         let suspect = if self.suspect { None } else { self.suspect_at(round_trip) };
         [ping, suspect].into_iter().flatten().fold(dead, Instant::min)
     }
@@ -343,7 +369,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_is_due_after_four_records_or_a_moment() {
         let start = epoch();
-        let mut acks = Acks { received: 0, announced: 0, due: None, newest: start };
+        let mut acks = Acks { received: 0, announced: 0, due: None, overdue: false, newest: start };
         acks.count(start, 100);
         assert_eq!(acks.take(start, false), None);
         assert_eq!(acks.take(start + ACK_DELAY, false), Some((100, ACK_DELAY)));

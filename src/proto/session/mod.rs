@@ -14,6 +14,8 @@
 //! sends.
 
 mod application;
+#[cfg(test)]
+mod audit;
 mod carrier;
 mod control;
 mod flood;

@@ -21,9 +21,11 @@ impl Session {
             if self.ended().is_some() {
                 return;
             }
-            let carrier = &mut self.carriers[index];
             if logged_bytes > 0 {
-                carrier.acks.count(now, logged_bytes);
+                self.carriers[index].acks.count(now, logged_bytes);
+            }
+            if !matches!(frame, Frame::Close { .. }) {
+                self.peer_has_answered(number);
             }
             if let Err(violation) = self.handle_frame(now, index, frame) {
                 self.end(now, SessionEnd::Violation(violation), Some(violation.into()));
@@ -41,7 +43,6 @@ impl Session {
         if carrier.life.heard(now) {
             self.events.push_back(SessionEvent::CarrierTrusted { number });
         }
-        self.peer_has_answered(number);
     }
 
     /// The time is `now`: what is due is done. Afterwards every timeout lies ahead.
@@ -53,6 +54,10 @@ impl Session {
             if carrier.life.is_dead(now) {
                 self.fall(now, index, CarrierEnd::Dead(silence));
                 continue;
+            }
+            let due = carrier.acks.handle_timeout(now) | carrier.life.handle_timeout(now);
+            if due {
+                self.wakers.take(&mut carrier.driver);
             }
             let round_trip = carrier.pace.round_trip();
             if carrier.life.becomes_suspect(now, &round_trip) {
@@ -91,7 +96,9 @@ impl Session {
             Frame::Ack { received, delay_micros } => {
                 self.flood.pay(now)?;
                 let delay = Duration::from_micros(delay_micros);
-                self.carriers[index].acknowledged(now, received, delay).map(|_| ())
+                self.carriers[index].acknowledged(now, received, delay)?;
+                self.counts_were_acknowledged(index);
+                Ok(())
             }
             Frame::Open { stream, destination, metadata } => {
                 self.handle_open(now, index, stream, OpenRequest { to: destination, metadata })
@@ -130,11 +137,14 @@ impl Session {
                 carrier.life.ponged(now, carrier.log.in_flight() > 0);
                 Ok(())
             }
-            Frame::Close { scope, code, .. } => {
+            Frame::Close { scope: CloseScope::Carrier, code, .. } => {
                 self.fall(now, index, CarrierEnd::PeerClosed(code));
-                if scope == CloseScope::Session {
-                    self.end(now, SessionEnd::PeerClosed(code), None);
-                }
+                Ok(())
+            }
+            Frame::Close { scope: CloseScope::Session, code, .. } => {
+                // Not a loss to recover from, however short the resume window is.
+                self.take_carrier(now, index, CarrierEnd::PeerClosed(code));
+                self.end(now, SessionEnd::PeerClosed(code), None);
                 Ok(())
             }
             Frame::Unknown { .. } => self.flood.pay(now),
@@ -332,7 +342,6 @@ impl Session {
         self.fallen.clear();
         self.waiting.clear();
         self.incoming.clear();
-        self.unaccepted = 0;
         let mut abandoned = Vec::new();
         for (slot, stream) in &mut self.streams {
             let lost = StreamError::SessionLost(end.clone());

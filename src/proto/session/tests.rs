@@ -511,7 +511,7 @@ fn a_stream_that_waited_when_the_session_ended_is_not_accepted_and_leaves_nothin
     }
     pair.settle();
     let [accepted, refused] = [(); 2].map(|()| pair.acceptor.poll_incoming().unwrap().0);
-    pair.acceptor.close(pair.now, CloseCode::NORMAL);
+    pair.acceptor.end_with(pair.now, SessionEnd::Closed(CloseCode::NORMAL), CloseCode::NORMAL);
     assert!(!pair.acceptor.accept(accepted));
     pair.acceptor.refuse(refused, StreamCode::REFUSED);
     pair.acceptor.release(accepted);
@@ -525,7 +525,7 @@ fn what_waited_to_be_sent_when_the_session_ended_keeps_no_stream() {
     let (near, _) = pair.open();
     pair.dialer.reset(near, StreamCode::CANCELLED);
     pair.dialer.stop(near, StreamCode::CANCELLED);
-    pair.dialer.close(pair.now, CloseCode::NORMAL);
+    pair.dialer.end_with(pair.now, SessionEnd::Closed(CloseCode::NORMAL), CloseCode::NORMAL);
     pair.dialer.release(near);
     assert_eq!(pair.dialer.stream_count(), 0);
 }

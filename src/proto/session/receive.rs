@@ -342,6 +342,7 @@ impl Session {
         self.fallen.clear();
         self.waiting.clear();
         self.incoming.clear();
+        self.unaccepted = 0;
         let mut abandoned = Vec::new();
         for (slot, stream) in &mut self.streams {
             let lost = StreamError::SessionLost(end.clone());

@@ -133,9 +133,16 @@ impl Incoming {
     /// It waited for too long, or its session or opener has ended it meanwhile.
     pub fn accept(mut self) -> Result<LinkStream, StreamError> {
         let Some(arrived) = self.arrived.take() else { return Err(StreamError::Closed) };
-        let accepted = arrived.session.with(|session| session.accept(arrived.key));
+        let verdict = arrived.session.with(|session| {
+            if session.accept(arrived.key) {
+                return Ok(());
+            }
+            Err(session.ended().map_or(StreamError::Refused(StreamCode::TIMED_OUT), |end| {
+                StreamError::SessionLost(end.clone())
+            }))
+        });
         let stream = LinkStream::new(arrived.session, arrived.key, None);
-        if accepted { Ok(stream) } else { Err(StreamError::Refused(StreamCode::TIMED_OUT)) }
+        verdict.map(|()| stream)
     }
 
     /// Refuses it with a code. The opener tries the next site for the codes that say that there is nobody to serve

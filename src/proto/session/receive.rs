@@ -130,8 +130,12 @@ impl Session {
                 Ok(())
             }
             Frame::Close { scope, code, .. } => {
-                self.fall(now, index, CarrierEnd::PeerClosed(code));
-                if scope == CloseScope::Session {
+                let end = CarrierEnd::PeerClosed(code);
+                if scope == CloseScope::Carrier {
+                    self.fall(now, index, end);
+                } else {
+                    // Not a loss: nobody is to be told that the session waits for another carrier.
+                    self.take_carrier(now, index, end);
                     self.end(now, SessionEnd::PeerClosed(code), None);
                 }
                 Ok(())
@@ -305,6 +309,10 @@ impl Session {
         for (slot, stream) in &mut self.streams {
             let lost = StreamError::SessionLost(end.clone());
             stream.send.clear();
+            if stream.opening == Opening::Waiting {
+                // Whoever holds it finds that there is nothing left to accept or refuse.
+                stream.opening = Opening::Refused(StreamCode::CANCELLED);
+            }
             if matches!(stream.send.state, SendState::Open | SendState::Finishing) {
                 stream.send.state = SendState::Ended(Some(lost.clone()));
             }

@@ -305,7 +305,8 @@ impl Session {
         self.wakers.take(&mut carrier.driver);
     }
 
-    fn take_carrier(&mut self, now: Instant, index: usize, end: CarrierEnd) -> Carrier {
+    /// Takes a live carrier out, and tells that it ended.
+    pub(super) fn take_carrier(&mut self, now: Instant, index: usize, end: CarrierEnd) -> Carrier {
         let mut carrier = self.carriers.remove(index);
         self.wakers.take(&mut carrier.driver);
         for fallen in &mut self.fallen {

@@ -293,7 +293,7 @@ impl Hub {
                 view.streams = session.stream_count() as u64;
                 view.unread_bytes = session.unread();
                 view.window_bytes = session.pool_used();
-                session.carriers(now)
+                session.carriers()
             });
             for carrier in &mut view.carriers {
                 if let Some(live) = carriers.iter().find(|live| live.number == carrier.carrier) {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{DialError, SessionEnd};
+use crate::error::{CarrierEnd, DialError, SessionEnd};
 use crate::event::{EventKind, Peer};
 use crate::id::{CarrierNumber, SessionNumber, Side};
 use crate::net::carrier;
@@ -24,6 +24,7 @@ use crate::net::shared::SessionHandle;
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{self, Admission, DialOrder, DialedFacts, FleetAction, SessionFact, Verdict};
 use crate::proto::session::{Session, SessionEvent, SessionParams};
+use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::{CloseScope, Frame};
 use crate::wire::hello::{Hello, SessionClaim};
@@ -215,8 +216,11 @@ impl Supervisor {
             Verdict::Begin { session } => self.begin_dialed(session, hello, connection),
             Verdict::Join { session } => {
                 if let (Some(joining), Some(known)) = (joining, self.known.get(&session)) {
-                    joining.done(&hello.dead);
+                    let taken = joining.done(&hello.dead);
                     self.drive(known.handle.clone(), hello.carrier, connection);
+                    if !taken {
+                        self.lost_at_birth(session, hello.carrier, CarrierEnd::Replaced);
+                    }
                 }
             }
             Verdict::Close { scope, code, detail } => self.turn_away(connection, scope, code, &detail),
@@ -303,7 +307,30 @@ impl Supervisor {
         let now = clock::now();
         match handle.with(|session| session.handle_join(now, hello.carrier, &hello.dead, answer)) {
             Ok(()) => self.drive(handle, hello.carrier, connection),
-            Err(violation) => self.turn_away(connection, CloseScope::Session, violation.into(), ""),
+            Err(violation) => {
+                self.lost_at_birth(number, hello.carrier, CarrierEnd::Violation(violation));
+                self.turn_away(connection, CloseScope::Session, violation.into(), "");
+            }
+        }
+    }
+
+    /// A carrier that the fleet took and the session would not have: the session will never tell of its end, and the
+    /// fleet must not count on it.
+    fn lost_at_birth(&self, session: SessionNumber, carrier: CarrierNumber, end: CarrierEnd) {
+        let fact = SessionFact::CarrierDown {
+            carrier,
+            end,
+            last_received_ago: Duration::ZERO,
+            traffic: Traffic::default(),
+            round_trip: RoundTrip::default(),
+        };
+        let waits = |known: &Known| known.handle.with(|session| session.ended().is_none());
+        let waits = self.known.get(&session).is_some_and(waits);
+        let (now, mut fleet) = (clock::now(), self.hub.fleet());
+        fleet.handle_session(now, session, fact);
+        if waits {
+            // Without another carrier the session has waited all along, and told so before this one came.
+            fleet.handle_session(now, session, SessionFact::Recovering);
         }
     }
 

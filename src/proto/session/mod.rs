@@ -279,7 +279,6 @@ impl Session {
     }
 
     /// Bytes by which windows have grown beyond their minimum.
-    #[cfg(test)]
     pub(crate) fn pool_used(&self) -> u64 {
         self.pool.used()
     }

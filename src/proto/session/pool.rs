@@ -74,7 +74,6 @@ impl SessionPool {
     }
 
     /// Bytes taken.
-    #[cfg(test)]
     pub(crate) fn used(&self) -> u64 {
         self.used
     }

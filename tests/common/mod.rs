@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a setup that fails fails its test")]
 
 pub(crate) mod pki;
+pub(crate) mod relay;
+pub(crate) mod stage;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use sitelink::{
 use self::pki::{Bundle, TestCa};
 
 /// The one deadline of every wait: far beyond what anything here takes, so that reaching it is a fault.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A bundle as credentials.
 pub(crate) fn credentials(name: &str, bundle: &Bundle) -> Credentials {

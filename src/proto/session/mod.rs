@@ -287,8 +287,12 @@ impl Session {
         self.streams.len()
     }
 
+    /// Bytes received and not yet read. Looks at every stream.
+    pub(crate) fn unread(&self) -> u64 {
+        self.streams.iter().map(|(_, stream)| stream.recv.queued as u64).sum()
+    }
+
     /// Bytes by which windows have grown beyond their minimum.
-    #[cfg(test)]
     pub(crate) fn pool_used(&self) -> u64 {
         self.pool.used()
     }

@@ -354,6 +354,7 @@ impl Session {
         self.wakers.take(&mut carrier.driver);
     }
 
+    /// Takes a live carrier out, and tells that it ended.
     pub(super) fn take_carrier(&mut self, now: Instant, index: usize, end: CarrierEnd) -> Carrier {
         let mut carrier = self.carriers.remove(index);
         self.wakers.take(&mut carrier.driver);

@@ -735,6 +735,8 @@ async fn a_new_run_of_a_router_takes_the_place_of_the_old() {
 #[tokio::test]
 async fn a_second_router_of_the_same_name_does_not_disturb_the_first() {
     let pair = Pair::new().await;
+    // The pair's own events are of its coming up.
+    let mut east = East { plane: pair.east.clone(), events: pair.east.events(), access: pair.access.clone() };
     let mut impostor = {
         let ca = &pair.ca;
         let (port, with) = (pair.access.address().port(), credentials("other", &ca.client("other")));
@@ -743,7 +745,6 @@ async fn a_second_router_of_the_same_name_does_not_disturb_the_first() {
     let error = impostor.refused().await;
     let DialError::Closed { code, retry_after, .. } = error else { panic!("{error:?}") };
     assert_eq!((code, retry_after), (CloseCode::SITE_ID_CONFLICT, None));
-    let mut east = East { plane: pair.east.clone(), events: pair.east_events, access: pair.access.clone() };
     let site = SiteId::new("west-id").unwrap();
     assert_eq!(east.next_refusal().await, (Phase::Hello, PeerRefusal::SiteIdConflict { site }));
     assert_eq!(east.plane.status().sessions.len(), 1);

@@ -429,6 +429,8 @@ impl OpenError {
 /// `AsyncRead` and `AsyncWrite` wrap it in an [`io::Error`]:
 /// `error.get_ref().and_then(|e| e.downcast_ref::<StreamError>())` gets it back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum StreamError {
     /// This end finished, reset or stopped that half itself.

@@ -289,7 +289,7 @@ impl Hub {
         for view in &mut status.sessions {
             let Some(handle) = self.session(view.session) else { continue };
             let (traffic, streams, carriers) =
-                handle.with(|session| (session.traffic(), session.stream_count(), session.carriers(now)));
+                handle.with(|session| (session.traffic(), session.stream_count(), session.carriers()));
             view.traffic = traffic;
             view.streams = streams as u64;
             for carrier in &mut view.carriers {

@@ -284,6 +284,23 @@ impl Session {
         })
     }
 
+    /// Why a stream did not end in good order both ways, as far as is known; a stream still open has been cut off.
+    pub(crate) fn stream_error(&self, key: StreamKey) -> Option<StreamError> {
+        let stream = self.stream(key)?;
+        let received = match &stream.recv.state {
+            RecvState::Finished => None,
+            RecvState::Failed(error) => Some(error.clone()),
+            RecvState::Open | RecvState::Stopped => Some(StreamError::Closed),
+        };
+        let sent = match &stream.send.state {
+            SendState::Finishing | SendState::Ended(None) => None,
+            SendState::Ended(Some(error)) | SendState::Resetting(error) => Some(error.clone()),
+            SendState::Open => Some(StreamError::Closed),
+        };
+        // What the peer or the session did says more than what was done here.
+        received.clone().filter(|error| *error != StreamError::Closed).or(sent).or(received)
+    }
+
     /// The reader took bytes: grants more once half a window is free, and widens the window of a reader that took
     /// them within two round trips, as long as the budgets allow.
     fn grant(&mut self, now: Instant, key: StreamKey) {

@@ -36,14 +36,10 @@ pub(crate) struct Carrier {
     pub(crate) greeting: Option<Bytes>,
     /// Pongs that wait: the newest ping's token, since one answer serves all.
     pub(crate) pong: Option<u64>,
-    /// The close that waits to be sent.
-    pub(crate) closing: Option<Closing>,
     /// The driver, when it waits for something to send.
     pub(crate) driver: Option<Waker>,
     /// What went over it.
     pub(crate) traffic: Traffic,
-    /// When it came up.
-    pub(crate) since: Instant,
 }
 
 /// A close on its way.
@@ -70,10 +66,8 @@ impl Carrier {
             life: Life::new(now, liveness, jitter),
             greeting: None,
             pong: None,
-            closing: None,
             driver: None,
             traffic: Traffic::default(),
-            since: now,
         }
     }
 
@@ -209,8 +203,9 @@ impl Pace {
     fn flight_cap(&self) -> u64 {
         let rate = self.rate[0].max(self.rate[1]);
         let least = self.round_trip.minimum.unwrap_or_default().as_secs_f64();
-        // The product of two finite non-negative numbers; `as` saturates.
-        ((2.0 * rate * least) as u64).max(LEAST_FLIGHT)
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative; saturates")]
+        let twice = (2.0 * rate * least) as u64;
+        twice.max(LEAST_FLIGHT)
     }
 }
 

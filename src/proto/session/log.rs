@@ -37,7 +37,9 @@ impl Piece {
         let mut inline = [0; INLINE];
         let len = head.len().min(INLINE);
         inline[..len].copy_from_slice(&head[..len]);
-        Self { head: inline, head_len: len as u8, payload }
+        // len <= INLINE, which fits.
+        let head_len = u8::try_from(len).unwrap_or_default();
+        Self { head: inline, head_len, payload }
     }
 
     /// Frames anything but data. Small frames are held inline; `scratch` is used to encode and left empty.

@@ -170,13 +170,8 @@ pub(crate) enum SessionEvent {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CarrierView {
     pub(crate) number: CarrierNumber,
-    pub(crate) suspect: bool,
-    pub(crate) since: Instant,
-    pub(crate) last_received_ago: Duration,
     pub(crate) round_trip: RoundTrip,
     pub(crate) traffic: Traffic,
-    pub(crate) streams: usize,
-    pub(crate) in_flight: u64,
 }
 
 impl Session {
@@ -255,17 +250,6 @@ impl Session {
         }
     }
 
-    /// Tells the peer whether this end is active.
-    pub(crate) fn announce_active(&mut self, active: bool) {
-        self.outgoing.active(active);
-        self.wake_drivers();
-    }
-
-    /// Ends the session for good, telling the peer with `code`.
-    pub(crate) fn close(&mut self, now: Instant, code: CloseCode) {
-        self.end(now, SessionEnd::Closed(code), Some(code));
-    }
-
     /// Ends the session for good for a reason the fleet found; the peer, if it is still there, is told `code`.
     pub(crate) fn end_with(&mut self, now: Instant, end: SessionEnd, code: CloseCode) {
         self.end(now, end, Some(code));
@@ -290,6 +274,7 @@ impl Session {
     }
 
     /// Bytes by which windows have grown beyond their minimum.
+    #[cfg(test)]
     pub(crate) fn pool_used(&self) -> u64 {
         self.pool.used()
     }
@@ -315,16 +300,11 @@ impl Session {
     }
 
     /// The live carriers.
-    pub(crate) fn carriers(&self, now: Instant) -> Vec<CarrierView> {
+    pub(crate) fn carriers(&self) -> Vec<CarrierView> {
         let view = |carrier: &Carrier| CarrierView {
             number: carrier.number,
-            suspect: carrier.life.suspect,
-            since: carrier.since,
-            last_received_ago: carrier.life.silence(now),
             round_trip: carrier.pace.round_trip(),
             traffic: carrier.traffic,
-            streams: carrier.streams,
-            in_flight: carrier.log.in_flight(),
         };
         self.carriers.iter().map(view).collect()
     }

@@ -20,6 +20,7 @@ impl ProcessPool {
     }
 
     /// Bytes taken.
+    #[cfg(test)]
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -73,6 +74,7 @@ impl SessionPool {
     }
 
     /// Bytes taken.
+    #[cfg(test)]
     pub(crate) fn used(&self) -> u64 {
         self.used
     }

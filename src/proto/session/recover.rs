@@ -146,13 +146,6 @@ impl Session {
         }
     }
 
-    /// Closes one carrier in good order; its streams go on on others.
-    pub(crate) fn close_carrier(&mut self, now: Instant, number: CarrierNumber, code: CloseCode) {
-        if let Some(index) = self.find(number) {
-            self.say_farewell(now, index, code, CloseScope::Carrier);
-        }
-    }
-
     /// Any byte on a carrier shows that the peer has seen the hello sent on it.
     pub(super) fn peer_has_answered(&mut self, number: CarrierNumber) {
         if self.fallen.is_empty() {

@@ -360,8 +360,8 @@ fn an_open_that_never_left_may_be_tried_elsewhere_and_one_that_left_may_not() {
     let left = pair.dialer.open(request(), Bytes::new()).unwrap();
     batch(&mut pair.dialer, pair.now, pair.carrier);
     let stayed = pair.dialer.open(request(), Bytes::new()).unwrap();
-    pair.dialer.close(pair.now, CloseCode::NORMAL);
     let end = SessionEnd::Closed(CloseCode::NORMAL);
+    pair.dialer.end_with(pair.now, end.clone(), CloseCode::NORMAL);
     let verdicts = [left, stayed].map(|key| pair.dialer.poll_verdict(key, Waker::noop()));
     assert_eq!(
         verdicts,

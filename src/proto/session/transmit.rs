@@ -4,7 +4,6 @@
 //! control, then data by turns. So whatever was sent before on a dead carrier stays ahead of anything newer of its
 //! streams, and an open stays ahead of its data.
 
-use std::time::Duration;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -312,7 +311,7 @@ const LEAST_DATA: usize = 64;
 const EARNS_ONE_PER: u64 = 1024;
 
 /// A delay beyond a minute says nothing more, and fits four bytes.
-const MAX_DELAY_MICROS: u64 = Duration::from_secs(60).as_micros() as u64;
+const MAX_DELAY_MICROS: u64 = 60_000_000;
 
 #[cfg(test)]
 mod tests {

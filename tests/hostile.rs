@@ -70,8 +70,11 @@ impl Yard {
         peer.greet(hello("guest", 0, SessionClaim::New)).await.unwrap();
         let mut number = None;
         self.event(|kind| {
-            if let EventKind::CarrierUp { session, .. } = kind {
-                number = Some(*session);
+            match kind {
+                EventKind::SessionUp { session, peer, .. } if peer.site_id.as_str() == "guest" => {
+                    number = Some(*session);
+                }
+                _ => {}
             }
             number.is_some()
         })

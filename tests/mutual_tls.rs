@@ -14,7 +14,7 @@ use common::{Pair, credentials, document, loopback, plane, plane_with, until, wi
 use sitelink::wire::frame::{CloseScope, Frame};
 use sitelink::wire::hello::{Hello, SessionClaim};
 use sitelink::{
-    Access, AccessSpec, CloseCode, Credentials, CredentialsError, CredentialsParts, DialError, EventKind, Events,
+    Access, AccessSpec, CarrierEnd, CarrierNumber, CloseCode, Credentials, CredentialsError, CredentialsParts, DialError, EventKind, Events,
     Instance, LinkId, LinkRole, Manifest, Ordinal, PeerRefusal, Phase, Plane, PlaneConfig, PlaneError, SessionEnd,
     SessionId, SiteId, TlsReason, Violation,
 };
@@ -672,6 +672,21 @@ async fn a_carrier_number_counts_once_and_only_upward() {
         assert!(second.is_answered(2).await, "{what}");
         begun.is_untouched(what, 2).await;
     }
+    // A dialer that tells of a carrier it gave up has passed that number, too.
+    begun.first.send(&[Frame::CarrierDead { carrier: CarrierNumber(20), received: 0 }]).await;
+    assert!(begun.first.is_answered(3).await);
+    let mut peer = begun.dial().await;
+    let hello = begun.join(15, begun.proof(&peer, 15));
+    assert_eq!(peer.greet(hello).await, Err(Some((CloseScope::Carrier, CloseCode::BAD_HELLO))));
+    until(&mut begun.east.events, |kind| match kind {
+        EventKind::CarrierDown { carrier, end, .. } => {
+            assert_eq!((carrier.0, end), (15, &CarrierEnd::Violation(Violation::BadHello)));
+            true
+        }
+        _ => false,
+    })
+    .await;
+    begun.is_untouched("one below what was told of", 2).await;
 }
 
 #[tokio::test]

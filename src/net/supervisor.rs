@@ -301,9 +301,23 @@ impl Supervisor {
             bytes.freeze()
         };
         let now = clock::now();
-        match handle.with(|session| session.handle_join(now, hello.carrier, &hello.dead, answer)) {
+        let outcome = handle.with(|session| {
+            let over = session.ended().is_some();
+            session.handle_join(now, hello.carrier, &hello.dead, answer).map_err(|violation| {
+                let scope = if over || session.ended().is_none() { CloseScope::Carrier } else { CloseScope::Session };
+                (scope, if over { CloseCode::SESSION_GONE } else { violation.into() }, violation)
+            })
+        });
+        match outcome {
             Ok(()) => self.drive(handle, hello.carrier, connection),
-            Err(violation) => self.turn_away(connection, CloseScope::Session, violation.into(), ""),
+            Err((scope, code, violation)) => {
+                if scope == CloseScope::Carrier {
+                    // The session never had it, and will not tell the fleet of its end.
+                    let fact = SessionFact::never_up(hello.carrier, violation);
+                    self.hub.fleet().handle_session(now, number, fact);
+                }
+                self.turn_away(connection, scope, code, "");
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Who is let in and who is not: every refusal is typed at the end that has to tell it, and none looks like a link.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "the scripts of peers are tasks of the test")]
+#![allow(clippy::large_futures, reason = "a test is polled in place")]
 
 mod common;
 
@@ -14,9 +16,9 @@ use common::{Pair, credentials, document, loopback, plane, plane_with, until, wi
 use sitelink::wire::frame::{CloseScope, Frame};
 use sitelink::wire::hello::{Hello, SessionClaim};
 use sitelink::{
-    Access, AccessSpec, CarrierEnd, CarrierNumber, CloseCode, Credentials, CredentialsError, CredentialsParts, DialError, EventKind, Events,
-    Instance, LinkId, LinkRole, Manifest, Ordinal, PeerRefusal, Phase, Plane, PlaneConfig, PlaneError, SessionEnd,
-    SessionId, SiteId, TlsReason, Violation,
+    Access, AccessSpec, CarrierEnd, CarrierNumber, CloseCode, Credentials, CredentialsError,
+    CredentialsParts, DialError, EventKind, Events, Instance, LinkId, LinkRole, Manifest, Ordinal,
+    PeerRefusal, Phase, Plane, PlaneConfig, PlaneError, SessionEnd, SessionId, SiteId, TlsReason, Violation,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -153,7 +155,10 @@ fn unknown_issuer(subject: &str, issuer: &str) -> TlsReason {
 }
 
 fn wrong_name(found: &[&str]) -> TlsReason {
-    TlsReason::WrongName { expected: "127.0.0.1".into(), found: found.iter().map(|name| (*name).into()).collect() }
+    TlsReason::WrongName {
+        expected: "127.0.0.1".into(),
+        found: found.iter().map(|name| (*name).into()).collect(),
+    }
 }
 
 fn no_common_protocol() -> TlsReason {
@@ -178,10 +183,13 @@ fn meetings() -> Vec<Meeting> {
     let (client, server) = (|| ca.client("west"), || ca.server(&["127.0.0.1"]));
     let expired = || TlsReason::Expired { not_after: 788_918_400, now: 0 };
     let not_yet = || TlsReason::NotYetValid { not_before: 32_503_680_000, now: 0 };
-    let purpose = || TlsReason::BadCertificate { problem: "its extended key usage does not allow this use".into() };
+    let purpose =
+        || TlsReason::BadCertificate { problem: "its extended key usage does not allow this use".into() };
     let meeting = |what, west, east, dialed, accepted| Meeting { what, west, east, dialed, accepted };
-    let of_acceptor = |what, east, dialed, alert| meeting(what, client(), east, dialed, certificate_refused(alert));
-    let of_dialer = |what, west, accepted, alert| meeting(what, west, server(), certificate_refused(alert), accepted);
+    let of_acceptor =
+        |what, east, dialed, alert| meeting(what, client(), east, dialed, certificate_refused(alert));
+    let of_dialer =
+        |what, west, accepted, alert| meeting(what, west, server(), certificate_refused(alert), accepted);
     vec![
         of_acceptor(
             "an acceptor of a foreign authority",
@@ -214,14 +222,24 @@ fn meetings() -> Vec<Meeting> {
             not_yet(),
             "certificate_expired",
         ),
-        of_dialer("a dialer that is not valid yet", ca.not_yet_valid().client("west"), not_yet(), "certificate_expired"),
+        of_dialer(
+            "a dialer that is not valid yet",
+            ca.not_yet_valid().client("west"),
+            not_yet(),
+            "certificate_expired",
+        ),
         of_acceptor(
             "an acceptor of another name",
             ca.server(&["east.example", "127.0.0.2"]),
             wrong_name(&["east.example", "127.0.0.2"]),
             "bad_certificate",
         ),
-        of_acceptor("an acceptor with a common name alone", ca.client("127.0.0.1"), wrong_name(&[]), "bad_certificate"),
+        of_acceptor(
+            "an acceptor with a common name alone",
+            ca.client("127.0.0.1"),
+            wrong_name(&[]),
+            "bad_certificate",
+        ),
         of_dialer(
             "a dialer with a certificate for servers",
             ca.for_servers_only().client("west"),
@@ -242,7 +260,11 @@ async fn a_certificate_that_does_not_hold_is_refused_and_told_at_both_ends() {
         for attempt in 1..=2 {
             assert_eq!(west.refused().await, DialError::Tls(dialed.clone()), "{what}, attempt {attempt}");
             let (phase, refusal) = east.refused().await;
-            assert_eq!((phase, refusal), (Phase::Tls, PeerRefusal::Tls(accepted.clone())), "{what}, attempt {attempt}");
+            assert_eq!(
+                (phase, refusal),
+                (Phase::Tls, PeerRefusal::Tls(accepted.clone())),
+                "{what}, attempt {attempt}"
+            );
         }
     }
 }
@@ -250,7 +272,8 @@ async fn a_certificate_that_does_not_hold_is_refused_and_told_at_both_ends() {
 #[tokio::test]
 async fn a_certificate_for_an_address_or_a_name_holds_for_it() {
     let ca = TestCa::new("ca");
-    for (host, names) in [("127.0.0.1", ["127.0.0.1", "::1"]), ("localhost", ["localhost", "other.example"])] {
+    for (host, names) in [("127.0.0.1", ["127.0.0.1", "::1"]), ("localhost", ["localhost", "other.example"])]
+    {
         let with = credentials("east", &ca.server(&names));
         let east = East::listens(with, PlaneConfig::default()).await;
         let (port, with) = (east.address().port(), credentials("west", &ca.client("west")));
@@ -391,7 +414,8 @@ async fn an_acceptor_of_another_protocol_or_version_is_refused() {
         let listener = TcpListener::bind(loopback()).await.unwrap();
         let (port, with) = (listener.local_addr().unwrap().port(), credentials("west", &ca.client("west")));
         let mut west = West::dials("127.0.0.1", port, with, PlaneConfig::default()).await;
-        let accepting = async { RawPeer::accept(&listener, tls).await.map(|mut peer| async move { peer.next().await }) };
+        let accepting =
+            async { RawPeer::accept(&listener, tls).await.map(|mut peer| async move { peer.next().await }) };
         let (peer, error) = tokio::join!(accepting, west.refused());
         assert_eq!(error, DialError::Tls(reason));
         if let Ok(next) = peer {
@@ -410,10 +434,21 @@ struct Manners {
 }
 
 fn manners() -> Vec<Manners> {
-    let manners = |what, sends: &[u8], code, violation| Manners { what, sends: sends.to_vec(), code, violation };
+    let manners =
+        |what, sends: &[u8], code, violation| Manners { what, sends: sends.to_vec(), code, violation };
     vec![
-        manners("another protocol", b"GET / HTTP/1.1\r\n\r\n", CloseCode::UNKNOWN_KIND, Violation::UnknownKind),
-        manners("another frame", &raw::encoded(&[Frame::Ping { token: 1 }]), CloseCode::UNEXPECTED, Violation::Unexpected),
+        manners(
+            "another protocol",
+            b"GET / HTTP/1.1\r\n\r\n",
+            CloseCode::UNKNOWN_KIND,
+            Violation::UnknownKind,
+        ),
+        manners(
+            "another frame",
+            &raw::encoded(&[Frame::Ping { token: 1 }]),
+            CloseCode::UNEXPECTED,
+            Violation::Unexpected,
+        ),
         manners("an unknown frame", &[0xc0, 0, 0, 0], CloseCode::UNEXPECTED, Violation::Unexpected),
         manners("no magic", b"\x40\0\0\x04LINK", CloseCode::BAD_HELLO, Violation::BadHello),
         manners("an empty hello", b"\x40\0\0\x04SLNK", CloseCode::BAD_HELLO, Violation::BadHello),
@@ -525,7 +560,8 @@ async fn an_acceptor_that_does_not_say_hello_is_told_why_it_is_left() {
 
     let error = dialed(&ca, async |peer| {
         hello_of(peer).await;
-        let (scope, code, detail) = (CloseScope::Session, CloseCode::NOT_AUTHORIZED, "ask\nsomebody".to_owned());
+        let (scope, code, detail) =
+            (CloseScope::Session, CloseCode::NOT_AUTHORIZED, "ask\nsomebody".to_owned());
         peer.send(&[Frame::Close { scope, code, retry_after_millis: 1500, detail }]).await;
     });
     let DialError::Closed { code, detail, retry_after } = error.await else { panic!("not closed") };
@@ -549,7 +585,10 @@ async fn nobody_there_is_told_apart_from_no_such_host() {
     config.deadlines.resolve = Duration::from_secs(25);
     let mut west = West::dials("no-such-host.invalid", 1, with(), config).await;
     let error = west.refused().await;
-    assert!(matches!(&error, DialError::Resolve { host, .. } if &**host == "no-such-host.invalid"), "{error:?}");
+    assert!(
+        matches!(&error, DialError::Resolve { host, .. } if &**host == "no-such-host.invalid"),
+        "{error:?}"
+    );
 }
 
 /// East, and a session that a raw peer has begun there.
@@ -593,7 +632,14 @@ impl Begun {
         self.refuses_as(what, &mut peer, hello, code, PeerRefusal::Hello(code)).await;
     }
 
-    async fn refuses_as(&mut self, what: &str, peer: &mut RawPeer, hello: Hello, code: CloseCode, told: PeerRefusal) {
+    async fn refuses_as(
+        &mut self,
+        what: &str,
+        peer: &mut RawPeer,
+        hello: Hello,
+        code: CloseCode,
+        told: PeerRefusal,
+    ) {
         assert_eq!(peer.greet(hello).await, Err(Some((CloseScope::Carrier, code))), "{what}");
         assert_eq!(peer.next().await, None, "{what}");
         assert_eq!(self.east.next_refusal().await, (Phase::Hello, told), "{what}");
@@ -650,7 +696,11 @@ async fn only_who_holds_the_secret_joins_and_only_over_his_own_connection() {
     let hello = begun.join(7, begun.proof(&second, 7));
     let answer = second.greet(hello).await.unwrap();
     assert_eq!(answer.session, SessionClaim::Joined { session: begun.id });
-    until(&mut begun.east.events, |kind| matches!(kind, EventKind::CarrierUp { carrier, .. } if carrier.0 == 7)).await;
+    until(
+        &mut begun.east.events,
+        |kind| matches!(kind, EventKind::CarrierUp { carrier, .. } if carrier.0 == 7),
+    )
+    .await;
     assert!(second.is_answered(1).await);
     begun.is_untouched("the right proof", 2).await;
 }
@@ -661,7 +711,11 @@ async fn a_carrier_number_counts_once_and_only_upward() {
     let mut second = begun.dial().await;
     let hello = begun.join(5, begun.proof(&second, 5));
     second.greet(hello).await.unwrap();
-    until(&mut begun.east.events, |kind| matches!(kind, EventKind::CarrierUp { carrier, .. } if carrier.0 == 5)).await;
+    until(
+        &mut begun.east.events,
+        |kind| matches!(kind, EventKind::CarrierUp { carrier, .. } if carrier.0 == 5),
+    )
+    .await;
     for (what, carrier) in [("the first again", 0), ("the second again", 5), ("one passed over", 3)] {
         let mut peer = begun.dial().await;
         let hello = begun.join(carrier, begun.proof(&peer, carrier));

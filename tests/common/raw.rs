@@ -20,8 +20,8 @@ use sitelink::wire::frame::{CloseScope, Frame};
 use sitelink::wire::hello::{Hello, SessionClaim, SessionSecret};
 use sitelink::wire::{ALPN, MIN_WINDOW};
 use sitelink::{
-    CarrierNumber, CloseCode, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, SessionId, SiteId,
-    SiteName,
+    CarrierNumber, CloseCode, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, SessionId,
+    SiteId, SiteName,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,8 +33,8 @@ use super::within;
 /// One connection, after TLS.
 pub(crate) struct RawPeer {
     pub(crate) stream: TlsStream<TcpStream>,
-    decoder: Decoder,
-    received: BytesMut,
+    pub(crate) decoder: Decoder,
+    pub(crate) received: BytesMut,
 }
 
 impl RawPeer {
@@ -153,7 +153,12 @@ pub(crate) fn hello(site: &str, carrier: u32, session: SessionClaim) -> Hello {
 }
 
 /// The proof by which a carrier joins a session, as the specification has it.
-pub(crate) fn proof(secret: &SessionSecret, exporter: &[u8; 32], session: SessionId, carrier: u32) -> [u8; 32] {
+pub(crate) fn proof(
+    secret: &SessionSecret,
+    exporter: &[u8; 32],
+    session: SessionId,
+    carrier: u32,
+) -> [u8; 32] {
     let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&secret.0).unwrap();
     mac.update(b"sitelink/1 join");
     mac.update(exporter);

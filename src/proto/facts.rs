@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Backoff, PlaneConfig};
-use crate::error::{CarrierEnd, SessionEnd, Violation};
+use crate::error::{CarrierEnd, SessionEnd};
 use crate::id::{
     AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, Principal, RouterName,
     RouterRole, SessionId, SessionNumber, SiteId, SiteName,
@@ -193,19 +193,6 @@ pub(crate) enum SessionFact {
         /// What went over it.
         traffic: Traffic,
     },
-}
-
-impl SessionFact {
-    /// A carrier that the fleet admitted was not taken by its session: it ends with nothing gone over it.
-    pub(crate) fn never_up(carrier: CarrierNumber, violation: Violation) -> Self {
-        Self::CarrierDown {
-            carrier,
-            end: CarrierEnd::Violation(violation),
-            last_received_ago: Duration::ZERO,
-            traffic: Traffic::default(),
-            round_trip: RoundTrip::default(),
-        }
-    }
 }
 
 /// What the fleet asks for.

@@ -199,13 +199,13 @@ impl Pace {
     }
 
     /// About 2 × least round trip × delivery rate, so that the schedule and not a socket buffer decides who goes
-    /// next, and never below [`LEAST_FLIGHT`].
+    /// next, never below [`LEAST_FLIGHT`] and never above [`MOST_FLIGHT`].
     fn flight_cap(&self) -> u64 {
         let rate = self.rate[0].max(self.rate[1]);
         let least = self.round_trip.minimum.unwrap_or_default().as_secs_f64();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative; saturates")]
         let twice = (2.0 * rate * least) as u64;
-        twice.max(LEAST_FLIGHT)
+        twice.clamp(LEAST_FLIGHT, MOST_FLIGHT)
     }
 }
 
@@ -319,6 +319,10 @@ const ACK_DELAY: Duration = Duration::from_millis(20);
 /// Data in flight is never bound below this: at 1 GB/s over loopback less would idle the writer between two wake-ups.
 const LEAST_FLIGHT: u64 = 256 << 10;
 
+/// Nor above this: 2 × 10 Gbit/s × 100 ms. A peer chooses what it looks like, by the times of its acknowledgements:
+/// near once and far ever after looks as fast as memory and as far as it likes, and all in flight is held here.
+pub(crate) const MOST_FLIGHT: u64 = 256 << 20;
+
 /// Two of these spans make the window of the least round trip: 10 s, or a route change would starve the sender.
 const LEAST_SPAN: Duration = Duration::from_secs(5);
 
@@ -357,6 +361,17 @@ mod tests {
         pace.sample(start + LEAST_SPAN * 2, Duration::from_millis(1), Duration::ZERO, 0);
         pace.sample(start + LEAST_SPAN * 4, Duration::from_millis(1), Duration::ZERO, 0);
         assert_eq!(pace.flight_cap(), LEAST_FLIGHT, "an old rate is forgotten");
+    }
+
+    #[test]
+    fn a_peer_that_was_near_once_and_far_ever_after_does_not_lift_the_bound_on_data_in_flight() {
+        let (start, mut pace) = (epoch(), Pace::new());
+        pace.sample(start, Duration::from_secs(30), Duration::ZERO, 1);
+        pace.sample(start, CLOCK_GRAIN, Duration::ZERO, LEAST_FLIGHT);
+        let later = start + LEAST_SPAN;
+        pace.sample(later, Duration::from_secs(5), Duration::ZERO, 1);
+        pace.sample(later + LEAST_SPAN, Duration::from_secs(5), Duration::ZERO, 1);
+        assert_eq!(pace.flight_cap(), MOST_FLIGHT);
     }
 
     #[test]

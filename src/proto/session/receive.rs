@@ -47,7 +47,8 @@ impl Session {
     /// The time is `now`: what is due is done. Afterwards every timeout lies ahead.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         for index in (0..self.carriers.len()).rev() {
-            let carrier = &mut self.carriers[index];
+            // One that falls may be one too many to be unsettled, and take the session and the others with it.
+            let Some(carrier) = self.carriers.get_mut(index) else { break };
             let (number, silence) = (carrier.number, carrier.life.silence(now));
             if carrier.life.is_dead(now) {
                 self.fall(now, index, CarrierEnd::Dead(silence));
@@ -148,13 +149,7 @@ impl Session {
         request: OpenRequest,
     ) -> Result<(), Violation> {
         self.flood.pay(now)?;
-        let of_dialer = id.0.is_multiple_of(2);
-        if of_dialer == (self.params.side == Side::Dialer) || self.slots.contains_key(&id) {
-            return Err(Violation::Unexpected);
-        }
-        if id.0 / 2 >= self.announced_streams {
-            return Err(Violation::StreamLimit);
-        }
+        self.admit_id(id)?;
         let refusal = match &request.to {
             _ if self.draining => Some(StreamCode::DRAINING),
             OpenTo::Key(key) if !self.outgoing.serves(key) => Some(StreamCode::NOT_SERVED),
@@ -170,9 +165,46 @@ impl Session {
             Some(code) => self.turn_down(key, code),
             None => {
                 self.unaccepted += 1;
+                self.forget_judged();
                 self.incoming.push_back(key);
                 self.waiting.push_back((now + self.params.accept_deadline, key));
             }
+        }
+        Ok(())
+    }
+
+    /// Forgets streams that wait no more, once they are the greater part of those remembered: an accepted stream is
+    /// not looked for in the queues, and a peer opens many within one deadline.
+    fn forget_judged(&mut self) {
+        let most = self.params.limits.unaccepted * 2;
+        let streams = &self.streams;
+        let waits = |key: &StreamKey| {
+            let stream = streams.get(key.slot as usize).filter(|stream| stream.id == key.id);
+            stream.is_some_and(|stream| stream.opening == Opening::Waiting)
+        };
+        if self.waiting.len() >= most {
+            self.waiting.retain(|(_, key)| waits(key));
+        }
+        if self.incoming.len() >= most {
+            self.incoming.retain(waits);
+        }
+    }
+
+    /// Takes note that the peer uses a stream id: one of its own, within its limit, for the first time. A peer that
+    /// could use one again would get a stream for it beyond its limit each time.
+    fn admit_id(&mut self, id: StreamId) -> Result<(), Violation> {
+        let (index, of_dialer) = (id.0 / 2, id.0.is_multiple_of(2));
+        if of_dialer == (self.params.side == Side::Dialer) {
+            return Err(Violation::Unexpected);
+        }
+        if index >= self.announced_streams {
+            return Err(Violation::StreamLimit);
+        }
+        if index >= self.peer_opened {
+            self.late.extend(self.peer_opened..index);
+            self.peer_opened = index + 1;
+        } else if !self.late.remove(&index) {
+            return Err(Violation::Unexpected);
         }
         Ok(())
     }
@@ -310,6 +342,10 @@ impl Session {
             }
             if matches!(stream.recv.state, RecvState::Open | RecvState::Stopped) {
                 stream.recv.state = RecvState::Failed(lost);
+            }
+            if stream.opening == Opening::Waiting {
+                // Whoever holds it may still try to accept it.
+                stream.opening = Opening::Refused(StreamCode::CANCELLED);
             }
             self.wakers.take(&mut stream.send.waker);
             self.wakers.take(&mut stream.recv.waker);

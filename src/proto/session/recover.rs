@@ -12,14 +12,14 @@
 use std::time::Instant;
 
 use crate::error::{CarrierEnd, SessionEnd, Violation};
-use crate::id::CarrierNumber;
+use crate::id::{CarrierNumber, Side};
 use crate::proto::session::carrier::{Carrier, Closing};
 use crate::proto::session::log::Log;
 use crate::proto::session::schedule::Turn;
 use crate::proto::session::{Session, SessionEvent, State};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
-use crate::wire::hello::DeadCarrier;
+use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 
 /// A dead carrier whose counts are not settled.
 #[derive(Debug)]
@@ -69,8 +69,10 @@ impl Session {
 
     /// Dialer: the attempt came to nothing. The peer may have admitted it, so its count (nothing) has to be told.
     pub(crate) fn handle_join_failed(&mut self, now: Instant, number: CarrierNumber) {
+        let attempts = self.attempted.len();
         self.attempted.retain(|attempted| *attempted != number);
-        if self.ended().is_some() {
+        if self.attempted.len() == attempts || self.ended().is_some() {
+            // The peer gave it up first and has been answered.
             return;
         }
         for fallen in &mut self.fallen {
@@ -91,7 +93,8 @@ impl Session {
         number: CarrierNumber,
         dead: &[DeadCarrier],
     ) -> Result<(), Violation> {
-        if self.fallen.iter().any(|fallen| fallen.number == number) {
+        let is_new = self.last_number.is_none_or(|last| number > last);
+        if !is_new && !self.attempted.contains(&number) {
             // The peer gave it up before its answer was read.
             return Err(Violation::Unexpected);
         }
@@ -132,6 +135,8 @@ impl Session {
                 counts.push(DeadCarrier { number: listed.number, received: 0 });
             }
         }
+        // The unsettled come first and fit; a peer that asks for more than fit will ask again.
+        counts.truncate(MAX_DEAD);
         if let Some(index) = self.find(number) {
             self.carriers[index].greeting = Some(greet(counts));
         }
@@ -173,6 +178,9 @@ impl Session {
                 return Err(Violation::Unexpected);
             }
             self.fall(now, index, CarrierEnd::Replaced);
+        } else if self.params.side == Side::Dialer && self.last_number.is_none_or(|last| number > last) {
+            // Numbers are this end's to give, and this one it has not given.
+            return Err(Violation::Unexpected);
         } else if self.last_number.is_none_or(|last| number > last) || self.attempted.contains(&number) {
             // Its hello is still on its way to here, or its answer was. It will not count any more; the peer waits to
             // hear that nothing of it did.
@@ -256,6 +264,10 @@ impl Session {
             self.end(now, SessionEnd::Violation(violation), Some(violation.into()));
             return Err(violation);
         }
+        if self.ended().is_some() {
+            // The list made one carrier too many fall.
+            return Err(Violation::BadHello);
+        }
         if let State::Recovering { since, begun } = std::mem::replace(&mut self.state, State::Up)
             && begun
         {
@@ -331,4 +343,4 @@ impl Session {
 }
 
 /// More unsettled carriers than a hello can list (64) cannot be told; by then joining has failed that often in a row.
-const MAX_FALLEN: usize = 64;
+pub(super) const MAX_FALLEN: usize = 64;

@@ -16,6 +16,8 @@
 mod application;
 mod carrier;
 mod control;
+#[cfg(any(test, feature = "__entries"))]
+pub mod entries;
 mod flood;
 mod key;
 mod log;
@@ -284,6 +286,12 @@ impl Session {
             State::Ended(end) => Some(end),
             State::Up | State::Recovering { .. } => None,
         }
+    }
+
+    /// Whether the session waits for a carrier.
+    #[cfg(any(test, feature = "__entries"))]
+    fn is_recovering(&self) -> bool {
+        matches!(self.state, State::Recovering { .. })
     }
 
     /// Whether nothing is under way: no stream is left, and the peer has received everything.

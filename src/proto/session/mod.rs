@@ -18,6 +18,8 @@ mod application;
 mod audit;
 mod carrier;
 mod control;
+#[cfg(any(test, feature = "__entries"))]
+pub mod entries;
 mod flood;
 mod key;
 mod log;

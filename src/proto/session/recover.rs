@@ -94,8 +94,8 @@ impl Session {
         number: CarrierNumber,
         dead: &[DeadCarrier],
     ) -> Result<(), Violation> {
-        if self.fallen.iter().any(|fallen| fallen.number == number) {
-            // The peer gave it up before its answer was read.
+        if !self.attempted.contains(&number) && self.last_number.is_some_and(|last| number <= last) {
+            // The peer gave it up before its answer was read, and has been told that it came to nothing.
             return Err(Violation::Unexpected);
         }
         self.attempted.retain(|attempted| *attempted != number);

@@ -30,7 +30,7 @@ impl World {
             if pipe.has_ended(now) {
                 return self.lose(index, end, CarrierEnd::Eof);
             }
-            if driver.deadline.is_some_and(|at| at <= now) {
+            if [driver.deadline, driver.gives_up_at].into_iter().flatten().any(|at| at <= now) {
                 return self.lose(index, end, CarrierEnd::Io(std::io::ErrorKind::TimedOut));
             }
             return Ok(());
@@ -125,7 +125,14 @@ impl World {
         if wire.drivers[end].outbox.is_empty() || wire.drivers[end].stage == Stage::Over {
             return;
         }
+        let before = wire.drivers[end].outbox.len();
         let broke = wire.pipes[end].write(self.now, &mut wire.drivers[end].outbox, &mut self.random);
+        let driver = &mut wire.drivers[end];
+        if driver.outbox.len() < before {
+            driver.gives_up_at = (!driver.outbox.is_empty()).then_some(self.now + self.plan.liveness.dead);
+        } else {
+            driver.gives_up_at.get_or_insert(self.now + self.plan.liveness.dead);
+        }
         if !broke {
             return;
         }

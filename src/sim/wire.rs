@@ -46,6 +46,8 @@ pub(super) struct Driver {
     pub(super) loss_seen_at: Option<Duration>,
     /// When it waits no longer: for a hello, or for the peer's end after a close.
     pub(super) deadline: Option<Duration>,
+    /// When the kernel gives up on what the pipe does not take (TCP_USER_TIMEOUT).
+    pub(super) gives_up_at: Option<Duration>,
 }
 
 /// The life of a driver.
@@ -100,7 +102,7 @@ impl Wire {
         };
         let due = (0..2).filter(|end| self.drivers[*end].stage != Stage::Over).flat_map(|end| {
             let driver = &self.drivers[end];
-            [self.pipes[1 - end].next_at(), driver.loss_seen_at, driver.deadline]
+            [self.pipes[1 - end].next_at(), driver.loss_seen_at, driver.deadline, driver.gives_up_at]
         });
         due.chain([fault]).flatten().min()
     }
@@ -121,6 +123,7 @@ impl Driver {
             bell: Bell::default(),
             loss_seen_at: None,
             deadline: None,
+            gives_up_at: None,
         }
     }
 }

@@ -79,6 +79,8 @@ pub mod id;
 mod net;
 mod proto;
 pub mod resource;
+#[cfg(test)]
+mod sim;
 pub mod snapshot;
 pub mod stats;
 pub mod tls;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::access::{Access, AccessSpec};
-use crate::api::builder::{PlaneBuilder, Site};
 use crate::api::events::Events;
 use crate::api::open::{Incoming, OpenRequest};
 use crate::api::stream::LinkStream;
@@ -46,11 +45,6 @@ impl Drop for Owner {
 }
 
 impl Plane {
-    /// Begins to set up a plane of that site.
-    pub fn builder(site: Site) -> PlaneBuilder {
-        PlaneBuilder::new(site)
-    }
-
     pub(crate) fn new(hub: Arc<Hub>) -> Self {
         Self { owner: Arc::new(Owner { hub }) }
     }

@@ -40,12 +40,11 @@ impl Joining {
         (number, claim, dead)
     }
 
-    /// The acceptor's hello came, with what it says of dead carriers: the carrier is up. `false` if the session
-    /// would not have it, because it has ended or the peer has given the carrier up meanwhile.
+    /// The acceptor's hello came, with what it says of dead carriers. Returns whether the carrier is up; if not, the
+    /// hello contradicts what is known.
     pub(crate) fn done(&self, dead: &[DeadCarrier]) -> bool {
         let Some(number) = lock(&self.carrier).take() else { return false };
         let now = clock::now();
-        // A contradiction has ended the session, and the carrier's driver says so to the peer.
         self.session.with(|session| session.handle_carrier_up(now, number, dead)).is_ok()
     }
 }

@@ -272,13 +272,14 @@ impl Fleet {
     ) -> Option<T> {
         let known = self.links.get_mut(&link)?;
         let (link_name, cost) = (known.wanted.name.clone(), known.wanted.cost);
+        let hello_name = known.wanted.qualified_name();
         let group = known.group_mut(name)?;
         let output = input(group, &mut self.orders);
         for step in std::mem::take(&mut self.orders.steps) {
             match step {
                 Step::Dial { attempt, target, purpose } => {
                     self.attempts.insert(attempt, Attempt { link, group: name.clone(), purpose });
-                    let (name, group) = (link_name.clone(), name.clone());
+                    let (name, group) = (hello_name.clone(), name.clone());
                     let order = DialOrder { attempt, link, name, group, cost, target, purpose };
                     self.actions.push_back(FleetAction::Dial(order));
                 }

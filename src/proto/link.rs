@@ -27,6 +27,17 @@ pub(crate) struct LinkWanted {
     pub(crate) usable: Result<(), Arc<str>>,
 }
 
+impl LinkWanted {
+    /// The name as the hello carries it: with the namespace, so that two links of one name do not displace each
+    /// other at a router that both reach. Beyond 255 bytes the bare name must do.
+    pub(crate) fn qualified_name(&self) -> LinkName {
+        if self.namespace.is_empty() {
+            return self.name.clone();
+        }
+        LinkName::new(format!("{}/{}", self.namespace, self.name)).unwrap_or_else(|_| self.name.clone())
+    }
+}
+
 /// One link with its groups.
 #[derive(Debug)]
 pub(crate) struct Link {

@@ -137,6 +137,8 @@ impl Session {
         stream.send.clear();
         stream.send.state = SendState::Ended(Some(StreamError::Refused(code)));
         stream.pending.refuse = Some(code);
+        // A stop of the opener may have asked for a reset; the refusal ends the half in its place.
+        stream.pending.reset = None;
         if stream.recv.state == RecvState::Open {
             stream.recv.discard();
             stream.recv.state = RecvState::Stopped;
@@ -325,8 +327,10 @@ impl Session {
     /// A stream has changed: lists it for sending, or removes it if it is over and let go.
     pub(super) fn touched(&mut self, key: StreamKey) {
         let slot = key.slot as usize;
+        let ended = self.ended().is_some();
         let Some(stream) = self.streams.get_mut(slot).filter(|stream| stream.id == key.id) else { return };
-        if !stream.held && stream.is_over() {
+        // After the session has ended nothing that waits to be sent ever will be.
+        if !stream.held && (ended || stream.is_over()) {
             self.remove(slot);
             return;
         }

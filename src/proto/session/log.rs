@@ -153,6 +153,11 @@ impl Log {
         self.sent - self.acked
     }
 
+    /// The position after the last frame sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Everything before it is acknowledged.
     pub(crate) fn acked(&self) -> u64 {
         self.acked

@@ -14,6 +14,8 @@
 //! sends.
 
 mod application;
+#[cfg(test)]
+mod audit;
 mod carrier;
 mod control;
 mod flood;
@@ -31,7 +33,7 @@ mod tests;
 mod transmit;
 mod wakers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use std::time::Instant;
 
@@ -68,6 +70,11 @@ pub(crate) struct Session {
     opened: u64,
     /// How many the peer lets us open in the life of the session.
     peer_max_streams: u64,
+    /// One more than the highest index (id / 2) of a stream the peer has opened.
+    peer_opened: u64,
+    /// Lower indices whose opens have not come: they may be on another carrier. Since an id is never used again,
+    /// `late.len() + live streams of the peer <= limits.max_streams`.
+    late: BTreeSet<u64>,
     /// Streams of the peer that are over and let go.
     released: u64,
     /// How many the peer was told it may open.
@@ -183,6 +190,8 @@ impl Session {
             slots: HashMap::new(),
             opened: 0,
             peer_max_streams: params.peer_max_streams,
+            peer_opened: 0,
+            late: BTreeSet::new(),
             released: 0,
             announced_streams: params.limits.max_streams,
             waiting: VecDeque::new(),
@@ -261,6 +270,11 @@ impl Session {
             State::Ended(end) => Some(end),
             State::Up | State::Recovering { .. } => None,
         }
+    }
+
+    /// Whether the session has no carrier and waits for one.
+    pub(crate) fn is_recovering(&self) -> bool {
+        matches!(self.state, State::Recovering { .. })
     }
 
     /// Whether nothing is under way: no stream is left, and the peer has received everything.

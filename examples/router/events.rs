@@ -1,0 +1,86 @@
+//! What happens, on standard output: the plane's events and the router's own.
+
+use std::io::Write;
+
+use serde::Serialize;
+use serde_json::Value;
+use sitelink::{Events, RoutingKey};
+
+use super::args::Format;
+
+/// Writes one line for each event. Whole lines only, whoever writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reporter(Format);
+
+/// What only the router knows.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Fact<'a> {
+    /// A Link's credentials cannot be used.
+    CredentialsRefused { link: String, message: String },
+    /// A document, or a part of it, cannot be used.
+    DocumentRefused { message: String },
+    /// A document can be used and is odd.
+    DocumentWarning { message: String },
+    /// A signal came: no new connections from here on.
+    Stopping,
+    /// A key is served by dialing an address.
+    TcpConnectorUp { key: &'a RoutingKey, target: &'a str },
+    /// An address is reserved for a listener; it listens as soon as its key has a path.
+    TcpListenerBound {
+        key: &'a RoutingKey,
+        address: std::net::SocketAddr,
+    },
+    /// A listener's key has no path: clients are refused.
+    TcpListenerDown {
+        key: &'a RoutingKey,
+        address: std::net::SocketAddr,
+    },
+    /// A listener takes connections.
+    TcpListenerUp {
+        key: &'a RoutingKey,
+        address: std::net::SocketAddr,
+    },
+}
+
+impl Reporter {
+    pub(super) fn new(format: Format) -> Self {
+        Self(format)
+    }
+
+    /// Writes one of the router's own events.
+    pub(super) fn fact(self, fact: &Fact<'_>) {
+        self.write(serde_json::to_value(fact));
+    }
+
+    fn write(self, value: serde_json::Result<Value>) {
+        let line = match (value, self.0) {
+            (Ok(value), Format::Json) => value.to_string(),
+            (Ok(value), Format::Text) => readable(&value),
+            (Err(error), _) => format!("an event that cannot be written: {error}"),
+        };
+        // A reader that went away is no reason to stop carrying connections.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+}
+
+/// Writes the plane's events until the plane has shut down.
+pub(super) async fn print(mut events: Events, reporter: Reporter) {
+    while let Some(event) = events.next().await {
+        reporter.write(serde_json::to_value(&event));
+    }
+}
+
+/// `name key=value key=value`, without what only a machine wants.
+pub(crate) fn readable(event: &Value) -> String {
+    let mut line = format!("{:<18}", event["event"].as_str().unwrap_or("event"));
+    for (key, value) in event.as_object().into_iter().flatten() {
+        match value {
+            _ if ["event", "seq", "at_micros"].contains(&key.as_str()) => {}
+            Value::Null => {}
+            Value::String(text) => line.push_str(&format!(" {key}={text}")),
+            value => line.push_str(&format!(" {key}={value}")),
+        }
+    }
+    line
+}

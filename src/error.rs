@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{Instance, SiteId};
+use crate::wire::DecodeError;
+use crate::id::{GroupName, Instance, SiteId};
 use crate::wire::code::{CloseCode, StreamCode};
 
 /// Whose fault an error is, which is what a router's policy branches on.
@@ -78,6 +79,12 @@ pub enum DialError {
         #[cfg_attr(feature = "serde", serde(serialize_with = "display"))]
         kind: io::ErrorKind,
     },
+    /// The router reached is linked already, by another group of the same link.
+    #[error("reached the router that group {:?} is linked to", .of.as_str())]
+    Duplicate {
+        /// The other group.
+        of: GroupName,
+    },
     /// This end has no usable credentials or settings for the link.
     #[error("{0}")]
     Local(Arc<str>),
@@ -129,7 +136,7 @@ impl DialError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Connect { .. } | Self::Lost { .. } | Self::Resolve { .. } | Self::TimedOut { .. } => Fault::Network,
-            Self::Local(_) => Fault::Local,
+            Self::Duplicate { .. } | Self::Local(_) => Fault::Local,
             Self::Closed { .. } | Self::OtherInstance { .. } | Self::Violation(_) => Fault::Peer,
             Self::Tls(reason) => reason.fault(),
         }
@@ -143,7 +150,9 @@ impl DialError {
             Self::Lost { phase, .. } | Self::TimedOut { phase, .. } => *phase,
             Self::Resolve { .. } | Self::Local(_) => Phase::Resolve,
             Self::Tls(_) => Phase::Tls,
-            Self::Closed { .. } | Self::OtherInstance { .. } | Self::Violation(_) => Phase::Hello,
+            Self::Closed { .. } | Self::Duplicate { .. } | Self::OtherInstance { .. } | Self::Violation(_) => {
+                Phase::Hello
+            }
         }
     }
 }
@@ -279,6 +288,17 @@ pub enum Violation {
     /// A critical frame kind is not known here.
     #[error("peer sent an unknown critical frame")]
     UnknownKind,
+}
+
+impl From<DecodeError> for Violation {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::BadHello => Self::BadHello,
+            DecodeError::Malformed => Self::Malformed,
+            DecodeError::TooLarge => Self::TooLarge,
+            DecodeError::UnknownKind => Self::UnknownKind,
+        }
+    }
 }
 
 /// The only place where a violation gets its code.

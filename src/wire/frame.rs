@@ -5,11 +5,11 @@
 //! what a receiver that does not know it does:
 //!
 //! ```text
-//!   bit 7   0 critical: close the carrier      1 ignorable: skip it
-//!   bit 6   0 logged: counts for acknowledging 1 not logged
+//!   bit 7   0 critical: a violation             1 ignorable: skip it
+//!   bit 6   0 logged: counts for acknowledging  1 not logged
 //! ```
 //!
-//! `docs/protocol.md` is the specification; `tests.rs` beside this file holds its golden vectors.
+//! `docs/protocol.md` is the specification; `frame/tests.rs` and `hello/tests.rs` hold its golden vectors.
 
 use bytes::Bytes;
 
@@ -19,7 +19,10 @@ use crate::wire::hello::Hello;
 
 /// One frame, decoded.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "crate-internal vocabulary: every match must see every kind"
+)]
 pub enum Frame {
     /// Opens a stream. The opener may send data up to the initial window at once.
     Open {
@@ -27,7 +30,7 @@ pub enum Frame {
         stream: StreamId,
         /// What the stream is for.
         destination: OpenTo,
-        /// Free bytes for the acceptor, at most [`MAX_METADATA`].
+        /// Free bytes for the acceptor, at most [`MAX_METADATA`](crate::wire::MAX_METADATA).
         metadata: Bytes,
     },
     /// Accepts a stream.
@@ -46,7 +49,7 @@ pub enum Frame {
     Data {
         /// The stream.
         stream: StreamId,
-        /// 1..=[`MAX_DATA`] bytes.
+        /// 1..=[`MAX_DATA`](crate::wire::MAX_DATA) bytes.
         payload: Bytes,
     },
     /// Ends the sender's half of a stream in good order.
@@ -123,7 +126,7 @@ pub enum Frame {
         code: CloseCode,
         /// Milliseconds after which a dialer may try again; 0 says nothing.
         retry_after_millis: u64,
-        /// For people, at most [`MAX_DETAIL`] bytes.
+        /// For people, at most [`MAX_DETAIL`](crate::wire::MAX_DETAIL) bytes.
         detail: String,
     },
     /// A kind this end does not know and may ignore.
@@ -135,7 +138,10 @@ pub enum Frame {
 
 /// Where a stream is to go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "crate-internal vocabulary: every match must see every kind"
+)]
 pub enum OpenTo {
     /// To whoever serves the routing key at the peer.
     Key(RoutingKey),
@@ -145,7 +151,10 @@ pub enum OpenTo {
 
 /// A session-wide change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "crate-internal vocabulary: every match must see every kind"
+)]
 pub enum ControlChange {
     /// The sender serves a routing key.
     Serve(RoutingKey),
@@ -161,10 +170,16 @@ pub enum ControlChange {
 
 /// What a close frame closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "crate-internal vocabulary: every match must see every kind"
+)]
 pub enum CloseScope {
     /// This carrier only; the session goes on on others.
     Carrier,
     /// The session with all its carriers and streams.
     Session,
 }
+
+#[cfg(test)]
+pub(in crate::wire) mod tests;

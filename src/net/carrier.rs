@@ -1,0 +1,360 @@
+//! The driver of one carrier: a task that owns its TCP connection and its TLS state.
+//!
+//! Each turn reads what is there, decrypts and decodes it outside the session's lock, hands the frames over under
+//! it, takes a batch, encrypts and writes it. Reading never waits for writing nor the other way round, so two
+//! peers with full buffers cannot wait for each other.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustls::Connection;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::error::{CarrierEnd, Violation};
+use crate::id::CarrierNumber;
+use crate::net::clock;
+use crate::net::shared::SessionHandle;
+use crate::proto::session::{Piece, Transmit};
+use crate::tls::reason::reason_of;
+use crate::wire::code::CloseCode;
+use crate::wire::decoder::{Decoded, Decoder};
+
+/// What a finished handshake hands to the driver.
+#[derive(Debug)]
+pub(crate) struct Established {
+    /// The connection.
+    pub(crate) tcp: TcpStream,
+    /// Its TLS state, past the handshake.
+    pub(crate) tls: Connection,
+    /// The decoder, past the peer's hello.
+    pub(crate) decoder: Decoder,
+    /// Frames that came with the hello.
+    pub(crate) frames: Vec<Decoded>,
+}
+
+/// Drives a carrier until it ends; tells the session so, also when dropped before.
+pub(crate) async fn drive(session: SessionHandle, number: CarrierNumber, established: Established) {
+    Driver::new(session, number, established).await;
+}
+
+/// The future that [`drive`] awaits.
+struct Driver {
+    session: SessionHandle,
+    number: CarrierNumber,
+    tcp: TcpStream,
+    tls: Connection,
+    decoder: Decoder,
+    /// Decoded and not yet handed to the session; empty between turns.
+    frames: Vec<Decoded>,
+    /// Taken from the session and not yet encrypted; empty between turns.
+    pieces: Vec<Piece>,
+    /// What a read goes into.
+    buffer: Box<[u8]>,
+    /// Wakes the driver when the session has something due.
+    alarm: Pin<Box<Sleep>>,
+    /// The session closed the carrier: what is left is to say so and to wait for the peer's end.
+    leaving: Option<Leaving>,
+    ended: bool,
+}
+
+/// The end of a carrier that this end closed.
+struct Leaving {
+    /// The TCP connection's sending half is closed.
+    shut: bool,
+    deadline: Pin<Box<Sleep>>,
+}
+
+/// What a part of a turn came to.
+enum Step {
+    /// Something moved: go on.
+    Moved,
+    /// Nothing to do until woken; the waker is registered.
+    Waits,
+    /// The carrier is over.
+    Over(CarrierEnd),
+}
+
+impl Driver {
+    fn new(session: SessionHandle, number: CarrierNumber, established: Established) -> Self {
+        let Established { tcp, mut tls, decoder, frames } = established;
+        // A batch is bounded by the session; what the default limit cuts off would only be offered again.
+        tls.set_buffer_limit(None);
+        Self {
+            session,
+            number,
+            tcp,
+            tls,
+            decoder,
+            frames,
+            pieces: Vec::new(),
+            buffer: vec![0; READ].into_boxed_slice(),
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            leaving: None,
+            ended: false,
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Step {
+        let received = self.receive(cx);
+        if let Step::Over(end) = received {
+            return Step::Over(end);
+        }
+        let sent = self.send(cx);
+        if let Step::Over(end) = sent {
+            return Step::Over(end);
+        }
+        let timed = self.time(cx);
+        match (received, sent, timed) {
+            (Step::Waits, Step::Waits, Step::Waits) => Step::Waits,
+            (_, _, Step::Over(end)) => Step::Over(end),
+            _ => Step::Moved,
+        }
+    }
+
+    /// Reads once and hands on what came.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Step {
+        if !self.frames.is_empty() {
+            self.hand_over(0);
+            return Step::Moved;
+        }
+        let read = match poll_read(&self.tcp, cx, &mut self.buffer) {
+            Poll::Pending => return Step::Waits,
+            Poll::Ready(Ok(0)) => return Step::Over(CarrierEnd::Eof),
+            Poll::Ready(Ok(read)) => read,
+            Poll::Ready(Err(error)) => return Step::Over(CarrierEnd::Io(error.kind())),
+        };
+        if self.leaving.is_some() {
+            // Nothing counts any more; only the end is waited for.
+            return Step::Moved;
+        }
+        if let Err(end) = self.decrypt(read) {
+            return Step::Over(end);
+        }
+        self.hand_over(read);
+        Step::Moved
+    }
+
+    /// Decrypts and decodes `read` bytes of the buffer.
+    fn decrypt(&mut self, read: usize) -> Result<(), CarrierEnd> {
+        let mut input = &self.buffer[..read];
+        while !input.is_empty() {
+            self.tls.read_tls(&mut input).map_err(|error| CarrierEnd::Io(error.kind()))?;
+            if let Err(error) = self.tls.process_new_packets() {
+                // The alert that says why; if it cannot be written now, the end of the connection must do.
+                let _ = self.tls.write_tls(&mut Socket(&self.tcp));
+                return Err(CarrierEnd::Tls(reason_of(&error)));
+            }
+            loop {
+                let mut reader = self.tls.reader();
+                let mut plain = match io::BufRead::fill_buf(&mut reader) {
+                    Ok(plain) if !plain.is_empty() => plain,
+                    Ok(_) => return Err(CarrierEnd::Eof),
+                    Err(_) => break,
+                };
+                let len = plain.len();
+                while let Some(decoded) = self.decoder.decode(&mut plain).map_err(violation)? {
+                    self.frames.push(decoded);
+                }
+                io::BufRead::consume(&mut reader, len);
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, read: usize) {
+        let (number, frames) = (self.number, &mut self.frames);
+        let now = clock::now();
+        self.session.with_incoming(|session| {
+            session.handle_bytes(now, number, read);
+            session.handle_frames(now, number, frames);
+        });
+        self.frames.clear();
+    }
+
+    /// Writes what is encrypted, or encrypts the next batch.
+    fn send(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.tls.wants_write() {
+            return match self.flush(cx) {
+                Poll::Pending => Step::Waits,
+                Poll::Ready(Ok(())) => Step::Moved,
+                Poll::Ready(Err(error)) => Step::Over(CarrierEnd::Io(error.kind())),
+            };
+        }
+        if let Some(leaving) = &mut self.leaving {
+            if !std::mem::replace(&mut leaving.shut, true) {
+                // The peer reads the close and then the end of the connection; a failure means it is gone already.
+                let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
+            }
+            return Step::Waits;
+        }
+        let (number, pieces) = (self.number, &mut self.pieces);
+        let now = clock::now();
+        match self.session.with(|session| session.poll_transmit(now, number, pieces, cx.waker())) {
+            Transmit::Idle => return Step::Waits,
+            Transmit::Gone => return Step::Over(CarrierEnd::Replaced),
+            Transmit::Batch => {}
+            Transmit::Farewell => {
+                let deadline = Box::pin(tokio::time::sleep(LINGER));
+                self.leaving = Some(Leaving { shut: false, deadline });
+            }
+        }
+        if let Err(error) = self.encrypt() {
+            return Step::Over(CarrierEnd::Io(error.kind()));
+        }
+        if self.leaving.is_some() {
+            self.tls.send_close_notify();
+        }
+        Step::Moved
+    }
+
+    /// Encrypts the pieces as one run of full records.
+    fn encrypt(&mut self) -> io::Result<()> {
+        let mut slices = Vec::with_capacity(self.pieces.len() * 2);
+        for piece in &self.pieces {
+            slices.extend([piece.head(), piece.payload()].into_iter().filter(|part| !part.is_empty()).map(IoSlice::new));
+        }
+        let mut slices = &mut slices[..];
+        while !slices.is_empty() {
+            let taken = io::Write::write_vectored(&mut self.tls.writer(), slices)?;
+            if taken == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut slices, taken);
+        }
+        self.pieces.clear();
+        Ok(())
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tls.wants_write() {
+            ready!(self.tcp.poll_write_ready(cx))?;
+            match self.tls.write_tls(&mut Socket(&self.tcp)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Does what is due, and sets the alarm for what is not.
+    fn time(&mut self, cx: &mut Context<'_>) -> Step {
+        if let Some(leaving) = &mut self.leaving {
+            return match leaving.deadline.as_mut().poll(cx) {
+                Poll::Ready(()) => Step::Over(CarrierEnd::Closed(CloseCode::NORMAL)),
+                Poll::Pending => Step::Waits,
+            };
+        }
+        let now = clock::now();
+        let number = self.number;
+        let (due, next) = self.session.with(|session| {
+            let due = session.poll_timeout(number).is_some_and(|at| at <= now);
+            if due {
+                session.handle_timeout(now);
+            }
+            (due, session.poll_timeout(number))
+        });
+        if due {
+            return Step::Moved;
+        }
+        if let Some(next) = next {
+            let next = tokio::time::Instant::from_std(next);
+            // An alarm that is early costs one look; setting it anew for every packet would cost more.
+            if self.alarm.is_elapsed() || next < self.alarm.deadline() {
+                self.alarm.as_mut().reset(next);
+            }
+            if self.alarm.as_mut().poll(cx).is_ready() {
+                return Step::Moved;
+            }
+        }
+        Step::Waits
+    }
+
+    fn end(&mut self, end: CarrierEnd) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let (number, now) = (self.number, clock::now());
+        self.session.with(|session| match end {
+            CarrierEnd::Violation(violation) => session.handle_violation(now, number, violation),
+            end => session.handle_carrier_lost(now, number, end),
+        });
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS {
+            match self.turn(cx) {
+                Step::Moved => {}
+                Step::Waits => return Poll::Pending,
+                Step::Over(CarrierEnd::Violation(violation)) => {
+                    // The session closes the carrier with a code, which is still to be sent.
+                    let (number, now) = (self.number, clock::now());
+                    self.session.with(|session| session.handle_violation(now, number, violation));
+                }
+                Step::Over(end) => {
+                    self.end(end);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.end(CarrierEnd::Closed(CloseCode::INTERNAL));
+    }
+}
+
+/// A socket for rustls, which reads and writes without waiting.
+struct Socket<'a>(&'a TcpStream);
+
+impl io::Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn poll_read(tcp: &TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(tcp.poll_read_ready(cx))?;
+        match tcp.try_read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+fn violation(error: crate::wire::DecodeError) -> CarrierEnd {
+    CarrierEnd::Violation(Violation::from(error))
+}
+
+/// One read: four full records. More than 128 KiB leaves the cache, 16 KiB costs a system call per record.
+const READ: usize = 64 << 10;
+
+/// Turns of one poll before other tasks get theirs: 64 batches of 64 KiB are about a millisecond of work.
+const TURNS: usize = 64;
+
+/// How long a closed carrier waits for the peer's end of the connection, so that the close is not lost with unread
+/// data: the longest round trip that is usual.
+const LINGER: Duration = Duration::from_secs(1);

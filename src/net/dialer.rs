@@ -1,0 +1,198 @@
+//! Dials one carrier: resolve, connect, TLS, hello; each phase with its own deadline and error.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::Deadlines;
+use crate::error::{DialError, Phase, Violation};
+use crate::net::greeting::{Failure, Secured};
+use crate::net::resolve::resolve;
+use crate::net::socket;
+use crate::tls::config::server_name;
+use crate::tls::proof::EXPORTER_LEN;
+use crate::tls::reason::reason_of_io;
+use crate::wire::frame::{CloseScope, Frame};
+use crate::wire::hello::{Hello, SessionClaim};
+
+/// What to dial, and with what.
+pub(crate) struct DialSpec {
+    /// A DNS name, or an address without brackets. Also the name the peer's certificate must show.
+    pub(crate) host: Arc<str>,
+    /// The TCP port.
+    pub(crate) port: u16,
+    /// Made from the link's credentials.
+    pub(crate) tls: Arc<ClientConfig>,
+    /// One for each phase.
+    pub(crate) deadlines: Deadlines,
+    /// [`Liveness::dead`](crate::config::Liveness::dead), for the socket.
+    pub(crate) dead: Duration,
+    /// Makes the hello just before it is sent.
+    pub(crate) hello: MakeHello,
+}
+
+impl fmt::Debug for DialSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DialSpec").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// Makes a hello for a connection whose exporter is given.
+///
+/// It is called once TLS is done and not before, because only then a joining proof can be computed, and because the
+/// list of dead carriers must be that of this very moment. An error of it ends the attempt.
+pub(crate) type MakeHello = Box<dyn FnOnce(&[u8; EXPORTER_LEN]) -> Result<Hello, DialError> + Send>;
+
+/// A carrier whose hellos are exchanged: it is up.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    /// For the driver.
+    pub(crate) connection: Secured,
+    /// The peer's hello. It repeats our carrier's number and answers our claim; whether it is the right
+    /// instance is not judged here.
+    pub(crate) hello: Hello,
+}
+
+/// Dials. Takes at most the sum of the four deadlines.
+///
+/// The addresses of the host are raced (RFC 8305): the next one starts 250 ms after the one before, or as soon as
+/// one fails, families in turn. The first connection wins; the others are closed, and only the winner gets as far
+/// as TLS. The carrier is up when the peer's hello has arrived and not before: in TLS 1.3 a dialer's handshake
+/// succeeds before the acceptor has judged its certificate.
+///
+/// # Errors
+/// The phase and cause of the failure. Nothing is tried a second time.
+///
+/// # Cancel safety
+/// Dropping the future closes every socket it holds; it has no tasks of its own.
+pub(crate) async fn dial(spec: DialSpec) -> Result<Dialed, DialError> {
+    let DialSpec { host, port, tls, deadlines, dead, hello } = spec;
+    let name = server_name(&host).map_err(DialError::Tls)?;
+    let addresses = within(Phase::Resolve, deadlines.resolve, async {
+        let found = resolve(&host, port).await;
+        found.map_err(|kind| DialError::Resolve { host: Arc::clone(&host), kind })
+    });
+    let addresses = addresses.await?;
+    let (tcp, remote) = within(Phase::Connect, deadlines.connect, race(addresses)).await?;
+    socket::tune_carrier(&tcp, dead);
+    let connect = Box::pin(TlsConnector::from(tls).connect(name, tcp));
+    let connection = within(Phase::Tls, deadlines.tls, async {
+        let (tcp, tls) = connect.await.map_err(|error| tls_failure(&error))?.into_inner();
+        Secured::new(tcp, tls.into(), remote).map_err(|failure| failed(Phase::Tls, failure))
+    });
+    let connection = connection.await?;
+    within(Phase::Hello, deadlines.hello, greet(connection, hello)).await
+}
+
+/// Sends our hello and awaits the answer to it.
+async fn greet(mut connection: Secured, hello: MakeHello) -> Result<Dialed, DialError> {
+    let exporter = connection.exporter().map_err(|failure| failed(Phase::Hello, failure))?;
+    let ours = Frame::Hello(Box::new(hello(&exporter)?));
+    connection.queue(&ours).map_err(|failure| failed(Phase::Hello, failure))?;
+    let answer = connection.hello().await.and_then(|theirs| match &ours {
+        Frame::Hello(ours) if answers(ours, &theirs) => Ok(theirs),
+        _ => Err(Failure::Violation(Violation::BadHello)),
+    });
+    match answer {
+        Ok(hello) => Ok(Dialed { connection, hello }),
+        Err(failure) => {
+            if let Failure::Violation(violation) = failure {
+                let detail = violation.to_string();
+                connection.say_close(CloseScope::Carrier, violation.into(), &detail, Duration::ZERO);
+            }
+            Err(failed(Phase::Hello, failure))
+        }
+    }
+}
+
+/// Whether a hello is an answer to ours: of the same carrier, and to what we claimed.
+fn answers(ours: &Hello, theirs: &Hello) -> bool {
+    let claim = match (&ours.session, &theirs.session) {
+        (SessionClaim::New, SessionClaim::Begun { .. }) => true,
+        (SessionClaim::Join { session: asked, .. }, SessionClaim::Joined { session }) => asked == session,
+        _ => false,
+    };
+    claim && ours.carrier == theirs.carrier
+}
+
+async fn within<T>(
+    phase: Phase,
+    after: Duration,
+    work: impl Future<Output = Result<T, DialError>>,
+) -> Result<T, DialError> {
+    let outcome = tokio::time::timeout(after, work).await;
+    outcome.unwrap_or(Err(DialError::TimedOut { phase, after }))
+}
+
+/// Connects to the addresses, each started [`STAGGER`] after the one before or once one has failed.
+async fn race(addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), DialError> {
+    let mut waiting = addresses.into_iter();
+    let mut attempts = Vec::new();
+    let mut failure = DialError::Lost { phase: Phase::Connect, kind: io::ErrorKind::AddrNotAvailable };
+    loop {
+        match waiting.next() {
+            Some(address) => attempts.push((address, Box::pin(connect(address)))),
+            None if attempts.is_empty() => return Err(failure),
+            None => {}
+        }
+        tokio::select! {
+            (address, outcome) = first_done(&mut attempts) => match outcome {
+                Ok(tcp) => return Ok((tcp, address)),
+                Err(error) => failure = DialError::Connect { address, kind: error.kind() },
+            },
+            () = tokio::time::sleep(STAGGER), if waiting.len() > 0 => {}
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address).await?;
+    // A dialer that keeps trying a free local port is given that very port one day, and TCP then connects it to
+    // itself (simultaneous open).
+    if tcp.local_addr()? == address { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(tcp) }
+}
+
+/// Waits for the first of the attempts to end, and takes it out.
+async fn first_done<T>(attempts: &mut Vec<(SocketAddr, Pin<Box<impl Future<Output = T>>>)>) -> (SocketAddr, T) {
+    poll_fn(|cx| {
+        for index in 0..attempts.len() {
+            if let Poll::Ready(outcome) = attempts[index].1.as_mut().poll(cx) {
+                return Poll::Ready((attempts.swap_remove(index).0, outcome));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// What tokio-rustls says: a failure of TLS, or of the connection below it.
+fn tls_failure(error: &io::Error) -> DialError {
+    match reason_of_io(error) {
+        Some(reason) => DialError::Tls(reason),
+        None => DialError::Lost { phase: Phase::Tls, kind: error.kind() },
+    }
+}
+
+fn failed(phase: Phase, failure: Failure) -> DialError {
+    match failure {
+        Failure::Closed { code, detail, retry_after } => DialError::Closed { code, detail: detail.into(), retry_after },
+        Failure::Lost(kind) => DialError::Lost { phase, kind },
+        Failure::Tls(reason) => DialError::Tls(reason),
+        Failure::Violation(violation) => DialError::Violation(violation),
+    }
+}
+
+/// How long an address is waited for before the next one starts beside it: RFC 8305 §5 recommends 250 ms.
+const STAGGER: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests;

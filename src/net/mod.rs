@@ -1,0 +1,21 @@
+//! The floor that waits, spawns, touches files and sockets, and reads time.
+//!
+//! What is decided is decided below, in `proto`; here it is carried out.
+
+pub(crate) mod bundle;
+pub(crate) mod carrier;
+pub(crate) mod clock;
+pub(crate) mod dialer;
+pub(crate) mod fanout;
+pub(crate) mod greeting;
+pub(crate) mod handshake;
+pub(crate) mod inbox;
+pub(crate) mod incoming;
+pub(crate) mod listener;
+pub(crate) mod resolve;
+pub(crate) mod shared;
+pub(crate) mod slots;
+pub(crate) mod socket;
+pub(crate) mod tally;
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,399 @@
+//! One carrier as its session sees it: log, schedule, acknowledgements, distance and signs of life.
+
+use std::task::Waker;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::config::Liveness;
+use crate::error::Violation;
+use crate::id::CarrierNumber;
+use crate::proto::session::log::Log;
+use crate::proto::session::schedule::Schedule;
+use crate::stats::{RoundTrip, Traffic};
+use crate::wire::code::CloseCode;
+use crate::wire::frame::CloseScope;
+
+/// A live carrier.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    /// Its number.
+    pub(crate) number: CarrierNumber,
+    /// What is sent and unacknowledged.
+    pub(crate) log: Log,
+    /// Who sends next.
+    pub(crate) schedule: Schedule,
+    /// How many streams send on it.
+    pub(crate) streams: usize,
+    /// Acknowledging what came.
+    pub(crate) acks: Acks,
+    /// How far the peer is, and how fast.
+    pub(crate) pace: Pace,
+    /// Signs of life.
+    pub(crate) life: Life,
+    /// Bytes to send before anything else: this end's hello, where the driver has not sent it.
+    pub(crate) greeting: Option<Bytes>,
+    /// Pongs that wait: the newest ping's token, since one answer serves all.
+    pub(crate) pong: Option<u64>,
+    /// The close that waits to be sent.
+    pub(crate) closing: Option<Closing>,
+    /// The driver, when it waits for something to send.
+    pub(crate) driver: Option<Waker>,
+    /// What went over it.
+    pub(crate) traffic: Traffic,
+    /// When it came up.
+    pub(crate) since: Instant,
+}
+
+/// A close on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// What is closed.
+    pub(crate) scope: CloseScope,
+    /// Why.
+    pub(crate) code: CloseCode,
+    /// Whether the frame has been handed to the driver.
+    pub(crate) sent: bool,
+}
+
+impl Carrier {
+    /// A carrier that is up at `now`.
+    pub(crate) fn new(now: Instant, number: CarrierNumber, liveness: &Liveness, jitter: f64) -> Self {
+        Self {
+            number,
+            log: Log::new(),
+            schedule: Schedule::default(),
+            streams: 0,
+            acks: Acks { received: 0, announced: 0, due: None, newest: now },
+            pace: Pace::new(),
+            life: Life::new(now, liveness, jitter),
+            greeting: None,
+            pong: None,
+            closing: None,
+            driver: None,
+            traffic: Traffic::default(),
+            since: now,
+        }
+    }
+
+    /// How much may be sent and unacknowledged, in bytes.
+    pub(crate) fn flight_cap(&self) -> u64 {
+        self.pace.flight_cap()
+    }
+
+    /// Takes the peer's acknowledgement. Returns how many bytes it newly covers.
+    ///
+    /// # Errors
+    /// [`Violation::BadAck`] from the log.
+    pub(crate) fn acknowledged(&mut self, now: Instant, received: u64, delay: Duration) -> Result<u64, Violation> {
+        let (mark, fresh) = self.log.acknowledge(received)?;
+        if let Some(mark) = mark {
+            let waited = now.saturating_duration_since(mark.at);
+            self.pace.sample(now, waited, delay, self.log.acked() - mark.acked);
+        }
+        self.life.progress(now, self.log.in_flight() > 0);
+        Ok(fresh)
+    }
+}
+
+/// What was received and how much of it the peer has been told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acks {
+    /// Logged bytes received into the session.
+    pub(crate) received: u64,
+    /// The count last announced. `announced <= received`
+    announced: u64,
+    /// When an acknowledgement must go out at the latest.
+    pub(crate) due: Option<Instant>,
+    /// When the newest logged frame came.
+    newest: Instant,
+}
+
+impl Acks {
+    /// Counts a logged frame.
+    pub(crate) fn count(&mut self, now: Instant, logged_bytes: u64) {
+        self.received += logged_bytes;
+        self.newest = now;
+        let wait = if self.received - self.announced >= ACK_EVERY { Duration::ZERO } else { ACK_DELAY };
+        let due = now + wait;
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
+    }
+
+    /// The acknowledgement to send: always when `riding` along with other frames, else only when due.
+    pub(crate) fn take(&mut self, now: Instant, riding: bool) -> Option<(u64, Duration)> {
+        let due = self.due?;
+        if !riding && due > now {
+            return None;
+        }
+        self.due = None;
+        self.announced = self.received;
+        Some((self.received, now.saturating_duration_since(self.newest)))
+    }
+
+    /// Makes an acknowledgement due at once, as a ping asks for.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        if self.received > self.announced {
+            self.due = Some(now);
+        }
+    }
+}
+
+/// Round-trip time and delivery rate, and the bound on data in flight that follows from them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    round_trip: RoundTrip,
+    /// The least round trip of this and of the previous span.
+    least: [Option<Duration>; 2],
+    /// When this span began.
+    span: Option<Instant>,
+    /// The greatest delivery rate of this and of the previous rate span, in bytes per second.
+    rate: [f64; 2],
+    /// When this rate span began.
+    rate_span: Option<Instant>,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { round_trip: RoundTrip::default(), least: [None; 2], span: None, rate: [0.0; 2], rate_span: None }
+    }
+
+    /// Takes one sample: `waited` from sending to acknowledgement, of which the peer says it held `delay`, while
+    /// `delivered` bytes were acknowledged.
+    fn sample(&mut self, now: Instant, waited: Duration, delay: Duration, delivered: u64) {
+        // A peer cannot claim to have held it longer than we waited for it.
+        let distance = waited.saturating_sub(delay).max(CLOCK_GRAIN);
+        self.smooth(distance);
+        self.least_of(now, distance);
+        let rate = delivered as f64 / waited.max(CLOCK_GRAIN).as_secs_f64();
+        let span = self.round_trip.smoothed.unwrap_or(distance) * RATE_SPAN_TRIPS;
+        if self.rate_span.is_none_or(|since| now.saturating_duration_since(since) >= span) {
+            self.rate = [0.0, self.rate[0]];
+            self.rate_span = Some(now);
+        }
+        self.rate[0] = self.rate[0].max(rate);
+    }
+
+    /// RFC 6298 §2.
+    fn smooth(&mut self, distance: Duration) {
+        let round_trip = &mut self.round_trip;
+        match round_trip.smoothed {
+            None => {
+                round_trip.smoothed = Some(distance);
+                round_trip.variation = distance / 2;
+            }
+            Some(smoothed) => {
+                let error = smoothed.abs_diff(distance);
+                round_trip.variation = (round_trip.variation * 3 + error) / 4;
+                round_trip.smoothed = Some((smoothed * 7 + distance) / 8);
+            }
+        }
+    }
+
+    fn least_of(&mut self, now: Instant, distance: Duration) {
+        if self.span.is_none_or(|since| now.saturating_duration_since(since) >= LEAST_SPAN) {
+            self.least = [None, self.least[0]];
+            self.span = Some(now);
+        }
+        self.least[0] = Some(self.least[0].map_or(distance, |least| least.min(distance)));
+        self.round_trip.minimum = self.least.into_iter().flatten().min();
+    }
+
+    /// What is known of the way.
+    pub(crate) fn round_trip(&self) -> RoundTrip {
+        self.round_trip
+    }
+
+    /// About 2 × least round trip × delivery rate, so that the schedule and not a socket buffer decides who goes
+    /// next, and never below [`LEAST_FLIGHT`].
+    fn flight_cap(&self) -> u64 {
+        let rate = self.rate[0].max(self.rate[1]);
+        let least = self.round_trip.minimum.unwrap_or_default().as_secs_f64();
+        // The product of two finite non-negative numbers; `as` saturates.
+        ((2.0 * rate * least) as u64).max(LEAST_FLIGHT)
+    }
+}
+
+/// Signs of life of a carrier: what was heard, what is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    /// When the last byte came.
+    last_received: Instant,
+    /// Since when an answer is owed: the oldest time nothing unacknowledged has made progress.
+    owed_since: Option<Instant>,
+    /// Whether a ping is among what is owed.
+    pinged: bool,
+    /// Suspect now.
+    pub(crate) suspect: bool,
+    /// This carrier's silence before a ping.
+    keepalive: Duration,
+    dead: Duration,
+    floor: Duration,
+    cap: Duration,
+}
+
+impl Life {
+    fn new(now: Instant, liveness: &Liveness, jitter: f64) -> Self {
+        Self {
+            last_received: now,
+            owed_since: None,
+            pinged: false,
+            suspect: false,
+            // A quarter either way, so that ten thousand peers do not ping in step.
+            keepalive: liveness.keepalive.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0),
+            dead: liveness.dead,
+            floor: liveness.suspect_floor,
+            cap: liveness.suspect_cap,
+        }
+    }
+
+    /// A byte came: life enough. Returns whether the carrier was suspect.
+    pub(crate) fn heard(&mut self, now: Instant) -> bool {
+        self.last_received = now;
+        if self.owed_since.is_some() {
+            self.owed_since = Some(now);
+        }
+        std::mem::take(&mut self.suspect)
+    }
+
+    /// The peer acknowledged something; `more` says whether it owes more.
+    fn progress(&mut self, now: Instant, more: bool) {
+        self.owed_since = (more || self.pinged).then_some(now);
+    }
+
+    /// Logged frames were sent.
+    pub(crate) fn owes(&mut self, now: Instant) {
+        self.owed_since.get_or_insert(now);
+    }
+
+    /// A ping is to be sent now, if the silence is long enough; counts it as sent.
+    pub(crate) fn take_ping(&mut self, now: Instant) -> bool {
+        if self.pinged || now < self.last_received + self.keepalive {
+            return false;
+        }
+        self.pinged = true;
+        self.owes(now);
+        true
+    }
+
+    /// The pong came.
+    pub(crate) fn ponged(&mut self, now: Instant, more: bool) {
+        self.pinged = false;
+        self.progress(now, more);
+    }
+
+    /// How long nothing was heard.
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_received)
+    }
+
+    /// Whether nothing was heard for so long that the carrier is dead.
+    pub(crate) fn is_dead(&self, now: Instant) -> bool {
+        self.silence(now) >= self.dead
+    }
+
+    /// Becomes suspect if an answer is overdue; returns whether it became so now.
+    pub(crate) fn becomes_suspect(&mut self, now: Instant, round_trip: &RoundTrip) -> bool {
+        let overdue = self.suspect_at(round_trip).is_some_and(|at| at <= now);
+        let news = overdue && !self.suspect;
+        self.suspect |= overdue;
+        news
+    }
+
+    /// When [`Life`] has something to do next.
+    pub(crate) fn poll_timeout(&self, round_trip: &RoundTrip) -> Instant {
+        let dead = self.last_received + self.dead;
+        let ping = (!self.pinged).then(|| self.last_received + self.keepalive);
+        let suspect = if self.suspect { None } else { self.suspect_at(round_trip) };
+        [ping, suspect].into_iter().flatten().fold(dead, Instant::min)
+    }
+
+    fn suspect_at(&self, round_trip: &RoundTrip) -> Option<Instant> {
+        let usual = round_trip.smoothed.unwrap_or(UNKNOWN_TRIP) * 4 + round_trip.variation * 4;
+        Some(self.owed_since? + usual.clamp(self.floor, self.cap))
+    }
+}
+
+/// An acknowledgement goes out after this many bytes: four full records, so that acknowledging costs little and
+/// the sender's bound on data in flight is still met smoothly.
+const ACK_EVERY: u64 = 64 << 10;
+
+/// And at the latest after this time: a tenth of the least suspicion (250 ms), so that waiting never looks like silence.
+const ACK_DELAY: Duration = Duration::from_millis(20);
+
+/// Data in flight is never bound below this: at 1 GB/s over loopback less would idle the writer between two wake-ups.
+const LEAST_FLIGHT: u64 = 256 << 10;
+
+/// Two of these spans make the window of the least round trip: 10 s, or a route change would starve the sender.
+const LEAST_SPAN: Duration = Duration::from_secs(5);
+
+/// The greatest delivery rate is that of the last ten to twenty round trips.
+const RATE_SPAN_TRIPS: u32 = 10;
+
+/// The least distance a sample may show: what the clock can tell apart.
+const CLOCK_GRAIN: Duration = Duration::from_micros(1);
+
+/// The distance of a peer before the first sample: as far as a geostationary satellite, both ways.
+const UNKNOWN_TRIP: Duration = Duration::from_millis(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::session::testing::epoch;
+
+    #[test]
+    fn an_acknowledgement_is_due_after_four_records_or_a_moment() {
+        let start = epoch();
+        let mut acks = Acks { received: 0, announced: 0, due: None, newest: start };
+        acks.count(start, 100);
+        assert_eq!(acks.take(start, false), None);
+        assert_eq!(acks.take(start + ACK_DELAY, false), Some((100, ACK_DELAY)));
+        assert_eq!(acks.take(start + ACK_DELAY * 9, true), None, "nothing new to say");
+        acks.count(start, ACK_EVERY);
+        assert_eq!(acks.take(start, false), Some((100 + ACK_EVERY, Duration::ZERO)));
+    }
+
+    #[test]
+    fn the_bound_on_data_in_flight_follows_rate_and_distance() {
+        let (start, mut pace) = (epoch(), Pace::new());
+        assert_eq!(pace.flight_cap(), LEAST_FLIGHT);
+        pace.sample(start, Duration::from_millis(10), Duration::ZERO, 10_000_000);
+        assert_eq!(pace.flight_cap(), 20_000_000);
+        pace.sample(start + LEAST_SPAN * 2, Duration::from_millis(1), Duration::ZERO, 0);
+        pace.sample(start + LEAST_SPAN * 4, Duration::from_millis(1), Duration::ZERO, 0);
+        assert_eq!(pace.flight_cap(), LEAST_FLIGHT, "an old rate is forgotten");
+    }
+
+    #[test]
+    fn a_carrier_is_suspect_when_an_answer_is_overdue_and_trusted_at_the_next_byte() {
+        let start = epoch();
+        let mut life = Life::new(start, &Liveness::default(), 0.5);
+        let round_trip = RoundTrip { smoothed: Some(Duration::from_millis(1)), ..RoundTrip::default() };
+        assert!(!life.becomes_suspect(start + Duration::from_secs(20), &round_trip), "nothing is owed");
+        life.owes(start);
+        let overdue = start + Liveness::default().suspect_floor;
+        assert!(!life.becomes_suspect(overdue - Duration::from_millis(1), &round_trip));
+        assert!(life.becomes_suspect(overdue, &round_trip));
+        assert!(!life.becomes_suspect(overdue, &round_trip), "told once");
+        assert!(life.heard(overdue));
+        assert!(!life.suspect);
+    }
+
+    #[test]
+    fn timers_lie_ahead_after_they_were_handled() {
+        let start = epoch();
+        let mut life = Life::new(start, &Liveness::default(), 0.0);
+        let round_trip = RoundTrip::default();
+        let mut now = start;
+        for _ in 0..10 {
+            now = life.poll_timeout(&round_trip);
+            if life.is_dead(now) {
+                return;
+            }
+            life.take_ping(now);
+            life.becomes_suspect(now, &round_trip);
+            assert!(life.poll_timeout(&round_trip) > now);
+        }
+        panic!("never dead at {:?}", now - start);
+    }
+}

@@ -1,0 +1,199 @@
+//! What concerns the whole session: routing keys, cost, draining, active or standby.
+//!
+//! Outgoing changes are kept as the difference between what is and what was said, not as a queue, so they stay
+//! bounded however long no carrier is there. Incoming ones apply in order of their sequence number.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::error::Violation;
+use crate::id::{Cost, RoutingKey};
+use crate::wire::frame::ControlChange;
+
+/// What this end has to say.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    sequence: u64,
+    keys: HashSet<RoutingKey>,
+    /// Keys whose serving changed since it was last said; ordered, so that the same calls give the same frames.
+    changed: BTreeSet<RoutingKey>,
+    /// Keys the peer was told of.
+    told: HashSet<RoutingKey>,
+    cost: Option<Cost>,
+    drain: bool,
+    active: Option<bool>,
+}
+
+impl Outgoing {
+    /// Serves a key, or no more. Saying what is already so changes nothing.
+    pub(crate) fn serve(&mut self, key: &RoutingKey, served: bool) {
+        let changed = if served { self.keys.insert(key.clone()) } else { self.keys.remove(key) };
+        if changed && self.told.contains(key) == served {
+            self.changed.remove(key);
+        } else if changed {
+            self.changed.insert(key.clone());
+        }
+    }
+
+    /// Whether this end serves the key.
+    pub(crate) fn serves(&self, key: &RoutingKey) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// Says a new cost.
+    pub(crate) fn cost(&mut self, cost: Cost) {
+        self.cost = Some(cost);
+    }
+
+    /// Says that no new streams are taken.
+    pub(crate) fn drain(&mut self) {
+        self.drain = true;
+    }
+
+    /// Says whether this end is active.
+    pub(crate) fn active(&mut self, active: bool) {
+        self.active = Some(active);
+    }
+
+    /// Whether anything waits to be said.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cost.is_none() && !self.drain && self.active.is_none() && self.changed.is_empty()
+    }
+
+    /// The next change with its sequence number; small ones before the key table.
+    pub(crate) fn next(&mut self) -> Option<(u64, ControlChange)> {
+        let change = if std::mem::take(&mut self.drain) {
+            ControlChange::Drain
+        } else if let Some(active) = self.active.take() {
+            ControlChange::Active(active)
+        } else if let Some(cost) = self.cost.take() {
+            ControlChange::Cost(cost)
+        } else {
+            let key = self.changed.pop_first()?;
+            if self.keys.contains(&key) {
+                self.told.insert(key.clone());
+                ControlChange::Serve(key)
+            } else {
+                self.told.remove(&key);
+                ControlChange::Withdraw(key)
+            }
+        };
+        let sequence = self.sequence;
+        self.sequence += 1;
+        Some((sequence, change))
+    }
+}
+
+/// What the peer said.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    /// The sequence number that applies next.
+    next: u64,
+    /// Came over one carrier before its predecessors came over another.
+    early: BTreeMap<u64, ControlChange>,
+    keys: HashSet<RoutingKey>,
+    /// Keys whose serving changed since the fleet last looked.
+    changed: BTreeSet<RoutingKey>,
+    /// The peer's cost, if it said one since the hello.
+    pub(crate) cost: Option<Cost>,
+    /// Whether the peer takes no new streams.
+    pub(crate) draining: bool,
+    /// Whether the peer's end is active; it is until it says otherwise.
+    pub(crate) standby: bool,
+}
+
+impl Incoming {
+    /// Takes a change and applies all that are in order now.
+    ///
+    /// # Errors
+    /// [`Violation::KeyLimit`] for more keys than `limit`; [`Violation::Flood`] when too many wait for a
+    /// predecessor; [`Violation::Unexpected`] for a sequence number that was there before.
+    pub(crate) fn take(&mut self, sequence: u64, change: ControlChange, limit: usize) -> Result<(), Violation> {
+        if sequence < self.next || self.early.contains_key(&sequence) {
+            return Err(Violation::Unexpected);
+        }
+        if self.early.len() > limit.saturating_mul(2) {
+            return Err(Violation::Flood);
+        }
+        self.early.insert(sequence, change);
+        while let Some(change) = self.early.remove(&self.next) {
+            self.next += 1;
+            self.apply(change, limit)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, change: ControlChange, limit: usize) -> Result<(), Violation> {
+        match change {
+            ControlChange::Serve(key) => {
+                if self.keys.len() >= limit && !self.keys.contains(&key) {
+                    return Err(Violation::KeyLimit);
+                }
+                if self.keys.insert(key.clone()) {
+                    self.changed.insert(key);
+                }
+            }
+            ControlChange::Withdraw(key) => {
+                if self.keys.remove(&key) {
+                    self.changed.insert(key);
+                }
+            }
+            ControlChange::Cost(cost) => self.cost = Some(cost),
+            ControlChange::Drain => self.draining = true,
+            ControlChange::Active(active) => self.standby = !active,
+        }
+        Ok(())
+    }
+
+    /// A key whose serving changed, and whether the peer serves it now.
+    pub(crate) fn poll_key(&mut self) -> Option<(RoutingKey, bool)> {
+        let key = self.changed.pop_first()?;
+        let served = self.keys.contains(&key);
+        Some((key, served))
+    }
+
+    /// Whether the fleet has keys to look at.
+    pub(crate) fn has_keys(&self) -> bool {
+        !self.changed.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> RoutingKey {
+        RoutingKey::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_key_served_and_withdrawn_before_it_was_said_is_never_said() {
+        let mut out = Outgoing::default();
+        out.serve(&key("a"), true);
+        out.serve(&key("a"), false);
+        assert_eq!(out.next(), None);
+        out.serve(&key("a"), true);
+        assert_eq!(out.next(), Some((0, ControlChange::Serve(key("a")))));
+        out.serve(&key("a"), false);
+        out.serve(&key("a"), true);
+        assert_eq!(out.next(), None);
+    }
+
+    #[test]
+    fn changes_apply_in_order_of_sequence_whatever_the_carrier() {
+        let mut incoming = Incoming::default();
+        incoming.take(1, ControlChange::Withdraw(key("a")), 10).unwrap();
+        assert_eq!(incoming.poll_key(), None);
+        incoming.take(0, ControlChange::Serve(key("a")), 10).unwrap();
+        assert_eq!(incoming.poll_key(), Some((key("a"), false)));
+        assert_eq!(incoming.take(0, ControlChange::Drain, 10), Err(Violation::Unexpected));
+    }
+
+    #[test]
+    fn a_peer_with_too_many_keys_is_refused() {
+        let mut incoming = Incoming::default();
+        incoming.take(0, ControlChange::Serve(key("a")), 2).unwrap();
+        incoming.take(1, ControlChange::Serve(key("b")), 2).unwrap();
+        incoming.take(2, ControlChange::Serve(key("a")), 2).unwrap();
+        assert_eq!(incoming.take(3, ControlChange::Serve(key("c")), 2), Err(Violation::KeyLimit));
+    }
+}

@@ -1,0 +1,322 @@
+//! What comes in: frames of a carrier, and the passing of time.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::error::{CarrierEnd, SessionEnd, StreamError, Violation};
+use crate::id::{CarrierNumber, Side, StreamId};
+use crate::proto::session::key::StreamKey;
+use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
+use crate::proto::session::{Session, SessionEvent, State};
+use crate::wire::code::{CloseCode, StreamCode};
+use crate::wire::decoder::Decoded;
+use crate::wire::frame::{CloseScope, Frame, OpenTo};
+
+impl Session {
+    /// Takes frames of a carrier, in order, and empties `frames`. Those of a carrier that is not live are dropped:
+    /// after the peer was told how far this end received on it, nothing more of it may count.
+    pub(crate) fn handle_frames(&mut self, now: Instant, number: CarrierNumber, frames: &mut Vec<Decoded>) {
+        for Decoded { frame, logged_bytes } in frames.drain(..) {
+            let Some(index) = self.find(number) else { return };
+            if self.ended().is_some() {
+                return;
+            }
+            let carrier = &mut self.carriers[index];
+            if logged_bytes > 0 {
+                carrier.acks.count(now, logged_bytes);
+            }
+            if let Err(violation) = self.handle_frame(now, index, frame) {
+                self.end(now, SessionEnd::Violation(violation), Some(violation.into()));
+                return;
+            }
+        }
+    }
+
+    /// Takes note that bytes came on a carrier, whatever they are: a sign of life.
+    pub(crate) fn handle_bytes(&mut self, now: Instant, number: CarrierNumber, bytes: usize) {
+        let Some(index) = self.find(number) else { return };
+        let carrier = &mut self.carriers[index];
+        carrier.traffic.received_bytes += bytes as u64;
+        if carrier.life.heard(now) {
+            self.events.push_back(SessionEvent::CarrierTrusted { number });
+        }
+        self.peer_has_answered(number);
+    }
+
+    /// The time is `now`: what is due is done. Afterwards every timeout lies ahead.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        for index in (0..self.carriers.len()).rev() {
+            let carrier = &mut self.carriers[index];
+            let (number, silence) = (carrier.number, carrier.life.silence(now));
+            if carrier.life.is_dead(now) {
+                self.fall(now, index, CarrierEnd::Dead(silence));
+                continue;
+            }
+            let round_trip = carrier.pace.round_trip();
+            if carrier.life.becomes_suspect(now, &round_trip) {
+                let event = SessionEvent::CarrierSuspect { number, last_received_ago: silence, round_trip };
+                self.events.push_back(event);
+            }
+        }
+        if let State::Recovering { since, .. } = self.state
+            && now.saturating_duration_since(since) >= self.params.resume_window
+        {
+            let waited = self.params.resume_window;
+            self.end(now, SessionEnd::ResumeExpired(waited), Some(CloseCode::NORMAL));
+        }
+        while let Some((deadline, key)) = self.waiting.front().copied() {
+            let still_waits = self.stream(key).is_some_and(|stream| stream.opening == Opening::Waiting);
+            if still_waits && deadline > now {
+                break;
+            }
+            self.waiting.pop_front();
+            if still_waits {
+                self.refuse(key, StreamCode::TIMED_OUT);
+            }
+        }
+    }
+
+    /// The bytes of a carrier are no frames: the session ends, and the peer is told why.
+    pub(crate) fn handle_violation(&mut self, now: Instant, number: CarrierNumber, violation: Violation) {
+        if self.find(number).is_some() {
+            self.end(now, SessionEnd::Violation(violation), Some(violation.into()));
+        }
+    }
+
+    fn handle_frame(&mut self, now: Instant, index: usize, frame: Frame) -> Result<(), Violation> {
+        match frame {
+            Frame::Data { stream, payload } => self.handle_data(now, stream, payload),
+            Frame::Ack { received, delay_micros } => {
+                self.flood.pay(now)?;
+                let delay = Duration::from_micros(delay_micros);
+                self.carriers[index].acknowledged(now, received, delay).map(|_| ())
+            }
+            Frame::Open { stream, destination, metadata } => {
+                self.handle_open(now, index, stream, OpenRequest { to: destination, metadata })
+            }
+            Frame::Accept { stream } => self.handle_accept(now, stream),
+            Frame::Refuse { stream, code } => self.handle_refuse(now, stream, code),
+            Frame::Finish { stream, total } => self.handle_finish(now, stream, total),
+            Frame::Reset { stream, code } => self.handle_reset(now, stream, code),
+            Frame::Stop { stream, code } => self.handle_stop(now, stream, code),
+            Frame::Credit { stream, limit } => self.handle_credit(now, stream, limit),
+            Frame::MaxStreams { limit } => {
+                self.flood.pay(now)?;
+                self.peer_max_streams = self.peer_max_streams.max(limit);
+                Ok(())
+            }
+            Frame::Control { sequence, change } => {
+                self.flood.pay(now)?;
+                self.peer.take(sequence, change, self.params.limits.keys)?;
+                if self.events.back() != Some(&SessionEvent::PeerChanged) {
+                    self.events.push_back(SessionEvent::PeerChanged);
+                }
+                Ok(())
+            }
+            Frame::CarrierDead { carrier, received } => self.handle_carrier_dead(now, carrier, received),
+            Frame::Hello(_) => Err(Violation::Unexpected),
+            Frame::Ping { token } => {
+                self.flood.pay(now)?;
+                let carrier = &mut self.carriers[index];
+                carrier.pong = Some(token);
+                carrier.acks.hurry(now);
+                Ok(())
+            }
+            Frame::Pong { .. } => {
+                self.flood.pay(now)?;
+                let carrier = &mut self.carriers[index];
+                carrier.life.ponged(now, carrier.log.in_flight() > 0);
+                Ok(())
+            }
+            Frame::Close { scope, code, .. } => {
+                self.fall(now, index, CarrierEnd::PeerClosed(code));
+                if scope == CloseScope::Session {
+                    self.end(now, SessionEnd::PeerClosed(code), None);
+                }
+                Ok(())
+            }
+            Frame::Unknown { .. } => self.flood.pay(now),
+        }
+    }
+
+    fn handle_open(
+        &mut self,
+        now: Instant,
+        index: usize,
+        id: StreamId,
+        request: OpenRequest,
+    ) -> Result<(), Violation> {
+        self.flood.pay(now)?;
+        let of_dialer = id.0.is_multiple_of(2);
+        if of_dialer == (self.params.side == Side::Dialer) || self.slots.contains_key(&id) {
+            return Err(Violation::Unexpected);
+        }
+        if id.0 / 2 >= self.announced_streams {
+            return Err(Violation::StreamLimit);
+        }
+        let refusal = match &request.to {
+            _ if self.draining => Some(StreamCode::DRAINING),
+            OpenTo::Key(key) if !self.outgoing.serves(key) => Some(StreamCode::NOT_SERVED),
+            _ if self.unaccepted >= self.params.limits.unaccepted => Some(StreamCode::BUSY),
+            _ => None,
+        };
+        let mut stream = Stream::new(id, Opening::Waiting, self.params.peer_window);
+        stream.request = Some(Box::new(request));
+        stream.carrier = Some(self.carriers[index].number);
+        self.carriers[index].streams += 1;
+        let key = self.insert(stream);
+        match refusal {
+            Some(code) => self.turn_down(key, code),
+            None => {
+                self.unaccepted += 1;
+                self.incoming.push_back(key);
+                self.waiting.push_back((now + self.params.accept_deadline, key));
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_data(&mut self, now: Instant, id: StreamId, payload: bytes::Bytes) -> Result<(), Violation> {
+        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
+        let recv = &mut stream.recv;
+        let len = payload.len() as u64;
+        if recv.received + len > recv.limit {
+            return Err(Violation::Credit);
+        }
+        match recv.state {
+            RecvState::Open => {
+                recv.received += len;
+                self.traffic.received_bytes += len;
+                recv.push(payload);
+                self.wakers.take(&mut recv.waker);
+                Ok(())
+            }
+            RecvState::Stopped => {
+                recv.received += len;
+                Ok(())
+            }
+            RecvState::Finished | RecvState::Failed(_) => Err(Violation::Unexpected),
+        }
+    }
+
+    fn handle_accept(&mut self, now: Instant, id: StreamId) -> Result<(), Violation> {
+        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
+        if stream.opening != Opening::Asked {
+            return Err(Violation::Unexpected);
+        }
+        stream.opening = Opening::Open;
+        self.wakers.take(&mut stream.send.waker);
+        Ok(())
+    }
+
+    /// A refusal ends the acceptor's half; the opener's own, unless it had ended, is ended by a reset.
+    fn handle_refuse(&mut self, now: Instant, id: StreamId, code: StreamCode) -> Result<(), Violation> {
+        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
+        if stream.opening != Opening::Asked {
+            return Err(Violation::Unexpected);
+        }
+        stream.opening = Opening::Refused(code);
+        stream.recv.state = RecvState::Failed(StreamError::Refused(code));
+        stream.abandon_sending(code, StreamError::Refused(code));
+        self.wakers.take(&mut stream.send.waker);
+        self.wakers.take(&mut stream.recv.waker);
+        self.touched(key);
+        Ok(())
+    }
+
+    fn handle_finish(&mut self, now: Instant, id: StreamId, total: u64) -> Result<(), Violation> {
+        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
+        if total != stream.recv.received {
+            return Err(Violation::FinalSize);
+        }
+        stream.recv.state = match stream.recv.state {
+            RecvState::Open => RecvState::Finished,
+            RecvState::Stopped => RecvState::Failed(StreamError::Closed),
+            RecvState::Finished | RecvState::Failed(_) => return Err(Violation::Unexpected),
+        };
+        stream.pending.credit = false;
+        self.wakers.take(&mut stream.recv.waker);
+        self.touched(key);
+        Ok(())
+    }
+
+    fn handle_reset(&mut self, now: Instant, id: StreamId, code: StreamCode) -> Result<(), Violation> {
+        self.flood.pay(now)?;
+        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
+        stream.recv.state = match stream.recv.state {
+            RecvState::Open => RecvState::Failed(StreamError::Reset(code)),
+            RecvState::Stopped => RecvState::Failed(StreamError::Closed),
+            RecvState::Finished | RecvState::Failed(_) => return Err(Violation::Unexpected),
+        };
+        stream.recv.discard();
+        stream.pending.credit = false;
+        self.wakers.take(&mut stream.recv.waker);
+        self.touched(key);
+        Ok(())
+    }
+
+    fn handle_stop(&mut self, now: Instant, id: StreamId, code: StreamCode) -> Result<(), Violation> {
+        self.flood.pay(now)?;
+        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
+        stream.abandon_sending(code, StreamError::Stopped(code));
+        self.wakers.take(&mut stream.send.waker);
+        self.touched(key);
+        Ok(())
+    }
+
+    fn handle_credit(&mut self, now: Instant, id: StreamId, limit: u64) -> Result<(), Violation> {
+        self.flood.pay(now)?;
+        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
+        stream.send.limit = stream.send.limit.max(limit);
+        self.touched(key);
+        Ok(())
+    }
+
+    /// Finds a stream by its id. A frame for one that is over and gone is ignored, at a price.
+    fn known(&mut self, now: Instant, id: StreamId) -> Result<Option<StreamKey>, Violation> {
+        match self.slots.get(&id) {
+            Some(slot) => Ok(Some(StreamKey { slot: *slot, id })),
+            None => self.flood.pay(now).map(|()| None),
+        }
+    }
+
+    /// Ends the session: every stream with its typed reason, every carrier with a close if `code` is given.
+    pub(super) fn end(&mut self, now: Instant, end: SessionEnd, code: Option<CloseCode>) {
+        if self.ended().is_some() {
+            return;
+        }
+        self.state = State::Ended(end.clone());
+        while let Some(index) = self.carriers.len().checked_sub(1) {
+            self.say_farewell(now, index, code.unwrap_or(CloseCode::NORMAL), CloseScope::Session);
+        }
+        self.fallen.clear();
+        self.waiting.clear();
+        self.incoming.clear();
+        self.unaccepted = 0;
+        let mut abandoned = Vec::new();
+        for (slot, stream) in &mut self.streams {
+            let lost = StreamError::SessionLost(end.clone());
+            stream.send.clear();
+            if matches!(stream.send.state, SendState::Open | SendState::Finishing) {
+                stream.send.state = SendState::Ended(Some(lost.clone()));
+            }
+            if matches!(stream.recv.state, RecvState::Open | RecvState::Stopped) {
+                stream.recv.state = RecvState::Failed(lost);
+            }
+            self.wakers.take(&mut stream.send.waker);
+            self.wakers.take(&mut stream.recv.waker);
+            if !stream.held {
+                abandoned.push(slot);
+            }
+        }
+        abandoned.into_iter().for_each(|slot| self.remove(slot));
+        self.events.push_back(SessionEvent::Ended { end, traffic: self.traffic });
+    }
+}

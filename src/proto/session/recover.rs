@@ -1,0 +1,330 @@
+//! The loss of a carrier: fencing, settling of counts, sending the tail again.
+//!
+//! ```text
+//!   live ──lost here──▶ fallen, untold ──our count told──▶ fallen, told
+//!     ╲                      │                               │
+//!      ╲──peer says dead─────┴──peer's count known──▶ settled: its tail goes to another carrier
+//! ```
+//!
+//! From the moment a carrier falls nothing more of it is processed, so the count told of it is final. A fallen
+//! carrier is forgotten when its tail has been handed on and the peer is known to have this end's count.
+
+use std::time::Instant;
+
+use crate::error::{CarrierEnd, SessionEnd, Violation};
+use crate::id::CarrierNumber;
+use crate::proto::session::carrier::{Carrier, Closing};
+use crate::proto::session::log::Log;
+use crate::proto::session::schedule::Turn;
+use crate::proto::session::{Session, SessionEvent, State};
+use crate::wire::code::CloseCode;
+use crate::wire::frame::CloseScope;
+use crate::wire::hello::DeadCarrier;
+
+/// A dead carrier whose counts are not settled.
+#[derive(Debug)]
+pub(super) struct Fallen {
+    /// Its number.
+    number: CarrierNumber,
+    /// What this end had received on it, for good.
+    received: u64,
+    /// What this end sent on it, until the peer's count is known.
+    log: Option<Log>,
+    /// Whether the peer knows `received`.
+    pub(super) told: Told,
+}
+
+/// Whether the peer knows this end's count of a fallen carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It does not.
+    No,
+    /// It does, once it has seen the hello of that carrier.
+    InHelloOf(CarrierNumber),
+    /// It does.
+    Yes,
+}
+
+impl Fallen {
+    fn is_settled(&self) -> bool {
+        self.log.is_none() && self.told == Told::Yes
+    }
+
+    /// The count, as a frame or hello tells it.
+    pub(super) fn count(&self) -> DeadCarrier {
+        DeadCarrier { number: self.number, received: self.received }
+    }
+}
+
+impl Session {
+    /// Dialer: the next carrier's number, and what its joining hello says of dead ones. To be called when the
+    /// hello is about to be sent; then either [`Session::handle_carrier_up`] or [`Session::handle_join_failed`]
+    /// must follow.
+    pub(crate) fn prepare_join(&mut self) -> (CarrierNumber, Vec<DeadCarrier>) {
+        let number = self.last_number.map_or(CarrierNumber(0), |last| CarrierNumber(last.0.wrapping_add(1)));
+        self.last_number = Some(number);
+        self.attempted.push(number);
+        (number, self.counts(number))
+    }
+
+    /// Dialer: the attempt came to nothing. The peer may have admitted it, so its count (nothing) has to be told.
+    pub(crate) fn handle_join_failed(&mut self, now: Instant, number: CarrierNumber) {
+        self.attempted.retain(|attempted| *attempted != number);
+        if self.ended().is_some() {
+            return;
+        }
+        for fallen in &mut self.fallen {
+            if fallen.told == Told::InHelloOf(number) {
+                fallen.told = Told::No;
+            }
+        }
+        self.remember(now, Fallen { number, received: 0, log: Some(Log::new()), told: Told::No });
+    }
+
+    /// Dialer: the peer's hello came on a carrier; `dead` is what it says. The carrier is up and streams go on.
+    ///
+    /// # Errors
+    /// A [`Violation`] if the counts cannot be; the session has then ended.
+    pub(crate) fn handle_carrier_up(
+        &mut self,
+        now: Instant,
+        number: CarrierNumber,
+        dead: &[DeadCarrier],
+    ) -> Result<(), Violation> {
+        self.attempted.retain(|attempted| *attempted != number);
+        self.last_number = self.last_number.max(Some(number));
+        let raised = self.raise(now, number, dead);
+        for fallen in &mut self.fallen {
+            if fallen.told == Told::InHelloOf(number) {
+                fallen.told = Told::Yes;
+            }
+        }
+        self.fallen.retain(|fallen| !fallen.is_settled());
+        raised
+    }
+
+    /// Acceptor: a dialer's hello was admitted; `dead` is what it says. Returns what the answering hello says of
+    /// dead carriers; `greet` makes its bytes of that, to be sent by the carrier's driver before anything else.
+    ///
+    /// # Errors
+    /// A [`Violation`] if the number was there before or the counts cannot be; the session has then ended, unless
+    /// the number alone was wrong.
+    pub(crate) fn handle_join(
+        &mut self,
+        now: Instant,
+        number: CarrierNumber,
+        dead: &[DeadCarrier],
+        greet: impl FnOnce(Vec<DeadCarrier>) -> bytes::Bytes,
+    ) -> Result<(), Violation> {
+        if self.last_number.is_some_and(|last| number <= last) {
+            return Err(Violation::BadHello);
+        }
+        self.last_number = Some(number);
+        self.raise(now, number, dead)?;
+        let mut counts = self.counts(number);
+        for listed in dead {
+            // A carrier that never got here is answered, too, or its dialer would have to list it for ever.
+            if counts.iter().all(|count| count.number != listed.number) {
+                counts.push(DeadCarrier { number: listed.number, received: 0 });
+            }
+        }
+        if let Some(index) = self.find(number) {
+            self.carriers[index].greeting = Some(greet(counts));
+        }
+        Ok(())
+    }
+
+    /// The carrier's connection is over, for the reason its driver saw. Does nothing if the session knew already.
+    pub(crate) fn handle_carrier_lost(&mut self, now: Instant, number: CarrierNumber, end: CarrierEnd) {
+        match self.find(number) {
+            Some(index) => self.fall(now, index, end),
+            None => self.farewells.retain(|(leaving, _)| *leaving != number),
+        }
+    }
+
+    /// Closes one carrier in good order; its streams go on on others.
+    pub(crate) fn close_carrier(&mut self, now: Instant, number: CarrierNumber, code: CloseCode) {
+        if let Some(index) = self.find(number) {
+            self.say_farewell(now, index, code, CloseScope::Carrier);
+        }
+    }
+
+    /// Any byte on a carrier shows that the peer has seen the hello sent on it.
+    pub(super) fn peer_has_answered(&mut self, number: CarrierNumber) {
+        if self.fallen.is_empty() {
+            return;
+        }
+        for fallen in &mut self.fallen {
+            if fallen.told == Told::InHelloOf(number) {
+                fallen.told = Told::Yes;
+            }
+        }
+        self.fallen.retain(|fallen| !fallen.is_settled());
+    }
+
+    /// The peer holds a carrier dead and says how far it received on it.
+    pub(super) fn handle_carrier_dead(
+        &mut self,
+        now: Instant,
+        number: CarrierNumber,
+        received: u64,
+    ) -> Result<(), Violation> {
+        self.flood.pay(now)?;
+        if let Some(index) = self.find(number) {
+            if self.carriers.len() == 1 {
+                // It came on this very carrier, which is plainly not dead.
+                return Err(Violation::Unexpected);
+            }
+            self.fall(now, index, CarrierEnd::Replaced);
+        }
+        self.settle(number, received)
+    }
+
+    /// The counts of fallen carriers that wait to be told on a live one.
+    pub(super) fn next_untold(&mut self) -> Option<DeadCarrier> {
+        let fallen = self.fallen.iter_mut().find(|fallen| fallen.told == Told::No)?;
+        // The log makes sure that the frame arrives.
+        fallen.told = Told::Yes;
+        let count = fallen.count();
+        self.fallen.retain(|fallen| !fallen.is_settled());
+        Some(count)
+    }
+
+    /// Whether a fallen carrier's count waits to be told.
+    pub(super) fn has_untold(&self) -> bool {
+        self.fallen.iter().any(|fallen| fallen.told == Told::No)
+    }
+
+    /// A live carrier falls: from now on nothing of it counts.
+    pub(super) fn fall(&mut self, now: Instant, index: usize, end: CarrierEnd) {
+        let carrier = self.take_carrier(now, index, end);
+        if self.ended().is_some() {
+            return;
+        }
+        let fallen =
+            Fallen { number: carrier.number, received: carrier.acks.received, log: Some(carrier.log), told: Told::No };
+        self.remember(now, fallen);
+        if self.carriers.is_empty() && self.ended().is_none() {
+            self.state = State::Recovering { since: now, begun: true };
+            let resume_window = self.params.resume_window;
+            if resume_window.is_zero() {
+                self.end(now, SessionEnd::ResumeExpired(resume_window), None);
+            } else {
+                self.events.push_back(SessionEvent::Recovering { resume_window });
+            }
+        } else {
+            self.wake_drivers();
+        }
+    }
+
+    /// A live carrier is closed by this end: it falls, and its driver says so to the peer.
+    pub(super) fn say_farewell(&mut self, now: Instant, index: usize, code: CloseCode, scope: CloseScope) {
+        let number = self.carriers[index].number;
+        self.farewells.push((number, Closing { scope, code, sent: false }));
+        self.fall(now, index, CarrierEnd::Closed(code));
+    }
+
+    /// Counts of all fallen carriers, which the hello of `number` tells.
+    fn counts(&mut self, number: CarrierNumber) -> Vec<DeadCarrier> {
+        let tell = |fallen: &mut Fallen| {
+            fallen.told = Told::InHelloOf(number);
+            fallen.count()
+        };
+        self.fallen.iter_mut().map(tell).collect()
+    }
+
+    fn raise(&mut self, now: Instant, number: CarrierNumber, dead: &[DeadCarrier]) -> Result<(), Violation> {
+        if self.ended().is_some() {
+            return Err(Violation::Unexpected);
+        }
+        let jitter = self.random.f64();
+        self.carriers.push(Carrier::new(now, number, &self.params.liveness, jitter));
+        let before = self.traffic.resent_bytes;
+        let settled = dead.iter().try_for_each(|count| {
+            match self.find(count.number) {
+                Some(_) if count.number == number => return Err(Violation::BadHello),
+                Some(index) => self.fall(now, index, CarrierEnd::Replaced),
+                None => {}
+            }
+            self.settle(count.number, count.received)
+        });
+        if let Err(violation) = settled {
+            self.end(now, SessionEnd::Violation(violation), Some(violation.into()));
+            return Err(violation);
+        }
+        if let State::Recovering { since, begun } = std::mem::replace(&mut self.state, State::Up)
+            && begun
+        {
+            let after = now.saturating_duration_since(since);
+            let resent_bytes = self.traffic.resent_bytes - before;
+            self.events.push_back(SessionEvent::Resumed { after, resent_bytes });
+        }
+        self.adopt(None, number);
+        Ok(())
+    }
+
+    /// The peer's count of a fallen carrier is known: what it does not cover goes to a live one, and so do its
+    /// streams, which could not send anything newer until now.
+    fn settle(&mut self, number: CarrierNumber, received: u64) -> Result<(), Violation> {
+        let Some(fallen) = self.fallen.iter_mut().find(|fallen| fallen.number == number) else { return Ok(()) };
+        let Some(log) = fallen.log.take() else { return Ok(()) };
+        let tail = log.into_tail(received)?;
+        self.fallen.retain(|fallen| !fallen.is_settled());
+        let Some(target) = self.least_loaded() else { return Ok(()) };
+        let carrier = &mut self.carriers[target];
+        let target = carrier.number;
+        self.traffic.resent_bytes += carrier.log.inherit(tail);
+        self.wakers.take(&mut carrier.driver);
+        self.adopt(Some(number), target);
+        Ok(())
+    }
+
+    /// Moves all streams of one carrier (or of none) to a live one.
+    fn adopt(&mut self, from: Option<CarrierNumber>, to: CarrierNumber) {
+        let Some(index) = self.find(to) else { return };
+        let carrier = &mut self.carriers[index];
+        for (slot, stream) in &mut self.streams {
+            if stream.carrier == from {
+                stream.carrier = Some(to);
+                stream.turn = Turn::default();
+                carrier.streams += 1;
+                carrier.list(slot, stream);
+            }
+        }
+        self.wakers.take(&mut carrier.driver);
+    }
+
+    fn take_carrier(&mut self, now: Instant, index: usize, end: CarrierEnd) -> Carrier {
+        let mut carrier = self.carriers.remove(index);
+        self.wakers.take(&mut carrier.driver);
+        for fallen in &mut self.fallen {
+            if fallen.told == Told::InHelloOf(carrier.number) {
+                fallen.told = Told::No;
+            }
+        }
+        self.events.push_back(SessionEvent::CarrierDown {
+            number: carrier.number,
+            end,
+            last_received_ago: carrier.life.silence(now),
+            traffic: carrier.traffic,
+            round_trip: carrier.pace.round_trip(),
+        });
+        carrier
+    }
+
+    fn remember(&mut self, now: Instant, fallen: Fallen) {
+        self.fallen.push(fallen);
+        if self.fallen.len() > MAX_FALLEN {
+            self.end(now, SessionEnd::ResumeExpired(self.params.resume_window), Some(CloseCode::NORMAL));
+        }
+    }
+
+    /// The live carrier with the fewest streams, those above suspicion first.
+    pub(super) fn least_loaded(&self) -> Option<usize> {
+        (0..self.carriers.len())
+            .min_by_key(|index| (self.carriers[*index].life.suspect, self.carriers[*index].streams))
+    }
+}
+
+/// More unsettled carriers than a hello can list (64) cannot be told; by then joining has failed that often in a row.
+const MAX_FALLEN: usize = 64;

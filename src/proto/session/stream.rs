@@ -1,0 +1,370 @@
+//! One stream: two halves that end independently, and what waits to be said about it.
+//!
+//! ```text
+//!  sending half                                  receiving half
+//!    Open ──finish()──▶ Finishing ─FINISH─▶ Ended    Open ──FINISH──▶ Finished
+//!     │  ╲                  │                ▲         │
+//!     │   ╲─reset()/STOP────┴───▶ RESET ─────┘         ├──RESET, REFUSE──▶ Failed
+//!     └─ session lost ▶ Ended                          └──session lost──▶ Failed
+//! ```
+//!
+//! Each half ends on the wire by exactly one FINISH or RESET of its sender (REFUSE counts as the acceptor's). The
+//! stream is over when both have ended; its entry lives until the application has let go of it, too.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::StreamError;
+use crate::id::{CarrierNumber, StreamId};
+use crate::proto::session::schedule::Turn;
+use crate::wire::MIN_WINDOW;
+use crate::wire::code::StreamCode;
+use crate::wire::frame::OpenTo;
+
+/// One stream of a session.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// Its id on the wire.
+    pub(crate) id: StreamId,
+    /// The carrier its frames go out on; `None` until there is one.
+    pub(crate) carrier: Option<CarrierNumber>,
+    /// Its place in that carrier's schedule.
+    pub(crate) turn: Turn,
+    /// How far opening has come.
+    pub(crate) opening: Opening,
+    /// What the open said; kept by the opener until sent and by the acceptor until accepted.
+    pub(crate) request: Option<Box<OpenRequest>>,
+    /// Control frames that wait to be sent.
+    pub(crate) pending: Pending,
+    /// What this end sends.
+    pub(crate) send: SendHalf,
+    /// What this end receives.
+    pub(crate) recv: RecvHalf,
+    /// Whether the application holds the stream (or waits for its verdict).
+    pub(crate) held: bool,
+}
+
+/// What an open says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenRequest {
+    /// Where to.
+    pub(crate) to: OpenTo,
+    /// For the acceptor.
+    pub(crate) metadata: Bytes,
+}
+
+/// How far opening has come, in order of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Opened here, no verdict yet.
+    Asked,
+    /// Opened by the peer, not accepted yet.
+    Waiting,
+    /// Accepted.
+    Open,
+    /// Refused.
+    Refused(StreamCode),
+}
+
+/// Control frames of a stream that wait to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// OPEN, before anything else of the stream.
+    pub(crate) open: bool,
+    /// ACCEPT.
+    pub(crate) accept: bool,
+    /// REFUSE.
+    pub(crate) refuse: Option<StreamCode>,
+    /// RESET.
+    pub(crate) reset: Option<StreamCode>,
+    /// STOP.
+    pub(crate) stop: Option<StreamCode>,
+    /// CREDIT up to the receiving half's limit.
+    pub(crate) credit: bool,
+}
+
+impl Pending {
+    /// Whether anything waits.
+    pub(crate) fn any(&self) -> bool {
+        self.open || self.accept || self.credit || self.refuse.is_some() || self.reset.is_some() || self.stop.is_some()
+    }
+}
+
+/// What this end sends on a stream.
+#[derive(Debug)]
+pub(crate) struct SendHalf {
+    /// Written and not yet sent.
+    pub(crate) queue: VecDeque<Bytes>,
+    /// Bytes in the queue.
+    pub(crate) queued: usize,
+    /// Bytes sent. `sent <= limit`
+    pub(crate) sent: u64,
+    /// The peer's credit.
+    pub(crate) limit: u64,
+    /// How far its life has come.
+    pub(crate) state: SendState,
+    /// Who waits to write, or for the verdict on an open.
+    pub(crate) waker: Option<Waker>,
+}
+
+/// The life of a sending half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SendState {
+    /// Takes bytes.
+    Open,
+    /// Takes no more; FINISH goes after what is queued.
+    Finishing,
+    /// FINISH or RESET was sent (or the half was ended by a refusal); the cause if not in good order.
+    Ended(Option<StreamError>),
+    /// RESET waits to be sent; the cause for the application.
+    Resetting(StreamError),
+}
+
+/// What this end receives on a stream.
+#[derive(Debug)]
+pub(crate) struct RecvHalf {
+    /// Received and not yet read.
+    pub(crate) queue: VecDeque<Bytes>,
+    /// Bytes in the queue.
+    pub(crate) queued: usize,
+    /// Bytes received. `received <= limit`
+    pub(crate) received: u64,
+    /// Bytes the application has taken (or that were discarded).
+    pub(crate) consumed: u64,
+    /// The credit granted. `limit <= consumed + window`
+    pub(crate) limit: u64,
+    /// How far the credit runs ahead of the reader. `window >= MIN_WINDOW`
+    pub(crate) window: u64,
+    /// When credit was last granted.
+    pub(crate) granted: Option<Instant>,
+    /// How far its life has come.
+    pub(crate) state: RecvState,
+    /// Who waits to read.
+    pub(crate) waker: Option<Waker>,
+}
+
+/// The life of a receiving half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RecvState {
+    /// More may come.
+    Open,
+    /// The peer finished: end of file after what is queued.
+    Finished,
+    /// The peer reset or refused, or the session was lost; or this end stopped reading.
+    Failed(StreamError),
+    /// This end stopped reading; what comes is discarded until the peer ends its half.
+    Stopped,
+}
+
+impl Stream {
+    /// A stream that this end (`Asked`) or the peer (`Waiting`) opens.
+    pub(crate) fn new(id: StreamId, opening: Opening, send_limit: u64) -> Self {
+        Self {
+            id,
+            carrier: None,
+            turn: Turn::default(),
+            opening,
+            request: None,
+            pending: Pending::default(),
+            send: SendHalf {
+                queue: VecDeque::new(),
+                queued: 0,
+                sent: 0,
+                limit: send_limit,
+                state: SendState::Open,
+                waker: None,
+            },
+            recv: RecvHalf {
+                queue: VecDeque::new(),
+                queued: 0,
+                received: 0,
+                consumed: 0,
+                limit: MIN_WINDOW,
+                window: MIN_WINDOW,
+                granted: None,
+                state: RecvState::Open,
+                waker: None,
+            },
+            held: false,
+        }
+    }
+
+    /// Whether data or FINISH could be sent now.
+    pub(crate) fn wants_data(&self) -> bool {
+        match self.send.state {
+            SendState::Open => self.send.queued > 0 && self.send.sent < self.send.limit,
+            SendState::Finishing => self.send.queued == 0 || self.send.sent < self.send.limit,
+            SendState::Ended(_) | SendState::Resetting(_) => false,
+        }
+    }
+
+    /// Whether both halves have ended on the wire.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.send.state, SendState::Ended(_))
+            && !self.pending.any_but_credit()
+            && matches!(self.recv.state, RecvState::Finished | RecvState::Failed(_))
+    }
+
+    /// Gives up the sending half: queued bytes are dropped and RESET is sent, unless the half has ended.
+    pub(crate) fn abandon_sending(&mut self, code: StreamCode, cause: StreamError) {
+        if matches!(self.send.state, SendState::Open | SendState::Finishing) {
+            self.send.clear();
+            self.send.state = SendState::Resetting(cause);
+            self.pending.reset = Some(code);
+        }
+    }
+
+    /// Stops reading: queued bytes are dropped and STOP is sent, unless the peer has ended its half.
+    pub(crate) fn stop_receiving(&mut self, code: StreamCode) {
+        if self.recv.state == RecvState::Open {
+            self.recv.discard();
+            self.recv.state = RecvState::Stopped;
+            self.pending.stop = Some(code);
+            self.pending.credit = false;
+        }
+    }
+}
+
+impl Pending {
+    fn any_but_credit(&self) -> bool {
+        Self { credit: false, ..*self }.any()
+    }
+}
+
+impl SendHalf {
+    /// Drops what is queued.
+    pub(crate) fn clear(&mut self) {
+        self.queue = VecDeque::new();
+        self.queued = 0;
+    }
+
+    /// Queues written bytes.
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        self.queued += bytes.len();
+        self.queue.push_back(bytes);
+    }
+
+    /// Takes up to `max` bytes off the queue for one frame, within the credit.
+    pub(crate) fn take(&mut self, max: usize) -> Option<Bytes> {
+        let credit = usize::try_from(self.limit - self.sent).unwrap_or(usize::MAX);
+        let front = self.queue.front_mut()?;
+        let len = front.len().min(max).min(credit);
+        if len == 0 {
+            return None;
+        }
+        let payload = if len == front.len() { self.queue.pop_front()? } else { front.split_to(len) };
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
+            self.queue = VecDeque::new();
+        }
+        self.queued -= len;
+        self.sent += len as u64;
+        Some(payload)
+    }
+
+    /// Why nothing can be written any more, if so.
+    pub(crate) fn failure(&self) -> Option<StreamError> {
+        match &self.state {
+            SendState::Open => None,
+            SendState::Finishing | SendState::Ended(None) => Some(StreamError::Closed),
+            SendState::Ended(Some(error)) | SendState::Resetting(error) => Some(error.clone()),
+        }
+    }
+}
+
+impl RecvHalf {
+    /// Queues received bytes. Small ones are joined to the last chunk, so that a peer's tiny frames cannot make
+    /// the queue weigh many times what it holds; that copies at most [`JOINED`] bytes.
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        self.queued += bytes.len();
+        if bytes.len() <= TINY
+            && let Some(last) = self.queue.back_mut()
+            && last.len() + bytes.len() <= JOINED
+        {
+            let mut joined = BytesMut::with_capacity(last.len() + bytes.len());
+            joined.extend_from_slice(last);
+            joined.extend_from_slice(&bytes);
+            *last = joined.freeze();
+            return;
+        }
+        self.queue.push_back(bytes);
+    }
+
+    /// Takes the next chunk for the application.
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let chunk = self.queue.pop_front()?;
+        self.queued -= chunk.len();
+        self.consumed += chunk.len() as u64;
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
+            self.queue = VecDeque::new();
+        }
+        Some(chunk)
+    }
+
+    /// Drops what is queued, as if it had been read.
+    pub(crate) fn discard(&mut self) {
+        self.consumed += self.queued as u64;
+        self.queued = 0;
+        self.queue = VecDeque::new();
+    }
+}
+
+/// Frames up to this size are joined to what is queued before them.
+const TINY: usize = 256;
+
+/// Up to this size of the joined chunk: a chunk costs about 100 bytes of bookkeeping, under a tenth of this.
+const JOINED: usize = 2048;
+
+/// An empty queue keeps room for this many chunks and gives the rest back: idle streams must weigh little.
+const KEPT_CAPACITY: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> Stream {
+        Stream::new(StreamId(0), Opening::Open, 100)
+    }
+
+    #[test]
+    fn a_frame_never_exceeds_the_credit() {
+        let mut stream = stream();
+        stream.send.push(Bytes::from(vec![1; 150]));
+        assert_eq!(stream.send.take(1000).map(|bytes| bytes.len()), Some(100));
+        assert_eq!(stream.send.take(1000), None);
+        assert!(!stream.wants_data());
+        stream.send.limit = 120;
+        assert!(stream.wants_data());
+        assert_eq!(stream.send.take(1000).map(|bytes| bytes.len()), Some(20));
+    }
+
+    #[test]
+    fn a_finish_waits_for_what_is_queued() {
+        let mut stream = stream();
+        stream.send.push(Bytes::from(vec![1; 150]));
+        stream.send.state = SendState::Finishing;
+        stream.send.take(1000);
+        assert!(!stream.wants_data(), "no credit: the finish must wait behind the data");
+        stream.send.limit = 200;
+        stream.send.take(1000);
+        assert!(stream.wants_data());
+    }
+
+    #[test]
+    fn tiny_frames_do_not_weigh_more_than_they_hold() {
+        let mut stream = stream();
+        (0..10_000).for_each(|_| stream.recv.push(Bytes::from_static(b"x")));
+        assert_eq!(stream.recv.queued, 10_000);
+        assert!(stream.recv.queue.len() <= 10_000 / JOINED + 1);
+    }
+
+    #[test]
+    fn an_ended_half_is_not_abandoned_again() {
+        let mut stream = stream();
+        stream.send.state = SendState::Ended(None);
+        stream.abandon_sending(StreamCode::CANCELLED, StreamError::Closed);
+        assert_eq!(stream.pending.reset, None);
+    }
+}

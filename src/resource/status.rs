@@ -1,0 +1,1 @@
+//! The status of a Link, in Skupper's own words.

@@ -1,0 +1,222 @@
+//! Bundles that are taken and bundles that are refused.
+
+use super::*;
+use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config};
+use crate::tls::testing::{Bundle, TestCa, credentials, parts};
+
+const RSA_CERT: &str = include_str!("../../../tests/data/keys/rsa.crt");
+const EC_CERT: &str = include_str!("../../../tests/data/keys/ec.crt");
+
+fn load(ca: &str, cert: Option<&str>, key: Option<&str>) -> Result<Credentials, CredentialsError> {
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    let parts = CredentialsParts {
+        ca: bytes(ca),
+        cert: cert.map(bytes),
+        key: key.map(bytes),
+    };
+    Credentials::from_pem("east", &parts, Ordinal(3))
+}
+
+#[test]
+fn a_bundle_tells_its_name_ordinal_and_leaf() {
+    let Bundle { ca, cert, key } = TestCa::new("CA").server(&["east.example", "192.0.2.7"]);
+    let bundle = load(&ca, Some(&cert), Some(&key)).unwrap();
+    assert_eq!((&**bundle.name(), bundle.ordinal()), ("east", Ordinal(3)));
+    assert!(bundle.has_identity());
+    let leaf = bundle.leaf().unwrap();
+    assert_eq!((&*leaf.subject, &*leaf.issuer), ("CN=east.example", "CN=CA"));
+    assert_eq!(leaf.names, ["east.example".into(), "192.0.2.7".into()]);
+    assert_eq!(bundle.warnings(), []);
+}
+
+#[test]
+fn keys_come_as_pkcs1_pkcs8_and_sec1() {
+    let cases = [
+        (
+            RSA_CERT,
+            include_str!("../../../tests/data/keys/rsa-pkcs1.key"),
+            "-----BEGIN RSA PRIVATE KEY-----",
+        ),
+        (
+            RSA_CERT,
+            include_str!("../../../tests/data/keys/rsa-pkcs8.key"),
+            "-----BEGIN PRIVATE KEY-----",
+        ),
+        (
+            EC_CERT,
+            include_str!("../../../tests/data/keys/ec-sec1.key"),
+            "-----BEGIN EC PRIVATE KEY-----",
+        ),
+    ];
+    for (cert, key, header) in cases {
+        assert!(key.contains(header));
+        assert!(
+            load(cert, Some(cert), Some(key)).unwrap().has_identity(),
+            "{header}"
+        );
+    }
+}
+
+#[test]
+fn a_bundle_of_ca_crt_alone_trusts_but_has_no_identity() {
+    let Bundle { ca, .. } = TestCa::new("CA").client("west");
+    // Skupper writes a missing key as an empty file.
+    for (cert, key) in [(None, None), (Some(""), Some("\n")), (None, Some(""))] {
+        let bundle = load(&ca, cert, key).unwrap();
+        assert!(!bundle.has_identity());
+        assert_eq!(bundle.leaf(), None);
+        let missing = CredentialsError::Missing { part: "tls.crt" };
+        assert_eq!(
+            client_config(&bundle, DialerIdentity::Shown, None).unwrap_err(),
+            missing
+        );
+        assert_eq!(
+            server_config(&bundle, ClientAuth::Optional, None).unwrap_err(),
+            missing
+        );
+        assert!(client_config(&bundle, DialerIdentity::Withheld, None).is_ok());
+    }
+}
+
+#[test]
+fn a_bad_bundle_is_refused_by_the_part_that_is_wrong() {
+    let ca = TestCa::new("CA");
+    let Bundle { ca: root, cert, key } = ca.client("west");
+    let other = ca.client("west").key;
+    let (root, cert, key) = (root.as_str(), cert.as_str(), key.as_str());
+    let missing = |part| CredentialsError::Missing { part };
+    let unreadable = |part, problem: &str| CredentialsError::Unreadable {
+        part,
+        problem: problem.into(),
+    };
+    let cut = &cert[..cert.len() - 30];
+    let bent = cert.replacen("MII", "!!!", 1);
+    let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let no_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let encrypted = include_str!("../../../tests/data/keys/encrypted.key");
+    let no_key_found = "holds no private key (PKCS#1, PKCS#8 or SEC1) in PEM";
+    let cases = [
+        ("no CA", "", Some(cert), Some(key), missing("ca.crt")),
+        ("no key", root, Some(cert), None, missing("tls.key")),
+        ("an empty key", root, Some(cert), Some(" \n"), missing("tls.key")),
+        ("no certificate", root, None, Some(key), missing("tls.crt")),
+        (
+            "the key of another",
+            root,
+            Some(cert),
+            Some(&other),
+            CredentialsError::KeyMismatch,
+        ),
+        (
+            "a CA that is not PEM",
+            "x",
+            Some(cert),
+            Some(key),
+            unreadable("ca.crt", "holds no certificate in PEM"),
+        ),
+        (
+            "a key as CA",
+            key,
+            Some(cert),
+            Some(key),
+            unreadable("ca.crt", "holds no certificate in PEM"),
+        ),
+        (
+            "a CA that is no certificate",
+            no_der,
+            Some(cert),
+            Some(key),
+            unreadable("ca.crt", "holds what is not a usable X.509 certificate"),
+        ),
+        (
+            "a certificate without end",
+            root,
+            Some(cut),
+            Some(key),
+            unreadable("tls.crt", "a PEM section has no end line"),
+        ),
+        (
+            "a certificate with odd letters",
+            root,
+            Some(&bent),
+            Some(key),
+            unreadable("tls.crt", "a PEM section is not base64"),
+        ),
+        (
+            "no certificate in it",
+            root,
+            Some(no_der),
+            Some(key),
+            unreadable("tls.crt", "not a readable X.509 certificate"),
+        ),
+        (
+            "a certificate as key",
+            root,
+            Some(cert),
+            Some(cert),
+            unreadable("tls.key", no_key_found),
+        ),
+        (
+            "an encrypted key",
+            root,
+            Some(cert),
+            Some(encrypted),
+            unreadable("tls.key", no_key_found),
+        ),
+        (
+            "no key in it",
+            root,
+            Some(cert),
+            Some(no_key),
+            unreadable("tls.key", "is no private key of a kind that is supported"),
+        ),
+    ];
+    for (what, ca, cert, key, error) in cases {
+        assert_eq!(load(ca, cert, key).unwrap_err(), error, "{what}");
+    }
+}
+
+#[test]
+fn a_bundle_at_odds_with_itself_is_taken_with_a_warning() {
+    let (ca, other) = (TestCa::new("CA"), TestCa::new("Other"));
+    let no_name = CredentialsWarning::NoAlternativeName;
+    let other_issuer = || CredentialsWarning::OtherIssuer {
+        issuer: "CN=Other".into(),
+    };
+    let cases = [
+        ("a client's leaf", ca.client("west"), vec![no_name.clone()]),
+        (
+            "a leaf of another CA",
+            other.server(&["east"]).trusting(&ca),
+            vec![other_issuer()],
+        ),
+        (
+            "a client's leaf of another CA",
+            other.client("west").trusting(&ca),
+            vec![no_name, other_issuer()],
+        ),
+        (
+            "a chain to its own CA",
+            ca.intermediate("Below").server(&["east"]),
+            vec![],
+        ),
+        (
+            "an expired leaf of its own CA",
+            ca.expired().server(&["east"]),
+            vec![],
+        ),
+    ];
+    for (what, bundle, warnings) in cases {
+        assert_eq!(credentials(&bundle).warnings(), warnings, "{what}");
+    }
+}
+
+#[test]
+fn a_key_is_in_no_debug_text() {
+    let bundle = TestCa::new("CA").server(&["east.example"]);
+    let secret = bundle.key.lines().nth(1).unwrap();
+    let shown = format!("{:?} {:?}", credentials(&bundle), parts(&bundle));
+    assert!(shown.contains("CN=east.example"));
+    assert!(!shown.contains(secret));
+    assert!(!shown.contains("BEGIN"));
+}

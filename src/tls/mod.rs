@@ -1,0 +1,17 @@
+//! Identity in, rustls configurations out; failed handshakes in, typed reasons out. No I/O, no clock.
+//!
+//! A bundle of PEM texts becomes checked [`Credentials`](credentials::Credentials). From them come the
+//! configurations of both ends: TLS 1.3 only, trust in `ca.crt` alone, host names always verified, no
+//! session resumption. What fails is told as a [`TlsReason`](crate::error::TlsReason).
+
+pub(crate) mod config;
+pub mod credentials;
+pub mod leaf;
+pub(crate) mod proof;
+mod provider;
+pub(crate) mod reason;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod verify;

@@ -18,7 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use sitelink::{LinkReader, LinkStream, LinkWriter, StreamCode, StreamError};
+use sitelink::{LinkStream, ReadHalf, StreamCode, StreamError, WriteHalf};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -62,7 +62,7 @@ pub(super) fn reset(tcp: &TcpStream) {
     let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 
-async fn both_ways(tcp: &TcpStream, reader: &mut LinkReader, writer: &mut LinkWriter) -> Result<(), Cut> {
+async fn both_ways(tcp: &TcpStream, reader: &mut ReadHalf, writer: &mut WriteHalf) -> Result<(), Cut> {
     // Counts what was moved, so that a half that waits can be told from one that moves.
     let moved = AtomicU64::new(0);
     let mut up = pin!(to_stream(tcp, writer, &moved));
@@ -86,13 +86,20 @@ async fn both_ways(tcp: &TcpStream, reader: &mut LinkReader, writer: &mut LinkWr
 }
 
 /// TCP to stream, until the client's FIN.
-async fn to_stream(tcp: &TcpStream, writer: &mut LinkWriter, moved: &AtomicU64) -> Result<(), Cut> {
+async fn to_stream(tcp: &TcpStream, writer: &mut WriteHalf, moved: &AtomicU64) -> Result<(), Cut> {
     loop {
         // Waited for before there is a buffer: an idle connection holds none.
-        tcp.readable().await.map_err(Cut::Tcp)?;
+        tokio::select! {
+            readable = tcp.readable() => readable.map_err(Cut::Tcp)?,
+            // The far client was cut, which also ends what is on its way to a client here that does not read.
+            error = writer.stopped() => return Err(Cut::Stream(error)),
+        }
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
         match tcp.try_read_buf(&mut buffer) {
-            Ok(0) => return writer.finish().map_err(Cut::Stream),
+            Ok(0) => {
+                writer.finish();
+                return Ok(());
+            }
             Ok(count) => {
                 // A small piece gets memory of its own size: it is kept until the peer has acknowledged it.
                 let small = count < READ_SIZE / 4;
@@ -111,7 +118,7 @@ async fn to_stream(tcp: &TcpStream, writer: &mut LinkWriter, moved: &AtomicU64) 
 }
 
 /// Stream to TCP, until the peer's finish.
-async fn to_tcp(tcp: &TcpStream, reader: &mut LinkReader, moved: &AtomicU64) -> Result<(), Cut> {
+async fn to_tcp(tcp: &TcpStream, reader: &mut ReadHalf, moved: &AtomicU64) -> Result<(), Cut> {
     loop {
         let Some(first) = reader.recv().await.map_err(Cut::Stream)? else {
             break;
@@ -119,11 +126,7 @@ async fn to_tcp(tcp: &TcpStream, reader: &mut LinkReader, moved: &AtomicU64) -> 
         let mut chunks = VecDeque::from([first]);
         let finished = gather(reader, &mut chunks).await?;
         let count: usize = chunks.iter().map(Bytes::len).sum();
-        // A reset of the peer has to be noticed while the client does not read.
-        tokio::select! {
-            written = write_all(tcp, chunks) => written.map_err(Cut::Tcp)?,
-            error = reader.failed() => return Err(Cut::Stream(error)),
-        }
+        write_all(tcp, chunks).await.map_err(Cut::Tcp)?;
         moved.fetch_add(count as u64, Ordering::Relaxed);
         if finished {
             break;
@@ -133,7 +136,7 @@ async fn to_tcp(tcp: &TcpStream, reader: &mut LinkReader, moved: &AtomicU64) -> 
 }
 
 /// Takes what else is there already, so that one write moves it all. True when the stream has ended.
-async fn gather(reader: &mut LinkReader, chunks: &mut VecDeque<Bytes>) -> Result<bool, Cut> {
+async fn gather(reader: &mut ReadHalf, chunks: &mut VecDeque<Bytes>) -> Result<bool, Cut> {
     let mut size = chunks.iter().map(Bytes::len).sum::<usize>();
     while size < WRITE_SIZE {
         let next = {

@@ -3,11 +3,10 @@
 //! One type for each verb that can fail. Each is `Clone`, because one cause is handed to many: to every
 //! stream of a session, to an event and to a status. Text of a peer is bounded before it gets here.
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use crate::wire::DecodeError;
 use crate::id::{GroupName, Instance, SiteId};
@@ -135,7 +134,9 @@ impl DialError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Connect { .. } | Self::Lost { .. } | Self::Resolve { .. } | Self::TimedOut { .. } => Fault::Network,
+            Self::Connect { .. } | Self::Lost { .. } | Self::Resolve { .. } | Self::TimedOut { .. } => {
+                Fault::Network
+            }
             Self::Duplicate { .. } | Self::Local(_) => Fault::Local,
             Self::Closed { .. } | Self::OtherInstance { .. } | Self::Violation(_) => Fault::Peer,
             Self::Tls(reason) => reason.fault(),
@@ -150,9 +151,10 @@ impl DialError {
             Self::Lost { phase, .. } | Self::TimedOut { phase, .. } => *phase,
             Self::Resolve { .. } | Self::Local(_) => Phase::Resolve,
             Self::Tls(_) => Phase::Tls,
-            Self::Closed { .. } | Self::Duplicate { .. } | Self::OtherInstance { .. } | Self::Violation(_) => {
-                Phase::Hello
-            }
+            Self::Closed { .. }
+            | Self::Duplicate { .. }
+            | Self::OtherInstance { .. }
+            | Self::Violation(_) => Phase::Hello,
         }
     }
 }
@@ -602,7 +604,11 @@ struct Detail<'a>(&'a str);
 
 impl fmt::Display for Detail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0.escape_debug()) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {}", self.0.escape_debug())
+        }
     }
 }
 
@@ -611,7 +617,11 @@ struct List<'a>(&'a [Arc<str>]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("no host") } else { f.write_str(&self.0.join(", ")) }
+        if self.0.is_empty() {
+            f.write_str("no host")
+        } else {
+            f.write_str(&self.0.join(", "))
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::error::{CarrierEnd, CredentialsError, DialError, PeerRefusal, Phase, SessionEnd};
 use crate::id::{
-    AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, Ordinal, Principal, RouterName,
-    RoutingKey, SessionId, SessionNumber, Side, SiteId, SiteName, StreamId,
+    AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, Ordinal, Principal,
+    RouterName, RoutingKey, SessionId, SessionNumber, Side, SiteId, SiteName, StreamId,
 };
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::StreamCode;
@@ -65,7 +65,13 @@ impl Peer {
         instance: Instance,
         principal: Principal,
     ) -> Self {
-        Self { site_id, site_name, router, instance, principal }
+        Self {
+            site_id,
+            site_name,
+            router,
+            instance,
+            principal,
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::error::DialError;
 use crate::event::Peer;
 use crate::id::{
-    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, LinkRole, SessionId, SessionNumber, Side, SiteId,
+    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, LinkRole, SessionId, SessionNumber, Side,
+    SiteId,
 };
 use crate::stats::{RoundTrip, Traffic};
 
@@ -47,6 +48,8 @@ pub struct LinkView {
     pub configured: bool,
     /// Why not, if not.
     pub refusal: Option<Arc<str>>,
+    /// Since when the link is known to this plane.
+    pub configured_since_micros: u64,
     /// Whether a session of it has a live carrier, or had one less than a second ago.
     pub operational: bool,
     /// Since when `operational` is what it is; the time of configuration before the first session.

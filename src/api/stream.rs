@@ -116,6 +116,15 @@ impl LinkStream {
         self.held.stopped().await
     }
 
+    /// Waits until the peer resets its half or the session is lost, whether or not anything is being read. Never
+    /// returns for a half that ends in good order. At most one task waits, here or in a read.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn failed(&mut self) -> StreamError {
+        self.held.failed().await
+    }
+
     /// The stream's id within its session.
     #[must_use]
     pub fn id(&self) -> StreamId {
@@ -157,6 +166,14 @@ impl ReadHalf {
     pub fn stop(&mut self, code: StreamCode) {
         self.unread = Bytes::new();
         self.held.stop(code);
+    }
+
+    /// As [`LinkStream::failed`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn failed(&mut self) -> StreamError {
+        self.held.failed().await
     }
 
     /// What went over the stream so far.
@@ -259,6 +276,10 @@ impl Held {
 
     async fn stopped(&self) -> StreamError {
         poll_fn(|cx| self.session.with(|session| session.poll_send_failure(self.key, cx.waker()))).await
+    }
+
+    async fn failed(&self) -> StreamError {
+        poll_fn(|cx| self.session.with(|session| session.poll_recv_failure(self.key, cx.waker()))).await
     }
 
     fn traffic(&self) -> Traffic {

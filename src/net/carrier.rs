@@ -19,28 +19,16 @@ use tokio::time::Sleep;
 use crate::error::{CarrierEnd, Violation};
 use crate::id::CarrierNumber;
 use crate::net::clock;
+use crate::net::greeting::Secured;
 use crate::net::shared::SessionHandle;
 use crate::proto::session::{Piece, Transmit};
 use crate::tls::reason::reason_of;
 use crate::wire::code::CloseCode;
 use crate::wire::decoder::{Decoded, Decoder};
 
-/// What a finished handshake hands to the driver.
-#[derive(Debug)]
-pub(crate) struct Established {
-    /// The connection.
-    pub(crate) tcp: TcpStream,
-    /// Its TLS state, past the handshake.
-    pub(crate) tls: Connection,
-    /// The decoder, past the peer's hello.
-    pub(crate) decoder: Decoder,
-    /// Frames that came with the hello.
-    pub(crate) frames: Vec<Decoded>,
-}
-
 /// Drives a carrier until it ends; tells the session so, also when dropped before.
-pub(crate) async fn drive(session: SessionHandle, number: CarrierNumber, established: Established) {
-    Driver::new(session, number, established).await;
+pub(crate) async fn drive(session: SessionHandle, number: CarrierNumber, secured: Secured) {
+    Driver::new(session, number, secured).await;
 }
 
 /// The future that [`drive`] awaits.
@@ -48,7 +36,7 @@ struct Driver {
     session: SessionHandle,
     number: CarrierNumber,
     tcp: TcpStream,
-    tls: Connection,
+    tls: Box<Connection>,
     decoder: Decoder,
     /// Decoded and not yet handed to the session; empty between turns.
     frames: Vec<Decoded>,
@@ -81,8 +69,8 @@ enum Step {
 }
 
 impl Driver {
-    fn new(session: SessionHandle, number: CarrierNumber, established: Established) -> Self {
-        let Established { tcp, mut tls, decoder, frames } = established;
+    fn new(session: SessionHandle, number: CarrierNumber, secured: Secured) -> Self {
+        let Secured { tcp, mut tls, decoder, frames, .. } = secured;
         // A batch is bounded by the session; what the default limit cuts off would only be offered again.
         tls.set_buffer_limit(None);
         Self {
@@ -120,6 +108,7 @@ impl Driver {
     /// Reads once and hands on what came.
     fn receive(&mut self, cx: &mut Context<'_>) -> Step {
         if !self.frames.is_empty() {
+            // What came with the peer's hello.
             self.hand_over(0);
             return Step::Moved;
         }
@@ -150,22 +139,15 @@ impl Driver {
                 let _ = self.tls.write_tls(&mut Socket(&self.tcp));
                 return Err(CarrierEnd::Tls(reason_of(&error)));
             }
-            loop {
-                let mut reader = self.tls.reader();
-                let mut plain = match io::BufRead::fill_buf(&mut reader) {
-                    Ok(plain) if !plain.is_empty() => plain,
-                    Ok(_) => return Err(CarrierEnd::Eof),
-                    Err(_) => break,
-                };
-                let len = plain.len();
-                while let Some(decoded) = self.decoder.decode(&mut plain).map_err(violation)? {
-                    self.frames.push(decoded);
-                }
-                io::BufRead::consume(&mut reader, len);
+            match decode(&mut self.tls, &mut self.decoder, &mut self.frames) {
+                // What was decoded before still counts; the end is seen at the next read.
+                Err(CarrierEnd::Eof) if !self.frames.is_empty() => return Ok(()),
+                outcome => outcome?,
             }
         }
         Ok(())
     }
+
 
     fn hand_over(&mut self, read: usize) {
         let (number, frames) = (self.number, &mut self.frames);
@@ -342,6 +324,23 @@ fn poll_read(tcp: &TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<i
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             result => return Poll::Ready(result),
         }
+    }
+}
+
+/// Decodes what is decrypted. Data payloads are copied here, once, out of the lock.
+fn decode(tls: &mut Connection, decoder: &mut Decoder, frames: &mut Vec<Decoded>) -> Result<(), CarrierEnd> {
+    loop {
+        let mut reader = tls.reader();
+        let mut plain = match io::BufRead::fill_buf(&mut reader) {
+            Ok([]) => return Err(CarrierEnd::Eof),
+            Ok(plain) => plain,
+            Err(_) => return Ok(()),
+        };
+        let len = plain.len();
+        while let Some(decoded) = decoder.decode(&mut plain).map_err(violation)? {
+            frames.push(decoded);
+        }
+        io::BufRead::consume(&mut reader, len);
     }
 }
 

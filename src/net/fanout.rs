@@ -130,6 +130,7 @@ impl Subscription {
     ///
     /// Events come in order of `seq`. A subscriber that was too slow gets [`EventKind::Lagged`] in place of what it
     /// lost, stamped like the last event lost, and goes on with the oldest one kept.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "one waker is kept, so one reader may wait")]
     pub(crate) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
         let mut state = self.shared.lock();
         let state = &mut *state;

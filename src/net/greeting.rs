@@ -13,22 +13,25 @@ use tokio::net::TcpStream;
 use crate::error::{TlsReason, Violation};
 use crate::id::Principal;
 use crate::tls::proof::{EXPORTER_LABEL, EXPORTER_LEN};
-use crate::tls::reason::{require_alpn, principal_of, reason_of};
+use crate::tls::reason::{principal_of, reason_of, require_alpn};
 use crate::wire::code::CloseCode;
-use crate::wire::decoder::Decoder;
+use crate::wire::decoder::{Decoded, Decoder};
 use crate::wire::frame::{CloseScope, Frame};
 use crate::wire::hello::Hello;
 
 /// A TCP connection whose TLS handshake is done and checked, at either end.
 ///
-/// Of the plaintext exactly the peer's hello is taken here: whatever came behind it, even in the same record,
-/// waits in the rustls connection. So a driver starts with a fresh decoder and must **read from `tls` before it
-/// waits for the socket**; likewise `tls` may hold bytes yet to be written.
+/// When the peer's hello has been read, what came behind it in the same records waits in `frames` and `decoder`:
+/// a driver begins with those. `tls` may hold bytes yet to be written.
 pub(crate) struct Secured {
     /// The socket; nothing is read ahead of `tls`.
     pub(crate) tcp: TcpStream,
     /// The TLS state. Boxed, because it is half a kilobyte that is handed from task to task.
     pub(crate) tls: Box<rustls::Connection>,
+    /// Past the peer's hello; may hold a part of the next frame.
+    pub(crate) decoder: Decoder,
+    /// What came whole behind the peer's hello.
+    pub(crate) frames: Vec<Decoded>,
     /// Who the peer's verified leaf says it is.
     pub(crate) principal: Principal,
     /// This end's address.
@@ -47,7 +50,15 @@ impl Secured {
         require_alpn(tls.alpn_protocol()).map_err(Failure::Tls)?;
         let principal = principal_of(tls.peer_certificates()).map_err(Failure::Tls)?;
         let local = tcp.local_addr().map_err(|error| Failure::Lost(error.kind()))?;
-        Ok(Self { tcp, tls: Box::new(tls), principal, local, remote })
+        Ok(Self {
+            tcp,
+            tls: Box::new(tls),
+            decoder: Decoder::new(),
+            frames: Vec::new(),
+            principal,
+            local,
+            remote,
+        })
     }
 
     /// This connection's exporter, which a joining proof is bound to; the same at both ends, and only there.
@@ -55,7 +66,9 @@ impl Secured {
     /// # Errors
     /// [`Failure::Tls`]; rustls has no cause to fail here once the handshake is done.
     pub(crate) fn exporter(&self) -> Result<[u8; EXPORTER_LEN], Failure> {
-        let exported = self.tls.export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None);
+        let exported = self
+            .tls
+            .export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None);
         exported.map_err(|error| Failure::Tls(reason_of(&error)))
     }
 
@@ -66,10 +79,13 @@ impl Secured {
     pub(crate) fn queue(&mut self, frame: &Frame) -> Result<(), Failure> {
         let mut bytes = BytesMut::new();
         frame.encode(&mut bytes);
-        self.tls.writer().write_all(&bytes).map_err(|error| Failure::Lost(error.kind()))
+        self.tls
+            .writer()
+            .write_all(&bytes)
+            .map_err(|error| Failure::Lost(error.kind()))
     }
 
-    /// Writes what is queued and reads the peer's hello, and not a byte more.
+    /// Writes what is queued and reads the peer's hello.
     ///
     /// A write that fails is no verdict yet: a peer that refuses closes at once, and what it said before is still
     /// to be read. An alert is typed by what it says, so that a refused client certificate, of which TLS 1.3 tells
@@ -79,22 +95,26 @@ impl Secured {
     /// Every [`Failure`].
     ///
     /// # Cancel safety
-    /// Not cancel safe: a part of the hello may have been taken. Drop the connection with it.
+    /// Cancel safe: what has been read of the hello is kept for the next call.
     pub(crate) async fn hello(&mut self) -> Result<Hello, Failure> {
-        let mut decoder = Decoder::new();
         let mut unwritten = None;
         loop {
-            if let Some(frame) = self.take_frame(&mut decoder)? {
-                return expect_hello(frame);
-            }
             if unwritten.is_none() {
                 unwritten = self.flush().err();
+            }
+            if let Some(decoded) = self.take_frame()? {
+                let hello = expect_hello(decoded.frame)?;
+                self.take_rest()?;
+                return Ok(hello);
             }
             let interest = match unwritten {
                 None if self.tls.wants_write() => Interest::READABLE | Interest::WRITABLE,
                 _ => Interest::READABLE,
             };
-            self.tcp.ready(interest).await.map_err(|error| Failure::Lost(error.kind()))?;
+            self.tcp
+                .ready(interest)
+                .await
+                .map_err(|error| Failure::Lost(error.kind()))?;
             match self.read() {
                 // The first cause is the one to tell.
                 Err(Failure::Lost(kind)) => return Err(Failure::Lost(unwritten.unwrap_or(kind))),
@@ -107,9 +127,20 @@ impl Secured {
     ///
     /// A `retry_after` tells a dialer when to come back. Dropping the connection afterwards may cost the peer these
     /// words if it still sends; [`Secured::refuse`] does not.
-    pub(crate) fn say_close(&mut self, scope: CloseScope, code: CloseCode, detail: &str, retry_after: Duration) {
+    pub(crate) fn say_close(
+        &mut self,
+        scope: CloseScope,
+        code: CloseCode,
+        detail: &str,
+        retry_after: Duration,
+    ) {
         let retry_after_millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-        let close = Frame::Close { scope, code, retry_after_millis, detail: detail.to_owned() };
+        let close = Frame::Close {
+            scope,
+            code,
+            retry_after_millis,
+            detail: detail.to_owned(),
+        };
         if self.queue(&close).is_ok() {
             self.tls.send_close_notify();
             // Whoever does not get it sees the connection end.
@@ -135,7 +166,7 @@ impl Secured {
     }
 
     /// Takes plaintext up to the end of one frame.
-    pub(super) fn take_frame(&mut self, decoder: &mut Decoder) -> Result<Option<Frame>, Failure> {
+    fn take_frame(&mut self) -> Result<Option<Decoded>, Failure> {
         let mut reader = self.tls.reader();
         loop {
             let chunk = match reader.fill_buf() {
@@ -146,11 +177,26 @@ impl Secured {
                 Err(error) => return Err(Failure::Lost(error.kind())),
             };
             let mut left = chunk;
-            let decoded = decoder.decode(&mut left).map_err(|error| Failure::Violation(error.into()))?;
+            let decoded = self
+                .decoder
+                .decode(&mut left)
+                .map_err(|error| Failure::Violation(error.into()))?;
             let taken = chunk.len() - left.len();
             reader.consume(taken);
-            if let Some(decoded) = decoded {
-                return Ok(Some(decoded.frame));
+            if decoded.is_some() {
+                return Ok(decoded);
+            }
+        }
+    }
+
+    /// Takes what came behind the hello: the driver looks at the socket alone.
+    fn take_rest(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.take_frame() {
+                Ok(Some(decoded)) => self.frames.push(decoded),
+                // The driver will see for itself that this was all.
+                Ok(None) | Err(Failure::Lost(_)) => return Ok(()),
+                Err(failure) => return Err(failure),
             }
         }
     }
@@ -187,7 +233,12 @@ impl Secured {
 
 impl fmt::Debug for Secured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { principal, local, remote, .. } = self;
+        let Self {
+            principal,
+            local,
+            remote,
+            ..
+        } = self;
         f.debug_struct("Secured")
             .field("principal", principal)
             .field("local", local)
@@ -239,7 +290,12 @@ pub(crate) async fn linger(tcp: TcpStream) {
 fn expect_hello(frame: Frame) -> Result<Hello, Failure> {
     match frame {
         Frame::Hello(hello) => Ok(*hello),
-        Frame::Close { code, retry_after_millis, detail, .. } => Err(Failure::Closed {
+        Frame::Close {
+            code,
+            retry_after_millis,
+            detail,
+            ..
+        } => Err(Failure::Closed {
             code,
             detail,
             retry_after: (retry_after_millis > 0).then(|| Duration::from_millis(retry_after_millis)),

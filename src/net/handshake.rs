@@ -37,7 +37,11 @@ impl Arrival {
     ///
     /// `false` for a hello that joins no session or another one. Compared in constant time.
     pub(crate) fn proves(&self, session: SessionId, secret: &SessionSecret) -> bool {
-        let SessionClaim::Join { session: claimed, proof } = &self.hello.session else {
+        let SessionClaim::Join {
+            session: claimed,
+            proof,
+        } = &self.hello.session
+        else {
             return false;
         };
         let Ok(exporter) = self.connection.exporter() else {
@@ -65,7 +69,7 @@ enum Parting {
     /// An alert was written: it must arrive.
     Alerted(TcpStream),
     /// The peer speaks TLS and is told why.
-    Coded(Secured, CloseCode, Duration),
+    Coded(Box<Secured>, CloseCode, Duration),
 }
 
 impl Refused {
@@ -80,13 +84,19 @@ impl Refused {
             Parting::Gone => {}
             Parting::Alerted(tcp) => linger(tcp).await,
             Parting::Coded(connection, code, retry_after) => {
-                connection.refuse(code, &self.refusal.to_string(), retry_after).await;
+                connection
+                    .refuse(code, &self.refusal.to_string(), retry_after)
+                    .await;
             }
         }
     }
 
     fn new(phase: Phase, refusal: PeerRefusal) -> Self {
-        Self { phase, refusal, parting: Parting::Gone }
+        Self {
+            phase,
+            refusal,
+            parting: Parting::Gone,
+        }
     }
 }
 
@@ -118,7 +128,8 @@ async fn secure(tcp: TcpStream, remote: SocketAddr, tls: Arc<ServerConfig>) -> R
     match TlsAcceptor::from(tls).accept(tcp).into_fallible().await {
         Ok(stream) => {
             let (tcp, tls) = stream.into_inner();
-            Secured::new(tcp, tls.into(), remote).map_err(|failure| Refused::new(Phase::Tls, refusal(Phase::Tls, failure)))
+            Secured::new(tcp, tls.into(), remote)
+                .map_err(|failure| Refused::new(Phase::Tls, refusal(Phase::Tls, failure)))
         }
         Err((error, tcp)) => Err(match reason_of_io(&error) {
             Some(reason) => Refused {
@@ -126,17 +137,29 @@ async fn secure(tcp: TcpStream, remote: SocketAddr, tls: Arc<ServerConfig>) -> R
                 refusal: PeerRefusal::Tls(reason),
                 parting: Parting::Alerted(tcp),
             },
-            None => Refused::new(Phase::Tls, PeerRefusal::Lost { phase: Phase::Tls, kind: error.kind() }),
+            None => Refused::new(
+                Phase::Tls,
+                PeerRefusal::Lost {
+                    phase: Phase::Tls,
+                    kind: error.kind(),
+                },
+            ),
         }),
     }
 }
 
-async fn greet(mut secured: Secured, after: Duration, evicted: &CancellationToken) -> Result<(Secured, Hello), Refused> {
+async fn greet(
+    mut secured: Secured,
+    after: Duration,
+    evicted: &CancellationToken,
+) -> Result<(Secured, Hello), Refused> {
     let greeting = async {
         let hello = secured.hello().await?;
         match hello.session {
             SessionClaim::New | SessionClaim::Join { .. } => Ok(hello),
-            SessionClaim::Begun { .. } | SessionClaim::Joined { .. } => Err(Failure::Violation(Violation::BadHello)),
+            SessionClaim::Begun { .. } | SessionClaim::Joined { .. } => {
+                Err(Failure::Violation(Violation::BadHello))
+            }
         }
     };
     let refusal = match in_time(Phase::Hello, after, evicted, greeting).await {
@@ -145,14 +168,22 @@ async fn greet(mut secured: Secured, after: Duration, evicted: &CancellationToke
         Err(refusal) => refusal,
     };
     let parting = match &refusal {
-        PeerRefusal::Evicted => Parting::Coded(secured, CloseCode::BUSY, EVICTED_RETRY),
-        PeerRefusal::TimedOut { .. } => Parting::Coded(secured, CloseCode::HELLO_TIMEOUT, Duration::ZERO),
-        PeerRefusal::Violation(violation) => Parting::Coded(secured, (*violation).into(), Duration::ZERO),
+        PeerRefusal::Evicted => Parting::Coded(Box::new(secured), CloseCode::BUSY, EVICTED_RETRY),
+        PeerRefusal::TimedOut { .. } => {
+            Parting::Coded(Box::new(secured), CloseCode::HELLO_TIMEOUT, Duration::ZERO)
+        }
+        PeerRefusal::Violation(violation) => {
+            Parting::Coded(Box::new(secured), (*violation).into(), Duration::ZERO)
+        }
         // An alert is on its way already.
         PeerRefusal::Tls(_) => Parting::Alerted(secured.tcp),
         _ => Parting::Gone,
     };
-    Err(Refused { phase: Phase::Hello, refusal, parting })
+    Err(Refused {
+        phase: Phase::Hello,
+        refusal,
+        parting,
+    })
 }
 
 /// Awaits `work` unless its time is over or its place is needed.
@@ -173,7 +204,10 @@ async fn in_time<T>(
 fn refusal(phase: Phase, failure: Failure) -> PeerRefusal {
     match failure {
         // A dialer that says why it leaves has left: it asked for nothing that could be refused.
-        Failure::Closed { .. } => PeerRefusal::Lost { phase, kind: io::ErrorKind::ConnectionAborted },
+        Failure::Closed { .. } => PeerRefusal::Lost {
+            phase,
+            kind: io::ErrorKind::ConnectionAborted,
+        },
         Failure::Lost(kind) => PeerRefusal::Lost { phase, kind },
         Failure::Tls(reason) => PeerRefusal::Tls(reason),
         Failure::Violation(violation) => PeerRefusal::Violation(violation),

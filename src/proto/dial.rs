@@ -110,7 +110,11 @@ impl Pace {
     /// Drawn from 1 µs up, so that a wait is never nothing and a timer always lies ahead.
     fn jitter(&self, rng: &mut Rng) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(MAX_DOUBLINGS);
-        let bound = self.policy.first.saturating_mul(1 << doublings).min(self.policy.cap);
+        let bound = self
+            .policy
+            .first
+            .saturating_mul(1 << doublings)
+            .min(self.policy.cap);
         let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX).max(1);
         Duration::from_micros(rng.u64(1..=micros))
     }
@@ -192,7 +196,10 @@ impl Alternates {
     }
 
     fn round(&self) -> VecDeque<Target> {
-        let others = self.targets.iter().filter(|target| Some(*target) != self.good.as_ref());
+        let others = self
+            .targets
+            .iter()
+            .filter(|target| Some(*target) != self.good.as_ref());
         self.good.iter().chain(others).cloned().collect()
     }
 }

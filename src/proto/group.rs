@@ -51,6 +51,8 @@ pub(crate) struct Group {
     attempts: u64,
     /// The newest failure since it was last up.
     error: Option<DialError>,
+    /// When that was.
+    failed_at: Option<Instant>,
     /// The group that holds a session with the router this one has reached.
     duplicate_of: Option<GroupName>,
     /// The endpoint last dialed.
@@ -92,8 +94,14 @@ struct Hold {
 enum Next {
     /// Nothing is missing, or nothing may be done.
     Nothing,
-    Wait { until: Instant },
-    Dial { attempt: AttemptId, target: Target, purpose: Purpose },
+    Wait {
+        until: Instant,
+    },
+    Dial {
+        attempt: AttemptId,
+        target: Target,
+        purpose: Purpose,
+    },
 }
 
 /// What the groups of a plane share, and what they ask for.
@@ -110,19 +118,36 @@ pub(crate) struct Orders {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     /// Dial.
-    Dial { attempt: AttemptId, target: Target, purpose: Purpose },
+    Dial {
+        attempt: AttemptId,
+        target: Target,
+        purpose: Purpose,
+    },
     /// Give an attempt up; whatever it still answers changes nothing.
     Cancel { attempt: AttemptId },
     /// The session of the group is over; the group holds it no more.
-    End { session: SessionNumber, end: SessionEnd, code: CloseCode },
+    End {
+        session: SessionNumber,
+        end: SessionEnd,
+        code: CloseCode,
+    },
     /// An attempt has failed; the next one starts after `wait`.
-    Failed { target: Target, attempt: u64, error: DialError, wait: Duration },
+    Failed {
+        target: Target,
+        attempt: u64,
+        error: DialError,
+        wait: Duration,
+    },
 }
 
 impl Orders {
     /// Nothing ordered yet. The seed decides all jitter.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { rng: Rng::with_seed(seed), attempts: 0, steps: VecDeque::new() }
+        Self {
+            rng: Rng::with_seed(seed),
+            attempts: 0,
+            steps: VecDeque::new(),
+        }
     }
 }
 
@@ -139,6 +164,7 @@ impl Group {
             not_before: None,
             attempts: 0,
             error: None,
+            failed_at: None,
             duplicate_of: None,
             last: None,
             state: GroupState::Idle,
@@ -216,7 +242,11 @@ impl Group {
         orders: &mut Orders,
     ) {
         let target = match &self.next {
-            Next::Dial { attempt: present, target, .. } if *present == attempt => target.clone(),
+            Next::Dial {
+                attempt: present,
+                target,
+                ..
+            } if *present == attempt => target.clone(),
             _ => return,
         };
         self.next = Next::Nothing;
@@ -227,19 +257,26 @@ impl Group {
                 self.duplicate_of = Some(of.clone());
                 DUPLICATE_WAIT.mul_f64(0.5 + orders.rng.f64() / 2.0)
             }
-            DialError::Closed { retry_after: Some(asked), .. } => {
-                self.pace.failed(Some(*asked), &mut orders.rng)
-            }
+            DialError::Closed {
+                retry_after: Some(asked),
+                ..
+            } => self.pace.failed(Some(*asked), &mut orders.rng),
             _ if self.alternates.is_round_over() => self.pace.failed(None, &mut orders.rng),
             _ => Duration::ZERO,
         };
         self.error = Some(error.clone());
+        self.failed_at = Some(now);
         if end.is_some() {
             // The router is there, it only knows the session no more: the way to it is the best one.
             self.alternates.succeeded(&target);
             self.alternates.lost(true);
         }
-        orders.steps.push_back(Step::Failed { target, attempt: self.attempts, error, wait });
+        orders.steps.push_back(Step::Failed {
+            target,
+            attempt: self.attempts,
+            error,
+            wait,
+        });
         if let Some((session, end, code)) = end {
             self.hold = None;
             orders.steps.push_back(Step::End { session, end, code });
@@ -268,7 +305,13 @@ impl Group {
 
     /// The session waits for a carrier: dial one, at once if the lost one had held for a while.
     pub(crate) fn handle_recovering(&mut self, now: Instant, orders: &mut Orders) {
-        let Some(hold) = self.hold.as_mut().filter(|hold| hold.carriers == 0 && !hold.recovering) else { return };
+        let Some(hold) = self
+            .hold
+            .as_mut()
+            .filter(|hold| hold.carriers == 0 && !hold.recovering)
+        else {
+            return;
+        };
         hold.recovering = true;
         let lived = now.saturating_duration_since(hold.newest);
         // A replacement that is being dialed or waited for already keeps its own time.
@@ -330,7 +373,10 @@ impl Group {
 
     /// Its session, if that has a carrier.
     pub(crate) fn up(&self) -> Option<SessionNumber> {
-        self.hold.as_ref().filter(|hold| hold.carriers > 0).map(|hold| hold.session)
+        self.hold
+            .as_ref()
+            .filter(|hold| hold.carriers > 0)
+            .map(|hold| hold.session)
     }
 
     /// The group whose session made this one a duplicate.
@@ -353,6 +399,11 @@ impl Group {
         self.error.as_ref()
     }
 
+    /// When that failure was.
+    pub(crate) fn failed_at(&self) -> Option<Instant> {
+        self.failed_at
+    }
+
     /// The endpoint dialed now or last.
     pub(crate) fn endpoint(&self) -> Option<Arc<str>> {
         self.last.as_ref().map(|target| target.to_string().into())
@@ -362,17 +413,21 @@ impl Group {
     fn verdict_on_session(&mut self, error: &DialError) -> Option<(SessionNumber, SessionEnd, CloseCode)> {
         let hold = self.hold.as_mut()?;
         match error {
-            DialError::Closed { code: CloseCode::SESSION_GONE, .. } => {
-                Some((hold.session, SessionEnd::Gone, CloseCode::SESSION_GONE))
-            }
+            DialError::Closed {
+                code: CloseCode::SESSION_GONE,
+                ..
+            } => Some((hold.session, SessionEnd::Gone, CloseCode::SESSION_GONE)),
             DialError::OtherInstance { found, .. } => {
                 let running = match hold.other {
                     Some((other, running)) if other == *found => running + 1,
                     _ => 1,
                 };
                 hold.other = Some((*found, running));
-                (running >= REPLACED_AFTER)
-                    .then_some((hold.session, SessionEnd::Replaced { instance: *found }, CloseCode::REPLACED))
+                (running >= REPLACED_AFTER).then_some((
+                    hold.session,
+                    SessionEnd::Replaced { instance: *found },
+                    CloseCode::REPLACED,
+                ))
             }
             _ => None,
         }
@@ -394,9 +449,9 @@ impl Group {
         }
         match &self.hold {
             None => (self.wish == Wish::Keep).then_some(Purpose::Begin),
-            Some(hold) => {
-                (hold.trusted < DESIRED_CARRIERS).then_some(Purpose::Join { session: hold.session })
-            }
+            Some(hold) => (hold.trusted < DESIRED_CARRIERS).then_some(Purpose::Join {
+                session: hold.session,
+            }),
         }
     }
 
@@ -429,7 +484,9 @@ impl Group {
     /// The last carrier is lost and the session has not said yet whether it waits or is over. Until it has,
     /// nothing is started or given up.
     fn is_undecided(&self) -> bool {
-        self.hold.as_ref().is_some_and(|hold| hold.carriers == 0 && !hold.recovering)
+        self.hold
+            .as_ref()
+            .is_some_and(|hold| hold.carriers == 0 && !hold.recovering)
     }
 
     fn start(&mut self, now: Instant, purpose: Purpose, orders: &mut Orders) {
@@ -437,14 +494,24 @@ impl Group {
             self.next = Next::Wait { until };
             return;
         }
-        let Some(target) = self.alternates.next() else { return };
+        let Some(target) = self.alternates.next() else {
+            return;
+        };
         let attempt = AttemptId(orders.attempts);
         orders.attempts += 1;
         self.attempts += 1;
         self.duplicate_of = None;
         self.last = Some(target.clone());
-        orders.steps.push_back(Step::Dial { attempt, target: target.clone(), purpose });
-        self.next = Next::Dial { attempt, target, purpose };
+        orders.steps.push_back(Step::Dial {
+            attempt,
+            target: target.clone(),
+            purpose,
+        });
+        self.next = Next::Dial {
+            attempt,
+            target,
+            purpose,
+        };
     }
 
     fn present_state(&self) -> GroupState {

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::Backoff;
-use crate::error::DialError;
 use crate::id::{Cost, GroupName, LinkId, LinkName, Ordinal, SessionNumber};
 use crate::proto::dial::Target;
-use crate::proto::group::{Group, Orders, Wish};
+use crate::proto::group::{Group, Wish};
 use crate::snapshot::{GroupView, LinkView};
 
 /// What a link is to be: its document, reduced to what dialing needs.
@@ -36,88 +34,211 @@ pub(crate) struct Link {
     pub(crate) wanted: LinkWanted,
     /// Those of the document in its order, then those that leave.
     pub(crate) groups: Vec<Group>,
-    /// Given up: its sessions drain until this moment.
-    pub(crate) leaving: Option<Instant>,
+    /// Given up: its sessions drain.
+    pub(crate) leaving: bool,
+    /// Each group with the session of its last `GroupUp`, until the `GroupDown`.
+    announced: Vec<(GroupName, SessionNumber)>,
     /// How many groups were up of how many, as last announced.
-    announced: (usize, usize),
-    /// The session of each group's last `GroupUp` that no `GroupDown` has followed.
-    announced_up: Vec<(GroupName, SessionNumber)>,
+    counts: (usize, usize),
     configured_at: Instant,
-    /// Since when a group is up, or none is; `None` before the first was.
-    live: Option<(bool, Instant)>,
-    backoff: Backoff,
+    /// Since when the status calls it operational, if it ever did.
+    operational_since: Option<Instant>,
+    /// Since when no group is up; `None` while one is.
+    lost_at: Option<Instant>,
 }
 
 /// What a changed document asks of a running link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) cost: bool,
-    pub(crate) endpoints: bool,
     pub(crate) credentials: bool,
+    pub(crate) endpoints: bool,
 }
 
-/// What became known of a group since the last look.
+/// What there is to announce of a link's groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    Down { group: GroupName, session: SessionNumber },
-    Up { group: GroupName, session: SessionNumber },
-    Operational { operational: bool, groups_up: usize, groups: usize },
+pub(crate) enum News {
+    GroupDown {
+        group: GroupName,
+        session: SessionNumber,
+    },
+    GroupUp {
+        group: GroupName,
+        session: SessionNumber,
+    },
+    Operational {
+        groups_up: usize,
+        groups: usize,
+    },
 }
 
 impl Changes {
     /// The names of what changed, as the event has them.
     pub(crate) fn names(self) -> Vec<Arc<str>> {
-        let all = [(self.cost, "cost"), (self.credentials, "credentials"), (self.endpoints, "endpoints")];
-        all.into_iter().filter(|(changed, _)| *changed).map(|(_, name)| name.into()).collect()
+        let all = [
+            (self.cost, "cost"),
+            (self.credentials, "credentials"),
+            (self.endpoints, "endpoints"),
+        ];
+        all.into_iter()
+            .filter(|(changed, _)| *changed)
+            .map(|(_, name)| name.into())
+            .collect()
+    }
+}
+
+impl LinkWanted {
+    /// The groups' names, in order of the document.
+    pub(crate) fn group_names(&self) -> Vec<GroupName> {
+        self.groups.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What is different in `changed`.
+    pub(crate) fn changes(&self, changed: &Self) -> Changes {
+        Changes {
+            cost: self.cost != changed.cost,
+            credentials: self.credentials != changed.credentials,
+            endpoints: self.groups != changed.groups,
+        }
     }
 }
 
 impl Link {
-    /// A link whose groups rest until [`Link::start`].
-    pub(crate) fn new(now: Instant, id: LinkId, wanted: LinkWanted, backoff: Backoff) -> Self {
-        let group = |(name, targets): &(GroupName, Vec<Target>)| {
-            Group::new(now, name.clone(), targets.clone(), backoff)
-        };
-        let groups: Vec<Group> = wanted.groups.iter().map(group).collect();
+    /// A link without groups yet; they come with the first look at what is wanted.
+    pub(crate) fn new(now: Instant, id: LinkId, wanted: LinkWanted) -> Self {
         Self {
             id,
-            announced: (0, groups.len()),
+            counts: (0, wanted.groups.len()),
             wanted,
-            groups,
-            leaving: None,
-            announced_up: Vec::new(),
+            groups: Vec::new(),
+            leaving: false,
+            announced: Vec::new(),
             configured_at: now,
-            live: None,
-            backoff,
+            operational_since: None,
+            lost_at: Some(now),
         }
     }
 
-    /// Whether it may be dialed.
-    pub(crate) fn is_usable(&self) -> bool {
-        self.wanted.usable.is_ok() && self.leaving.is_none()
+    /// A group by name.
+    pub(crate) fn group_mut(&mut self, name: &GroupName) -> Option<&mut Group> {
+        self.groups.iter_mut().find(|group| group.name() == name)
     }
 
-    /// What is different in a changed document.
-    pub(crate) fn changes(&self, wanted: &LinkWanted) -> Changes {
-        Changes {
-            cost: self.wanted.cost != wanted.cost,
-            endpoints: self.wanted.groups != wanted.groups,
-            credentials: self.wanted.credentials != wanted.credentials,
+    /// What is wished of a group, by what is wanted of the link.
+    pub(crate) fn wish(&self, name: &GroupName) -> Wish {
+        let listed = self.wanted.groups.iter().any(|(listed, _)| listed == name);
+        match &self.wanted.usable {
+            _ if self.leaving || !listed => Wish::Leave,
+            Ok(()) => Wish::Keep,
+            Err(_) => Wish::Rest,
         }
     }
 
-    /// Gives every group that is not leaving the wish that fits the link; the steps go to `take`, group by group.
-    pub(crate) fn settle(&mut self, now: Instant, orders: &mut Orders, take: &mut impl FnMut(&GroupName, &mut Orders)) {
-        let wish = match (&self.wanted.usable, self.leaving) {
-            (_, Some(_)) => Wish::Leave,
-            (Ok(()), None) => Wish::Keep,
-            (Err(_), None) => Wish::Rest,
+    /// Puts the groups into the order of the document and forgets those that have left.
+    pub(crate) fn sort(&mut self) {
+        let wanted = &self.wanted.groups;
+        let place = |group: &Group| wanted.iter().position(|(name, _)| name == group.name());
+        self.groups
+            .retain(|group| place(group).is_some() || group.session().is_some());
+        self.groups
+            .sort_by_key(|group| place(group).unwrap_or(usize::MAX));
+    }
+
+    /// What changed since the last call, in causal order: what went down, what came up, what that makes of the link.
+    pub(crate) fn news(&mut self, now: Instant) -> Vec<News> {
+        let present: Vec<(GroupName, SessionNumber)> = self
+            .groups
+            .iter()
+            .filter_map(|group| Some((group.name().clone(), group.up()?)))
+            .collect();
+        let before = std::mem::replace(&mut self.announced, present.clone());
+        let down = before.iter().filter(|was| !present.contains(was)).cloned();
+        let up = present.iter().filter(|is| !before.contains(is)).cloned();
+        let mut news: Vec<News> = down
+            .map(|(group, session)| News::GroupDown { group, session })
+            .collect();
+        news.extend(up.map(|(group, session)| News::GroupUp { group, session }));
+        self.note_operational(now, !present.is_empty());
+        let counts = (present.len(), self.groups.len());
+        if std::mem::replace(&mut self.counts, counts) != counts {
+            news.push(News::Operational {
+                groups_up: counts.0,
+                groups: counts.1,
+            });
+        }
+        news
+    }
+
+    /// Whether the status calls it operational: it has a live carrier, or had one less than [`OPERATIONAL_GRACE`] ago.
+    pub(crate) fn is_operational(&self, now: Instant) -> bool {
+        let held = |lost: Instant| now.saturating_duration_since(lost) < OPERATIONAL_GRACE;
+        self.operational_since.is_some() && self.lost_at.is_none_or(held)
+    }
+
+    /// What is known of it; `micros` tells the wall clock at an instant.
+    pub(crate) fn view(&self, now: Instant, micros: &impl Fn(Instant) -> u64) -> LinkView {
+        let operational = self.is_operational(now);
+        let since = match (self.operational_since, self.lost_at) {
+            (Some(since), _) if operational => since,
+            (Some(_), Some(lost)) => lost + OPERATIONAL_GRACE,
+            _ => self.configured_at,
         };
-        for group in &mut self.groups {
-            let stays = self.wanted.groups.iter().any(|(name, _)| name == group.name());
-            group.handle_wish(now, if stays { wish } else { Wish::Leave }, orders);
-            take(group.name(), orders);
+        let newest = self
+            .groups
+            .iter()
+            .filter(|group| group.up().is_none() && group.error().is_some());
+        LinkView {
+            link: self.id,
+            name: self.wanted.name.clone(),
+            namespace: self.wanted.namespace.clone(),
+            generation: self.wanted.generation,
+            cost: self.wanted.cost,
+            configured: self.wanted.usable.is_ok(),
+            refusal: self.wanted.usable.clone().err(),
+            operational,
+            configured_since_micros: micros(self.configured_at),
+            operational_since_micros: micros(since),
+            draining: self.leaving,
+            error: newest
+                .max_by_key(|group| group.failed_at())
+                .and_then(|group| group.error().cloned()),
+            next_attempt_micros: self
+                .groups
+                .iter()
+                .filter_map(Group::poll_timeout)
+                .min()
+                .map(micros),
+            groups: self
+                .groups
+                .iter()
+                .map(|group| group_view(group, micros))
+                .collect(),
         }
+    }
+
+    fn note_operational(&mut self, now: Instant, up: bool) {
+        if up {
+            if !self.is_operational(now) {
+                self.operational_since = Some(now);
+            }
+            self.lost_at = None;
+        } else {
+            self.lost_at.get_or_insert(now);
+        }
+    }
+}
+
+fn group_view(group: &Group, micros: &impl Fn(Instant) -> u64) -> GroupView {
+    let (state, since) = group.state();
+    GroupView {
+        name: group.name().clone(),
+        state,
+        since_micros: micros(since),
+        endpoint: group.endpoint(),
+        session: group.session(),
+        attempts: group.attempts(),
+        error: group.error().cloned(),
+        next_attempt_micros: group.poll_timeout().map(micros),
     }
 }
 

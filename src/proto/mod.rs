@@ -10,3 +10,5 @@ pub(crate) mod group;
 pub(crate) mod link;
 pub(crate) mod paths;
 pub(crate) mod session;
+pub(crate) mod registry;
+pub(crate) mod roster;

@@ -6,8 +6,7 @@
 //! Used under a lock of its own by whoever opens streams; the fleet's changes reach it as [`PathChange`]s and the
 //! sessions' served keys directly.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 
@@ -173,7 +172,9 @@ impl Paths {
     /// # Errors
     /// [`TooManyKeys`] when the session serves as many as are taken; the key is not taken.
     pub(crate) fn serve(&mut self, session: SessionNumber, key: RoutingKey) -> Result<(), TooManyKeys> {
-        let Some(&at) = self.by_number.get(&session) else { return Ok(()) };
+        let Some(&at) = self.by_number.get(&session) else {
+            return Ok(());
+        };
         let limit = self.keys_per_session;
         let slot = &mut self.slots[at];
         if !slot.candidate.may_serve || slot.keys.get(&key) == Some(&true) {
@@ -190,13 +191,21 @@ impl Paths {
 
     /// The peer of a session serves a key no more. Open streams go on and stay counted.
     pub(crate) fn withdraw(&mut self, session: SessionNumber, key: &RoutingKey) {
-        let Some(&at) = self.by_number.get(&session) else { return };
+        let Some(&at) = self.by_number.get(&session) else {
+            return;
+        };
         let slot = &mut self.slots[at];
-        let Some(served) = slot.keys.get_mut(key).filter(|served| **served) else { return };
+        let Some(served) = slot.keys.get_mut(key).filter(|served| **served) else {
+            return;
+        };
         *served = false;
         slot.served -= 1;
         let destination = Destination::Key(key.clone());
-        if let Some(entry) = self.places.get_mut(&destination).and_then(|place| place.entry_mut(at)) {
+        if let Some(entry) = self
+            .places
+            .get_mut(&destination)
+            .and_then(|place| place.entry_mut(at))
+        {
             entry.serves = false;
         }
         self.sweep(&destination, at);
@@ -222,8 +231,14 @@ impl Paths {
 
     /// A stream counted by [`Paths::choose`] is over. After the end of its session this does nothing.
     pub(crate) fn release(&mut self, destination: &Destination, session: SessionNumber) {
-        let Some(&at) = self.by_number.get(&session) else { return };
-        if let Some(entry) = self.places.get_mut(destination).and_then(|place| place.entry_mut(at)) {
+        let Some(&at) = self.by_number.get(&session) else {
+            return;
+        };
+        if let Some(entry) = self
+            .places
+            .get_mut(destination)
+            .and_then(|place| place.entry_mut(at))
+        {
             entry.open = entry.open.saturating_sub(1);
             if !entry.serves {
                 self.sweep(destination, at);
@@ -233,12 +248,16 @@ impl Paths {
 
     /// Whether a stream to the destination would find a path now.
     pub(crate) fn is_reachable(&self, destination: &Destination) -> bool {
-        self.places.get(destination).is_some_and(|place| place.best(&self.slots, &[]).is_some())
+        self.places
+            .get(destination)
+            .is_some_and(|place| place.best(&self.slots, &[]).is_some())
     }
 
     /// The candidates of a destination in the order that decides ties, and which the next stream takes.
     pub(crate) fn explain(&self, destination: &Destination) -> Vec<CandidateView> {
-        let Some(place) = self.places.get(destination) else { return Vec::new() };
+        let Some(place) = self.places.get(destination) else {
+            return Vec::new();
+        };
         let best = place.best(&self.slots, &[]);
         let view = |(index, entry): (usize, &Entry)| {
             let slot = &self.slots[entry.slot];
@@ -249,7 +268,11 @@ impl Paths {
                 open: entry.open,
                 score: entry.open + slot.cost,
                 chosen: best == Some(index),
-                why_not: if entry.serves { slot.why_not() } else { Some(WhyNot::NotServed) },
+                why_not: if entry.serves {
+                    slot.why_not()
+                } else {
+                    Some(WhyNot::NotServed)
+                },
             }
         };
         place.entries.iter().enumerate().map(view).collect()
@@ -261,7 +284,9 @@ impl Paths {
     /// would use. Changes back and forth between two calls are not reported.
     pub(crate) fn poll_event(&mut self) -> Option<EventKind> {
         while let Some(destination) = self.dirty.pop_front() {
-            let Some(place) = self.places.get_mut(&destination) else { continue };
+            let Some(place) = self.places.get_mut(&destination) else {
+                continue;
+            };
             place.dirty = false;
             let first = place.first(&self.slots);
             let number = first.map(|slot| slot.number);
@@ -277,7 +302,9 @@ impl Paths {
                     site: slot.candidate.site.clone(),
                     cost: slot.candidate.cost,
                 },
-                None => EventKind::PathLost { destination: destination.clone() },
+                None => EventKind::PathLost {
+                    destination: destination.clone(),
+                },
             };
             self.forget_if_empty(&destination);
             return Some(event);
@@ -307,7 +334,9 @@ impl Paths {
     }
 
     fn remove(&mut self, session: SessionNumber) {
-        let Some(at) = self.by_number.remove(&session) else { return };
+        let Some(at) = self.by_number.remove(&session) else {
+            return;
+        };
         for destination in self.slots[at].destinations() {
             if let Some(place) = self.places.get_mut(&destination) {
                 place.entries.retain(|entry| entry.slot != at);
@@ -318,7 +347,9 @@ impl Paths {
     }
 
     fn alter(&mut self, session: SessionNumber, change: impl FnOnce(&mut Slot)) {
-        let Some(&at) = self.by_number.get(&session) else { return };
+        let Some(&at) = self.by_number.get(&session) else {
+            return;
+        };
         let slot = &mut self.slots[at];
         let before = (slot.eligible, slot.cost);
         change(slot);
@@ -338,17 +369,31 @@ impl Paths {
         } else {
             let slots = &self.slots;
             let order = slots[at].order();
-            let index = place.entries.partition_point(|entry| slots[entry.slot].order() < order);
-            place.entries.insert(index, Entry { slot: at, number: slots[at].number, open: 0, serves: true });
+            let index = place
+                .entries
+                .partition_point(|entry| slots[entry.slot].order() < order);
+            place.entries.insert(
+                index,
+                Entry {
+                    slot: at,
+                    number: slots[at].number,
+                    open: 0,
+                    serves: true,
+                },
+            );
         }
         self.mark(&destination);
     }
 
     /// Takes an entry out that neither serves nor counts.
     fn sweep(&mut self, destination: &Destination, at: usize) {
-        let Some(place) = self.places.get_mut(destination) else { return };
+        let Some(place) = self.places.get_mut(destination) else {
+            return;
+        };
         let before = place.entries.len();
-        place.entries.retain(|entry| entry.slot != at || entry.serves || entry.open > 0);
+        place
+            .entries
+            .retain(|entry| entry.slot != at || entry.serves || entry.open > 0);
         if place.entries.len() < before
             && let Destination::Key(key) = destination
         {
@@ -388,7 +433,14 @@ impl Slot {
 
     /// What decides between equal scores; the same at every run of the same routers but for the last two.
     fn order(&self) -> (&LinkName, &GroupName, bool, &SiteId, Instance, SessionNumber) {
-        let Candidate { name, group, side, site, instance, .. } = &self.candidate;
+        let Candidate {
+            name,
+            group,
+            side,
+            site,
+            instance,
+            ..
+        } = &self.candidate;
         (name, group, *side == Side::Acceptor, site, *instance, self.number)
     }
 
@@ -419,7 +471,11 @@ impl Place {
 
     /// The eligible session of least cost.
     fn first<'a>(&self, slots: &'a Slab<Slot>) -> Option<&'a Slot> {
-        let serving = self.entries.iter().filter(|entry| entry.serves).map(|entry| &slots[entry.slot]);
+        let serving = self
+            .entries
+            .iter()
+            .filter(|entry| entry.serves)
+            .map(|entry| &slots[entry.slot]);
         serving.filter(|slot| slot.eligible).min_by_key(|slot| slot.cost)
     }
 

@@ -1,25 +1,189 @@
 //! Who is who: which peer may begin a session here, and which may join one.
+//!
+//! Principals are compared among accepted sessions only: a router shows one certificate where it dials and another
+//! where it listens, so the same router is another principal on a session that this end dialed.
+//!
+//! An anonymous peer claims nothing: it is let in only under a site id that no live session has, it displaces
+//! nobody, and a peer with a certificate that comes later under that (site, router) takes the name from it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::SessionEnd;
-use crate::id::{Principal, SessionNumber};
-use crate::proto::fleet::{Arrival, Local};
-use crate::proto::roster::{Member, Roster};
+use crate::event::Peer;
+use crate::id::{Principal, SessionId, SessionNumber};
+use crate::proto::facts::{Arrival, FleetConfig, Refusal};
+use crate::proto::roster::{Member, Origin, Roster};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
-use crate::wire::hello::{SessionClaim, SessionSecret};
+use crate::wire::hello::{Hello, SessionClaim, SessionSecret};
 
-/// Why an accepted carrier is refused, as its close frame says it.
+/// What the rules say of an arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// What is closed: a refused join leaves its session alone.
-    pub(crate) scope: CloseScope,
-    /// Why.
-    pub(crate) code: CloseCode,
-    /// Why, for people.
-    pub(crate) detail: Arc<str>,
-    /// When the dialer may ask again.
-    pub(crate) retry_after: Option<Duration>,
+pub(crate) enum Ruling {
+    /// A session begins, after these have been ended.
+    Begin {
+        /// Sessions that the new one takes the place of.
+        displaced: Vec<Displaced>,
+    },
+    /// It joins that session.
+    Join {
+        /// The session.
+        session: SessionNumber,
+    },
+    /// It is refused.
+    Refuse(Refusal),
 }
+
+/// A session that has to make room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Displaced {
+    pub(crate) session: SessionNumber,
+    pub(crate) end: SessionEnd,
+    pub(crate) code: CloseCode,
+}
+
+/// Judges an arrival. `proof_ok` is asked at most once, and only for the session claimed.
+pub(crate) fn judge(
+    config: &FleetConfig,
+    roster: &Roster,
+    arrival: &Arrival,
+    proof_ok: impl FnOnce(&SessionSecret) -> bool,
+) -> Ruling {
+    let verdict = match &arrival.hello.session {
+        SessionClaim::New => begin(config, roster, arrival),
+        SessionClaim::Join { session, .. } => join(roster, arrival, *session, proof_ok),
+        SessionClaim::Begun { .. } | SessionClaim::Joined { .. } => Err(refusal(
+            CloseScope::Carrier,
+            CloseCode::BAD_HELLO,
+            "an acceptor's hello from a dialer",
+        )),
+    };
+    verdict.unwrap_or_else(Ruling::Refuse)
+}
+
+fn begin(config: &FleetConfig, roster: &Roster, arrival: &Arrival) -> Result<Ruling, Refusal> {
+    let hello = &*arrival.hello;
+    let refuse = |code, detail| Err(refusal(CloseScope::Session, code, detail));
+    let local = &config.local;
+    if hello.instance == local.instance {
+        return refuse(CloseCode::SELF_LINK, "this very router");
+    }
+    if hello.role != arrival.role {
+        return refuse(CloseCode::ROLE_REFUSED, "links of another role are taken here");
+    }
+    if hello.site_id == local.site_id && hello.router == local.router {
+        return refuse(CloseCode::SITE_ID_CONFLICT, "the acceptor's own site and router");
+    }
+    let anonymous = arrival.principal == Principal::Anonymous;
+    let claims_live_site = hello.site_id == local.site_id
+        || roster
+            .members()
+            .any(|member| !member.ending && member.peer.site_id == hello.site_id);
+    if anonymous && claims_live_site {
+        return refuse(
+            CloseCode::SITE_ID_CONFLICT,
+            "an anonymous peer may not claim a live site",
+        );
+    }
+    let mut displaced = Vec::new();
+    for member in roster.accepted().filter(|member| is_router(&member.peer, hello)) {
+        match displaced_by(member, hello, &arrival.principal) {
+            Ok(end) => displaced.extend(end),
+            Err(code) => return refuse(code, "the site and router are live under another principal"),
+        }
+    }
+    if roster.accepted().count() - displaced.len() >= config.accepted_sessions {
+        let busy = refusal(CloseScope::Session, CloseCode::BUSY, "too many sessions");
+        return Err(Refusal {
+            retry_after: Some(BUSY_RETRY_AFTER),
+            ..busy
+        });
+    }
+    Ok(Ruling::Begin { displaced })
+}
+
+fn join(
+    roster: &Roster,
+    arrival: &Arrival,
+    id: SessionId,
+    proof_ok: impl FnOnce(&SessionSecret) -> bool,
+) -> Result<Ruling, Refusal> {
+    let refuse = |code, detail| Err(refusal(CloseScope::Carrier, code, detail));
+    let claimed = roster.accepted().find_map(|member| match &member.origin {
+        Origin::Accepted { secret, .. } if member.id == id => Some((member, secret)),
+        _ => None,
+    });
+    let Some((member, secret)) = claimed else {
+        return refuse(CloseCode::SESSION_GONE, "no such session here");
+    };
+    if member.peer.principal != arrival.principal {
+        return refuse(
+            CloseCode::OTHER_PRINCIPAL,
+            "the session began with another certificate",
+        );
+    }
+    if member.peer.instance != arrival.hello.instance {
+        return refuse(CloseCode::OTHER_INSTANCE, "the session is another instance's");
+    }
+    if !proof_ok(secret) {
+        return refuse(CloseCode::BAD_PROOF, "not proven for this connection");
+    }
+    Ok(Ruling::Join {
+        session: member.number,
+    })
+}
+
+/// Whether a live session of the (site, router) has to make room for a new one, stays beside it, or forbids it.
+fn displaced_by(
+    member: &Member,
+    hello: &Hello,
+    principal: &Principal,
+) -> Result<Option<Displaced>, CloseCode> {
+    let session = member.number;
+    if member.peer.principal == Principal::Anonymous {
+        let code = CloseCode::SITE_ID_CONFLICT;
+        return Ok(Some(Displaced {
+            session,
+            end: SessionEnd::Closed(code),
+            code,
+        }));
+    }
+    if member.peer.principal != *principal {
+        return Err(CloseCode::SITE_ID_CONFLICT);
+    }
+    let code = CloseCode::REPLACED;
+    if member.peer.instance != hello.instance {
+        let end = SessionEnd::Replaced {
+            instance: hello.instance,
+        };
+        return Ok(Some(Displaced { session, end, code }));
+    }
+    // The dialer has lost the older one and knows it, or it would have joined. One that it drains is another matter:
+    // its streams are coming to their end beside the successor.
+    let same_link = member.name == hello.link && member.group == hello.group && !member.peer_draining;
+    Ok(same_link.then_some(Displaced {
+        session,
+        end: SessionEnd::Closed(code),
+        code,
+    }))
+}
+
+fn is_router(peer: &Peer, hello: &Hello) -> bool {
+    peer.site_id == hello.site_id && peer.router == hello.router
+}
+
+fn refusal(scope: CloseScope, code: CloseCode, detail: &str) -> Refusal {
+    Refusal {
+        scope,
+        code,
+        detail: detail.into(),
+        retry_after: None,
+    }
+}
+
+/// When a dialer sent away for want of room may ask again: the largest wait of the default backoff, so that a full
+/// access is asked no more often than one that is down.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {}

@@ -1,15 +1,9 @@
 //! Reading the fields of a document, with a refusal for each that is not what it must be.
 
-use std::fmt;
 use std::sync::Arc;
 
-use crate::resource::node::Map;
-use crate::resource::node::Node;
-use crate::resource::report::Found;
-use crate::resource::report::Refusal;
-use crate::resource::report::Subject;
-use crate::resource::report::Warning;
-use crate::resource::report::label;
+use crate::resource::node::{Map, Node};
+use crate::resource::report::{Found, Refusal, Subject, Warning, label};
 
 /// What is said of one document while it is read.
 #[derive(Debug)]
@@ -24,21 +18,35 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(source: &Arc<str>, subject: Subject, quotes: bool) -> Self {
-        Self { source: Arc::clone(source), subject, quotes, refused: Vec::new(), warned: Vec::new() }
+        Self {
+            source: Arc::clone(source),
+            subject,
+            quotes,
+            refused: Vec::new(),
+            warned: Vec::new(),
+        }
     }
 
     /// Refuses the document for the sake of a field, or as a whole.
     pub(crate) fn refuse(&mut self, field: Option<&str>, message: impl Into<Arc<str>>) {
-        self.refused.push(Refusal::new(&self.source, &self.subject, field, message));
+        self.refused
+            .push(Refusal::new(&self.source, &self.subject, field, message));
     }
 
     pub(crate) fn warn(&mut self, field: Option<&str>, message: impl Into<Arc<str>>) {
-        self.warned.push(Warning::new(&self.source, &self.subject, field, message));
+        self.warned
+            .push(Warning::new(&self.source, &self.subject, field, message));
     }
 
     /// The fields of the document itself.
+    ///
+    /// Several readers look at them in turn; [`Fields::refuse_repeated`] is for one of these to call.
     pub(crate) fn fields<'r, 'n>(&'r mut self, map: &'n Map) -> Fields<'r, 'n> {
-        Fields { report: self, map: Some(map), path: String::new() }
+        Fields {
+            report: self,
+            map: Some(map),
+            path: String::new(),
+        }
     }
 }
 
@@ -54,7 +62,9 @@ impl<'n> Fields<'_, 'n> {
     /// The keys, without those whose value is `null`.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'n str> + use<'n> {
         let entries = self.map.into_iter().flat_map(|map| &map.entries);
-        entries.filter(|(_, node)| !matches!(node, Node::Null)).map(|(key, _)| key.as_str())
+        entries
+            .filter(|(_, node)| !matches!(node, Node::Null))
+            .map(|(key, _)| key.as_str())
     }
 
     /// Whether the field is there and not `null`.
@@ -83,11 +93,29 @@ impl<'n> Fields<'_, 'n> {
     /// The object in a field whose value the caller has looked at.
     pub(crate) fn nested(&mut self, key: &str, map: Option<&'n Map>) -> Fields<'_, 'n> {
         let path = self.path_of(key);
-        for repeated in map.into_iter().flat_map(|map| &map.repeated) {
-            let field = if self.report.quotes { format!("{path}.{}", label(repeated)) } else { path.clone() };
-            self.report.refuse(Some(&field), "given twice");
+        Fields {
+            report: self.report,
+            map,
+            path,
         }
-        Fields { report: self.report, map, path }
+    }
+
+    /// Refuses keys that were given more than once: which of the values is meant nobody knows.
+    pub(crate) fn refuse_repeated(&mut self) {
+        for repeated in self
+            .map
+            .into_iter()
+            .flat_map(|map| &map.repeated)
+            .take(MAX_REPEATED)
+        {
+            if self.report.quotes {
+                self.refuse(&label(repeated), "is given twice");
+            } else {
+                let path = (!self.path.is_empty()).then_some(&*self.path);
+                self.report.refuse(path, "a key is given twice");
+                return;
+            }
+        }
     }
 
     /// The list in a field.
@@ -151,7 +179,11 @@ impl<'n> Fields<'_, 'n> {
 
     /// Refuses a field for its value.
     pub(crate) fn refuse_found(&mut self, key: &str, rule: &str, found: &Node) {
-        let message = if self.report.quotes { format!("{rule}, found {}", Found(found)) } else { rule.to_owned() };
+        let message = if self.report.quotes {
+            format!("{rule}, found {}", Found(found))
+        } else {
+            rule.to_owned()
+        };
         self.refuse(key, message);
     }
 
@@ -188,12 +220,6 @@ impl<'n> Fields<'_, 'n> {
     }
 }
 
-impl fmt::Display for Fields<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.path)
-    }
-}
-
 /// Whether the text is an RFC 1123 subdomain: what Kubernetes takes as the name of a Link or Secret. `..`,
 /// `/` and absolute paths are not, so such a name can be joined to a directory.
 pub(crate) fn is_object_name(text: &str) -> bool {
@@ -212,6 +238,9 @@ fn is_label(text: &str) -> bool {
         && bytes.last().is_some_and(alphanumeric)
         && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
 }
+
+/// Repeated keys of one object that are told one by one.
+const MAX_REPEATED: usize = 16;
 
 /// What is said of a name that is none.
 pub(crate) const NAME_RULE: &str = "must be an RFC 1123 name (a-z, 0-9, '-' and '.')";
@@ -234,7 +263,23 @@ mod tests {
         for name in ["west", "west-6bfn6", "a.b", "0", &"a".repeat(253)] {
             assert!(is_object_name(name), "{name:?}");
         }
-        for name in ["", ".", "..", "a..b", ".a", "a.", "/etc", "a/b", "a\\b", "West", "a_b", "-a", "a-", "a\0", &"a".repeat(254)] {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "a.",
+            "/etc",
+            "a/b",
+            "a\\b",
+            "West",
+            "a_b",
+            "-a",
+            "a-",
+            "a\0",
+            &"a".repeat(254),
+        ] {
             assert!(!is_object_name(name), "{name:?}");
         }
     }

@@ -1,12 +1,14 @@
 //! Hosts and ports of endpoints.
 
 use std::fmt;
-use std::net::IpAddr;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use rustls_pki_types::DnsName;
+
+use crate::resource::fields::Fields;
+use crate::resource::node::Node;
 
 /// The host of an endpoint: a DNS name or an IP address.
 ///
@@ -38,12 +40,17 @@ impl FromStr for Host {
     fn from_str(text: &str) -> Result<Self, HostError> {
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or(HostError)?;
-            return inner.parse::<Ipv6Addr>().map(|ip| Self::Ip(ip.into())).map_err(|_| HostError);
+            return inner
+                .parse::<Ipv6Addr>()
+                .map(|ip| Self::Ip(ip.into()))
+                .map_err(|_| HostError);
         }
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Ok(Self::Ip(ip));
         }
-        DnsName::try_from(text).map(|_| Self::Name(Arc::from(text))).map_err(|_| HostError)
+        DnsName::try_from(text)
+            .map(|_| Self::Name(Arc::from(text)))
+            .map_err(|_| HostError)
     }
 }
 
@@ -66,10 +73,41 @@ pub(crate) fn port(text: &str) -> Option<u16> {
     if text == "amqps" {
         return Some(AMQPS_PORT);
     }
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+    // No sign, and no leading zero: some would read such a number as octal.
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| plain)
+}
+
+/// Reads a `host`.
+pub(crate) fn read_host(fields: &mut Fields<'_, '_>) -> Option<Host> {
+    if !fields.has("host") {
+        fields.refuse("host", "is missing");
     }
-    text.parse().ok().filter(|&port| port != 0)
+    let text = fields.text("host")?;
+    match text.parse::<Host>() {
+        Ok(host) => Some(host),
+        Err(problem) => {
+            fields.refuse_text("host", &problem.to_string(), text);
+            None
+        }
+    }
+}
+
+/// Reads a `port`: a number or text.
+pub(crate) fn read_port(fields: &mut Fields<'_, '_>) -> Option<u16> {
+    let Some(node) = fields.value("port") else {
+        fields.refuse("port", "is missing");
+        return None;
+    };
+    let number = match node {
+        Node::Integer(number) => u16::try_from(*number).ok().filter(|&port| port != 0),
+        Node::Text(text) => port(text),
+        _ => None,
+    };
+    if number.is_none() {
+        fields.refuse_found("port", "must be 1..=65535 or amqps", node);
+    }
+    number
 }
 
 /// The port IANA gives to `amqps`, which is what Skupper's router takes the word for.
@@ -105,8 +143,29 @@ mod tests {
     fn anything_else_is_no_host() {
         let long = format!("{}.example", "a".repeat(64));
         for text in [
-            "", " ", ".", "..", "a..b", "-a", "a-", "a b", "a/b", "../etc", "host:443", "user@host", "999.1.1.1", "10.0.0",
-            "[10.0.0.1]", "[fd00::1", "fd00::1]", "fe80::1%eth0", "http://west", "müller.example", "a\nb", "a\0", &long,
+            "",
+            " ",
+            ".",
+            "..",
+            "a..b",
+            "-a",
+            "a-",
+            "a b",
+            "a/b",
+            "../etc",
+            "host:443",
+            "user@host",
+            "999.1.1.1",
+            "10.0.0",
+            "[10.0.0.1]",
+            "[fd00::1",
+            "fd00::1]",
+            "fe80::1%eth0",
+            "http://west",
+            "müller.example",
+            "a\nb",
+            "a\0",
+            &long,
         ] {
             assert_eq!(text.parse::<Host>(), Err(HostError), "{text:?}");
         }
@@ -116,7 +175,21 @@ mod tests {
     fn a_port_is_digits_within_bounds_or_amqps() {
         assert_eq!(port("55671"), Some(55671));
         assert_eq!(port("amqps"), Some(5671));
-        for text in ["", "0", "65536", "-1", "+1", " 1", "1 ", "1.0", "amqp", "https", "0x10", "99999999999999999999"] {
+        for text in [
+            "",
+            "0",
+            "65536",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "1.0",
+            "amqp",
+            "https",
+            "0x10",
+            "0443",
+            "99999999999999999999",
+        ] {
             assert_eq!(port(text), None, "{text:?}");
         }
     }

@@ -5,14 +5,20 @@
 
 use std::sync::Arc;
 
-use crate::id::GroupName;
-use crate::id::LinkRole;
+use crate::id::{GroupName, LinkRole};
 use crate::resource::fields::Fields;
+use crate::resource::host::{read_host, read_port};
 use crate::resource::link::Endpoint;
-use crate::resource::link::Form;
-use crate::resource::link::read_host;
-use crate::resource::link::read_port;
 use crate::resource::node::Node;
+
+/// Which of Skupper's shapes a document has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `skupper.io/v2alpha1`.
+    Current,
+    /// `skupper.io/v1alpha1`, kind `Link` or `LinkConfig`.
+    Legacy,
+}
 
 /// Reads `interRouter` and `edge`.
 pub(crate) fn endpoints(form: Form, spec: &mut Fields<'_, '_>) -> Vec<Endpoint> {
@@ -63,6 +69,7 @@ pub(crate) fn no_client_auth(form: Form, spec: &mut Fields<'_, '_>) -> bool {
 
 /// Reads `{host, port}`. Go writes an absent one as an empty host and port 0.
 fn endpoint(role: LinkRole, fields: &mut Fields<'_, '_>) -> Option<Endpoint> {
+    fields.refuse_repeated();
     let is_zero = |node: Option<&Node>| match node {
         None | Some(Node::Integer(0)) => true,
         Some(Node::Text(text)) => text.is_empty(),

@@ -4,6 +4,7 @@
 //! each that it does not take why not. [`LinkStatus`](status::LinkStatus) renders what became of a Link in
 //! Skupper's own words. Nothing here waits, dials or knows a certificate beyond its PEM envelope.
 
+mod document;
 #[cfg(any(test, feature = "__entries"))]
 #[doc(hidden)]
 pub mod entries;

@@ -2,14 +2,10 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
-use serde::de::DeserializeSeed;
-use serde::de::Deserializer;
-use serde::de::Error;
-use serde::de::MapAccess;
-use serde::de::SeqAccess;
-use serde::de::Visitor;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// A value of a document.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +85,11 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new() -> Self {
-        Self { nodes: Cell::new(MAX_NODES), bytes: Cell::new(MAX_TEXT_BYTES), spent: Cell::new(false) }
+        Self {
+            nodes: Cell::new(MAX_NODES),
+            bytes: Cell::new(MAX_TEXT_BYTES),
+            spent: Cell::new(false),
+        }
     }
 
     /// Whether a document ended for want of budget.
@@ -99,7 +99,10 @@ impl Budget {
 
     /// Takes a value and its text out of the budget.
     fn take<E: Error>(&self, bytes: usize) -> Result<(), E> {
-        match (self.nodes.get().checked_sub(1), self.bytes.get().checked_sub(bytes)) {
+        match (
+            self.nodes.get().checked_sub(1),
+            self.bytes.get().checked_sub(bytes),
+        ) {
             (Some(nodes), Some(bytes)) => {
                 self.nodes.set(nodes);
                 self.bytes.set(bytes);
@@ -124,7 +127,10 @@ pub(crate) struct Seed<'b> {
 
 impl<'b> Seed<'b> {
     pub(crate) fn new(budget: &'b Budget) -> Self {
-        Self { budget, depth: MAX_DEPTH }
+        Self {
+            budget,
+            depth: MAX_DEPTH,
+        }
     }
 
     /// The seed of a value one level deeper.
@@ -134,7 +140,11 @@ impl<'b> Seed<'b> {
     }
 
     fn scalar<E: Error>(self, node: Node) -> Result<Node, E> {
-        let bytes = if let Node::Text(text) = &node { text.len() } else { 0 };
+        let bytes = if let Node::Text(text) = &node {
+            text.len()
+        } else {
+            0
+        };
         self.budget.take(bytes)?;
         Ok(node)
     }
@@ -217,10 +227,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(key) = access.next_key::<String>()? {
             self.budget.take(key.len())?;
             let value = access.next_value_seed(deeper)?;
-            if map.entries.contains_key(&key) {
-                map.repeated.push(key);
-            } else {
-                map.entries.insert(key, value);
+            match map.entries.entry(key) {
+                Entry::Occupied(first) => map.repeated.push(first.key().clone()),
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
             }
         }
         Ok(Node::Map(map))

@@ -37,10 +37,7 @@ pub(crate) enum Subject {
     /// A document that does not say what it is.
     Place(Place),
     /// A document of a known kind without a usable name.
-    Unnamed {
-        kind: Arc<str>,
-        place: Place,
-    },
+    Unnamed { kind: Arc<str>, place: Place },
     /// A document with kind and name. The namespace is empty if the document has none.
     Named {
         kind: Arc<str>,
@@ -68,7 +65,12 @@ macro_rules! remark {
                 message: impl Into<Arc<str>>,
             ) -> Self {
                 let field = field.map(Arc::from);
-                Self(Remark { source: Arc::clone(source), subject: subject.clone(), field, message: message.into() })
+                Self(Remark {
+                    source: Arc::clone(source),
+                    subject: subject.clone(),
+                    field,
+                    message: message.into(),
+                })
             }
 
             /// Where the document was read from: the file's path, or the name the caller gave.
@@ -135,8 +137,16 @@ impl fmt::Display for Remark {
             Subject::Source => f.write_str(&self.source)?,
             Subject::Place(place) => write!(f, "{place} of {}", self.source)?,
             Subject::Unnamed { kind, place } => write!(f, "{kind} in {place} of {}", self.source)?,
-            Subject::Named { kind, namespace, name } if namespace.is_empty() => write!(f, "{kind} {name}")?,
-            Subject::Named { kind, namespace, name } => write!(f, "{kind} {namespace}/{name}")?,
+            Subject::Named {
+                kind,
+                namespace,
+                name,
+            } if namespace.is_empty() => write!(f, "{kind} {name}")?,
+            Subject::Named {
+                kind,
+                namespace,
+                name,
+            } => write!(f, "{kind} {namespace}/{name}")?,
         }
         if let Some(field) = &self.field {
             write!(f, ": {field}")?;
@@ -163,7 +173,10 @@ impl fmt::Display for Found<'_> {
         if self.0.holds_pem() {
             return f.write_str("PEM");
         }
-        let mut cut = Cut { out: f, left: MAX_FOUND };
+        let mut cut = Cut {
+            out: f,
+            left: MAX_FOUND,
+        };
         match write!(cut, "{}", self.0) {
             Err(_) if cut.left == 0 => f.write_str("…"),
             ended => ended,
@@ -173,11 +186,20 @@ impl fmt::Display for Found<'_> {
 
 /// Text out of a document as a label: escaped without quotes and cut at [`MAX_FOUND`].
 pub(crate) fn label(text: &str) -> Arc<str> {
-    let mut shown: String = text.chars().take(MAX_FOUND).flat_map(char::escape_debug).take(MAX_FOUND).collect();
-    if shown.chars().count() >= MAX_FOUND {
+    let mut escaped = text.chars().flat_map(char::escape_debug);
+    let mut shown: String = escaped.by_ref().take(MAX_FOUND).collect();
+    if escaped.next().is_some() {
         shown.push('…');
     }
     shown.into()
+}
+
+/// The name of a source: escaped, and whole, because it is the system's or the caller's.
+pub(crate) fn source_name(text: &str) -> Arc<str> {
+    text.chars()
+        .flat_map(char::escape_debug)
+        .collect::<String>()
+        .into()
 }
 
 /// Passes on so many characters and then fails, so that a huge value is never rendered whole.
@@ -198,3 +220,27 @@ impl Write for Cut<'_, '_> {
 /// How many characters of a value are shown: enough for any legal name's distinguishing part, short enough
 /// for a log line.
 pub const MAX_FOUND: usize = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_escaped_and_cut() {
+        assert_eq!(&*label("west"), "west");
+        assert_eq!(&*label("a\n\u{202e}b"), "a\\n\\u{202e}b");
+        assert_eq!(*label(&"x".repeat(MAX_FOUND)), *"x".repeat(MAX_FOUND));
+        assert_eq!(
+            *label(&"x".repeat(MAX_FOUND + 1)),
+            *format!("{}…", "x".repeat(MAX_FOUND))
+        );
+    }
+
+    #[test]
+    fn a_value_is_shown_to_its_limit_and_no_further() {
+        let shown = |length| Found(&Node::Text("x".repeat(length))).to_string();
+        assert_eq!(shown(MAX_FOUND - 2), format!("\"{}\"", "x".repeat(MAX_FOUND - 2)));
+        assert_eq!(shown(MAX_FOUND - 1), format!("\"{}…", "x".repeat(MAX_FOUND - 1)));
+        assert_eq!(shown(5_000_000).chars().count(), MAX_FOUND + 1);
+    }
+}

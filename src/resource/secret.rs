@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::CertificateRevocationListDer;
-use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::resource::fields::Fields;
 use crate::resource::host;
@@ -76,7 +74,10 @@ pub struct ProxySpec {
 
 impl fmt::Debug for ProxySpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxySpec").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("ProxySpec")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,7 +112,11 @@ impl SecretSpec {
         if self.kind != SecretKind::Proxy || !self.is_usable() {
             return None;
         }
-        let text = |part| self.part(part).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
+        let text = |part| {
+            self.part(part)
+                .and_then(|bytes| str::from_utf8(bytes).ok())
+                .unwrap_or_default()
+        };
         Some(ProxySpec {
             host: text(HOST).parse().ok()?,
             port: host::port(text(PORT))?,
@@ -136,7 +141,10 @@ impl SecretSpec {
     /// Whether it is a bundle without certificate and key.
     #[must_use]
     pub fn is_ca_only(&self) -> bool {
-        self.kind == SecretKind::Tls && [TLS_CRT, TLS_KEY].iter().all(|part| !self.parts.contains_key(part))
+        self.kind == SecretKind::Tls
+            && [TLS_CRT, TLS_KEY]
+                .iter()
+                .all(|part| !self.parts.contains_key(part))
     }
 
     fn part(&self, name: &str) -> Option<&[u8]> {
@@ -148,12 +156,15 @@ impl SecretSpec {
 
     /// Reads the document. What is wrong with its parts is kept with it and goes to the report as well.
     pub(crate) fn read(namespace: Arc<str>, name: Arc<str>, fields: &mut Fields<'_, '_>) -> Self {
+        fields.refuse_repeated();
         let kind = fields.text("type").unwrap_or_default();
         let mut reader = Reader::default();
         // Kubernetes lets `stringData` overwrite `data`.
         reader.read(&mut fields.object("data"), Encoding::Base64);
         reader.read(&mut fields.object("stringData"), Encoding::Plain);
-        let bundle = [CA_CRT, TLS_CRT, TLS_KEY].iter().any(|part| reader.parts.contains_key(part));
+        let bundle = [CA_CRT, TLS_CRT, TLS_KEY]
+            .iter()
+            .any(|part| reader.parts.contains_key(part));
         let kind = match kind {
             "kubernetes.io/tls" => SecretKind::Tls,
             "" | "Opaque" if bundle => SecretKind::Tls,
@@ -168,7 +179,13 @@ impl SecretSpec {
         if kind == SecretKind::Other {
             fields.warn("type", "is neither a credentials bundle nor a proxy: not used");
         }
-        Self { namespace, name, kind, parts: reader.parts, problems: reader.problems }
+        Self {
+            namespace,
+            name,
+            kind,
+            parts: reader.parts,
+            problems: reader.problems,
+        }
     }
 }
 
@@ -210,7 +227,12 @@ impl Reader {
     /// Takes the parts of `data` or `stringData`. An empty one is as good as absent: Skupper writes an empty
     /// key where it has none.
     fn read(&mut self, fields: &mut Fields<'_, '_>, encoding: Encoding) {
-        let object = if matches!(encoding, Encoding::Base64) { "data" } else { "stringData" };
+        let object = if matches!(encoding, Encoding::Base64) {
+            "data"
+        } else {
+            "stringData"
+        };
+        fields.refuse_repeated();
         for part in PARTS {
             let bytes = match fields.value(part) {
                 None => continue,
@@ -236,15 +258,23 @@ impl Reader {
             SecretKind::Tls => {
                 self.check(CA_CRT, Presence::Required, certificates);
                 // Both may be missing, for a Link without client authentication; one alone is a mistake.
-                let pair = [TLS_CRT, TLS_KEY].iter().any(|part| self.parts.contains_key(part));
-                let presence = if pair { Presence::Required } else { Presence::Optional };
+                let pair = [TLS_CRT, TLS_KEY]
+                    .iter()
+                    .any(|part| self.parts.contains_key(part));
+                let presence = if pair {
+                    Presence::Required
+                } else {
+                    Presence::Optional
+                };
                 self.check(TLS_CRT, presence, certificates);
                 self.check(TLS_KEY, presence, private_key);
                 self.check(CRL_PEM, Presence::Optional, revocation_lists);
             }
             SecretKind::Proxy => {
                 self.check(HOST, Presence::Required, |bytes| {
-                    let host = str::from_utf8(bytes).ok().and_then(|text| text.parse::<Host>().ok());
+                    let host = str::from_utf8(bytes)
+                        .ok()
+                        .and_then(|text| text.parse::<Host>().ok());
                     host.map(drop).ok_or("must be a DNS name or an IP address")
                 });
                 self.check(PORT, Presence::Required, |bytes| {
@@ -267,7 +297,10 @@ impl Reader {
                 }
             }
             Some(Part::Bad) => {}
-            None if presence == Presence::Required => self.problems.push(SecretProblem { part, problem: MISSING }),
+            None if presence == Presence::Required => self.problems.push(SecretProblem {
+                part,
+                problem: MISSING,
+            }),
             None => {}
         }
     }
@@ -296,11 +329,17 @@ fn certificates(bytes: &[u8]) -> Result<(), &'static str> {
         certificate.map_err(|_| "is not well-formed PEM")?;
         count += 1;
     }
-    if count == 0 { Err("holds no PEM certificate") } else { Ok(()) }
+    if count == 0 {
+        Err("holds no PEM certificate")
+    } else {
+        Ok(())
+    }
 }
 
 fn private_key(bytes: &[u8]) -> Result<(), &'static str> {
-    PrivateKeyDer::from_pem_slice(bytes).map(drop).map_err(|_| "holds no PEM private key (PKCS#1, PKCS#8 or SEC1)")
+    PrivateKeyDer::from_pem_slice(bytes)
+        .map(drop)
+        .map_err(|_| "holds no PEM private key (PKCS#1, PKCS#8 or SEC1)")
 }
 
 fn revocation_lists(bytes: &[u8]) -> Result<(), &'static str> {

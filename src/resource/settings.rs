@@ -19,12 +19,25 @@ pub struct Settings {
 impl Settings {
     /// Reads `spec.settings`; what is wrong goes to the report.
     pub(crate) fn read(fields: &mut Fields<'_, '_>) -> Self {
+        fields.refuse_repeated();
         let mut settings = Self::default();
+        let mut unknown = 0;
         for key in fields.keys() {
             match key {
                 PROXY_CONFIGURATION => settings.proxy_configuration = fields.name(PROXY_CONFIGURATION),
-                _ => fields.warn(&label(key), "is no known setting and ignored"),
+                _ => {
+                    unknown += 1;
+                    if unknown <= MAX_UNKNOWN {
+                        fields.warn(&label(key), "is no known setting and ignored");
+                    }
+                }
             }
+        }
+        if unknown > MAX_UNKNOWN {
+            fields.warn(
+                "",
+                format!("{} more are no known settings and ignored", unknown - MAX_UNKNOWN),
+            );
         }
         settings
     }
@@ -32,3 +45,6 @@ impl Settings {
 
 /// Skupper's key, the only one its code reads from a Link.
 const PROXY_CONFIGURATION: &str = "proxy-configuration";
+
+/// Unknown keys that are told one by one.
+const MAX_UNKNOWN: usize = 16;

@@ -3,13 +3,10 @@
 //! Documents are divided before they are parsed, so that a broken one costs only itself. In YAML this is
 //! exact: `---` and `...` at the begin of a line end a document wherever they stand, even within quotes.
 
-use serde::de::DeserializeSeed;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
-use crate::resource::node::Budget;
-use crate::resource::node::Node;
-use crate::resource::node::Seed;
+use crate::resource::node::{Budget, Node, Seed};
 
 /// A document, or what is said of one that cannot be parsed. Nothing of the text is in it: it may be a
 /// Secret's.
@@ -23,8 +20,8 @@ pub(crate) enum Piece {
 pub(crate) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece> {
     let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
     Sections { rest: bytes, line: 1 }.flat_map(|(section, line)| match str::from_utf8(section) {
-        Ok(text) => Documents { section: text, at: 0, line, tried_yaml: false },
-        Err(_) => Documents { section: "\0", at: 0, line, tried_yaml: false },
+        Ok(text) if !text.contains('\0') => Documents::new(Some(text), line),
+        _ => Documents::new(None, line),
     })
 }
 
@@ -74,9 +71,15 @@ impl<'a> Sections<'a> {
 /// The documents of one section: one of YAML, or any number of JSON.
 struct Documents<'a> {
     section: &'a str,
+    /// Whether the section is text at all.
+    legible: bool,
+    /// Where the next document is looked for.
     at: usize,
     /// The line on which the section begins.
     line: usize,
+    /// Line ends before `counted`, so that a stream of broken documents is counted through only once.
+    lines: usize,
+    counted: usize,
     /// Whether the whole section was tried as YAML: once is enough.
     tried_yaml: bool,
 }
@@ -85,19 +88,41 @@ impl Iterator for Documents<'_> {
     type Item = Piece;
 
     fn next(&mut self) -> Option<Piece> {
-        let rest = &self.section[self.at..];
-        if rest.contains('\0') {
-            self.at = self.section.len();
+        if !std::mem::replace(&mut self.legible, true) {
             return Some(Piece::Broken(self.problem("is not text in UTF-8", None)));
         }
+        let rest = &self.section[self.at..];
         // The mark itself is no part of a JSON document.
-        let skipped = if self.at == 0 && rest.starts_with("---") { 3 } else { 0 };
+        let skipped = if self.at == 0 && rest.starts_with("---") {
+            3
+        } else {
+            0
+        };
         let body = rest[skipped..].trim_start();
         let start = self.section.len() - body.len();
         if body.is_empty() {
             return None;
         }
-        if body.starts_with('{') { Some(self.json(start)) } else { self.yaml(self.at, self.section.len()) }
+        if body.starts_with('{') {
+            Some(self.json(start))
+        } else {
+            self.yaml(self.at, self.section.len())
+        }
+    }
+}
+
+impl<'a> Documents<'a> {
+    fn new(section: Option<&'a str>, line: usize) -> Self {
+        let legible = section.is_some();
+        Self {
+            section: section.unwrap_or_default(),
+            legible,
+            at: 0,
+            line,
+            lines: 0,
+            counted: 0,
+            tried_yaml: false,
+        }
     }
 }
 
@@ -124,40 +149,46 @@ impl Documents<'_> {
         Piece::Broken(problem)
     }
 
-    fn json_problem(&self, start: usize, budget: &Budget, error: &serde_json::Error) -> String {
+    fn json_problem(&mut self, start: usize, budget: &Budget, error: &serde_json::Error) -> String {
         if budget.is_spent() {
             return self.problem(BEYOND_LIMITS, None);
         }
-        self.problem("is not well-formed JSON", Some(self.lines_before(start) + error.line()))
+        let line = self.lines_before(start) + error.line();
+        self.problem("is not well-formed JSON", Some(line))
     }
 
     /// The YAML document in a part of the section, and done with the section.
     fn yaml(&mut self, from: usize, to: usize) -> Option<Piece> {
         self.at = self.section.len();
         let budget = Budget::new();
-        let parsed = serde_saphyr::with_deserializer_from_str_with_options(&self.section[from..to], options(), |parser| {
-            Seed::new(&budget).deserialize(parser)
-        });
+        let parsed = serde_saphyr::with_deserializer_from_str_with_options(
+            &self.section[from..to],
+            options(),
+            |parser| Seed::new(&budget).deserialize(parser),
+        );
         match parsed {
             Ok(Node::Null) => None,
             Ok(node) => Some(Piece::Document(node)),
             Err(_) if budget.is_spent() => Some(Piece::Broken(self.problem(BEYOND_LIMITS, None))),
-            Err(error) => Some(Piece::Broken(match error.without_snippet() {
-                serde_saphyr::Error::Budget { .. }
-                | serde_saphyr::Error::AliasReplayCounterOverflow { .. }
-                | serde_saphyr::Error::AliasReplayLimitExceeded { .. }
-                | serde_saphyr::Error::AliasExpansionLimitExceeded { .. }
-                | serde_saphyr::Error::AliasReplayStackDepthExceeded { .. } => self.problem(BEYOND_LIMITS, None),
-                error => {
-                    let line = error.location().and_then(|at| usize::try_from(at.line()).ok());
-                    self.problem("is not well-formed YAML", line.map(|line| self.lines_before(from) + line))
-                }
-            })),
+            Err(error) if is_limit(&error) => Some(Piece::Broken(self.problem(BEYOND_LIMITS, None))),
+            Err(error) => {
+                let line = error.location().and_then(|at| usize::try_from(at.line()).ok());
+                let line = line.map(|line| self.lines_before(from) + line);
+                Some(Piece::Broken(self.problem("is not well-formed YAML", line)))
+            }
         }
     }
 
-    fn lines_before(&self, offset: usize) -> usize {
-        self.section[..offset].bytes().filter(|byte| *byte == b'\n').count()
+    /// Line ends before an offset, which never goes back.
+    fn lines_before(&mut self, offset: usize) -> usize {
+        let passed = self
+            .section
+            .as_bytes()
+            .get(self.counted..offset)
+            .unwrap_or_default();
+        self.lines += passed.iter().filter(|byte| **byte == b'\n').count();
+        self.counted = self.counted.max(offset);
+        self.lines
     }
 
     /// The text of a refusal. `line` counts from 1 within the section.
@@ -166,6 +197,20 @@ impl Documents<'_> {
             Some(line) => format!("{what} at line {}", self.line + line.saturating_sub(1)),
             None => format!("{what} (begins at line {})", self.line),
         }
+    }
+}
+
+/// Whether YAML was given up because it is too much, not because it is wrong.
+fn is_limit(error: &serde_saphyr::Error) -> bool {
+    use serde_saphyr::Error;
+    match error {
+        Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => is_limit(error),
+        Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::Budget { .. } => true,
+        _ => false,
     }
 }
 
@@ -181,7 +226,8 @@ fn line_of(text: &[u8]) -> &[u8] {
 
 /// Whether a line is a document mark: the three characters and then nothing or white space.
 fn is_mark(line: &[u8], mark: &[u8]) -> bool {
-    line.strip_prefix(mark).is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
+    line.strip_prefix(mark)
+        .is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
 }
 
 /// Whether there is no document in a section: only marks, comments, directives and empty lines.
@@ -189,8 +235,15 @@ fn is_empty(section: &[u8]) -> bool {
     let mut rest = section;
     while !rest.is_empty() {
         let line = line_of(rest);
-        let content = line.strip_prefix(b"---").filter(|_| is_mark(line, b"---")).unwrap_or(line);
-        let content = if is_mark(line, b"...") { b"" } else { content.trim_ascii() };
+        let content = line
+            .strip_prefix(b"---")
+            .filter(|_| is_mark(line, b"---"))
+            .unwrap_or(line);
+        let content = if is_mark(line, b"...") {
+            b""
+        } else {
+            content.trim_ascii()
+        };
         if !matches!(content.first(), None | Some(b'#')) && !line.starts_with(b"%") {
             return false;
         }
@@ -205,6 +258,11 @@ fn options() -> serde_saphyr::Options {
         // Seen, and refused by name, when the fields are read.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         with_snippet: false,
+        // Spellings that YAML 1.1 and 1.2 read differently stay text: a site may be called `n`, and whether
+        // a port of 0555 is octal is not for us to guess.
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
         budget: serde_saphyr::budget! {
             max_documents: 1,
             max_depth: 64,

@@ -1,1 +1,515 @@
 //! The status of a Link, in Skupper's own words.
+//!
+//! Nothing here decides anything: facts in, the object that Skupper's controller would write out.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// What is known of a Link at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkFacts {
+    /// Whether the Link was applied, or why not; `None` before it was looked at.
+    pub configured: Option<Result<(), Arc<str>>>,
+    /// Whether a group of it is up; `None` before the first attempt ended.
+    pub operational: Option<bool>,
+    /// Why it is not operational.
+    pub cause: Option<Arc<str>>,
+    /// The id of the site linked to. Skupper keeps the last one it knew.
+    pub remote_site_id: Option<Arc<str>>,
+    /// The name of the site linked to.
+    pub remote_site_name: Option<Arc<str>>,
+    /// `host:port` in use, or tried last; for the legacy form.
+    pub url: Option<Arc<str>>,
+    /// `metadata.generation` of the document that was applied.
+    pub generation: Option<i64>,
+    /// Since when each condition has been what it is.
+    pub since: Transitions,
+}
+
+/// Since when each condition has had its status, in Unix seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transitions {
+    /// Of `Configured`.
+    pub configured: i64,
+    /// Of `Operational`.
+    pub operational: i64,
+    /// Of `Ready`.
+    pub ready: i64,
+}
+
+impl LinkFacts {
+    /// Brings [`LinkFacts::since`] up to date: a condition whose status is not what it was in `before`
+    /// has been so since `now` (Unix seconds); a change of message alone is no transition.
+    pub fn follow(&mut self, before: &Self, now: i64) {
+        let since = |same: bool, before: i64| if same { before } else { now };
+        let configured = |facts: &Self| facts.configured.as_ref().map(Result::is_ok);
+        let shown = before.since != Transitions::default();
+        self.since = Transitions {
+            configured: since(configured(self) == configured(before), before.since.configured),
+            operational: since(self.operational == before.operational, before.since.operational),
+            ready: since(shown && self.is_ready() == before.is_ready(), before.since.ready),
+        };
+    }
+
+    /// Whether the Link is configured and operational.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.configured, Some(Ok(()))) && self.operational == Some(true)
+    }
+
+    /// The first that stands in the way of `Ready`: reason and message, by Skupper's order.
+    fn blocked(&self) -> Option<(Reason, String)> {
+        match (&self.configured, self.operational) {
+            (None, _) => Some((Reason::Pending, "Not Configured".to_owned())),
+            (Some(Err(problem)), _) => Some((Reason::Error, bounded(problem))),
+            // Skupper's two spellings: an absent condition has a capital letter, a false one has not.
+            (Some(Ok(())), None) => Some((Reason::Pending, "Not Operational".to_owned())),
+            (Some(Ok(())), Some(false)) => Some((Reason::Pending, self.not_operational())),
+            (Some(Ok(())), Some(true)) => None,
+        }
+    }
+
+    fn not_operational(&self) -> String {
+        match self.cause.as_deref() {
+            Some(cause) if !cause.is_empty() => format!("Not operational: {}", bounded(cause)),
+            _ => "Not operational".to_owned(),
+        }
+    }
+}
+
+/// `status` of a `skupper.io/v2alpha1` Link. Serializes to Skupper's object, field for field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct LinkStatus {
+    /// Those that are known, in the order of a fresh object: `Configured`, `Ready`, `Operational`.
+    pub conditions: Vec<Condition>,
+    /// The summary.
+    pub status: Reason,
+    /// `OK`, or why not.
+    pub message: String,
+    /// The id of the site linked to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_site_id: Option<Arc<str>>,
+    /// The name of the site linked to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_site_name: Option<Arc<str>>,
+}
+
+/// A Kubernetes condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Condition {
+    /// Which.
+    #[serde(rename = "type")]
+    pub kind: ConditionKind,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Why, for people; at most 1,056 characters (Kubernetes takes 32,768).
+    pub message: String,
+    /// Since when, RFC 3339 in UTC to the second.
+    pub last_transition_time: String,
+    /// Which generation of the document it is about; left out if the document has none, as Skupper does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// The conditions of a Link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub enum ConditionKind {
+    /// The Link was applied.
+    Configured,
+    /// The link is up.
+    Operational,
+    /// Both.
+    Ready,
+}
+
+/// Whether a condition holds. Kubernetes writes it as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+}
+
+/// Skupper's summary of a resource, which is also the reason in its conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It cannot be applied as it is written.
+    Error,
+    /// Not there yet, or not there any more.
+    Pending,
+    /// All is well.
+    Ready,
+}
+
+impl LinkStatus {
+    /// Renders the facts.
+    #[must_use]
+    pub fn new(facts: &LinkFacts) -> Self {
+        let condition = |kind, blocked: Option<(Reason, String)>, since| {
+            let status = if blocked.is_none() {
+                ConditionStatus::True
+            } else {
+                ConditionStatus::False
+            };
+            let (reason, message) = blocked.unwrap_or_else(ready);
+            let observed_generation = facts.generation.filter(|generation| *generation != 0);
+            Condition {
+                kind,
+                status,
+                reason,
+                message,
+                last_transition_time: rfc3339(since),
+                observed_generation,
+            }
+        };
+        let mut conditions = Vec::with_capacity(3);
+        if let Some(configured) = &facts.configured {
+            let blocked = configured
+                .as_ref()
+                .err()
+                .map(|problem| (Reason::Error, bounded(problem)));
+            conditions.push(condition(
+                ConditionKind::Configured,
+                blocked,
+                facts.since.configured,
+            ));
+        }
+        conditions.push(condition(
+            ConditionKind::Ready,
+            facts.blocked(),
+            facts.since.ready,
+        ));
+        if let Some(operational) = facts.operational {
+            let blocked = (!operational).then(|| (Reason::Pending, facts.not_operational()));
+            conditions.push(condition(
+                ConditionKind::Operational,
+                blocked,
+                facts.since.operational,
+            ));
+        }
+        let (status, message) = facts.blocked().unwrap_or_else(ready);
+        Self {
+            conditions,
+            status,
+            message,
+            remote_site_id: facts.remote_site_id.clone(),
+            remote_site_name: facts.remote_site_name.clone(),
+        }
+    }
+}
+
+/// `status` of a `skupper.io/v1alpha1` Link or LinkConfig.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LegacyStatus {
+    /// `OK`, or why not.
+    pub status: String,
+    /// Whether the Link was applied.
+    pub configured: bool,
+    /// Whether the link is up.
+    pub active: bool,
+    /// `host:port` in use, or tried last; empty if none.
+    pub url: Arc<str>,
+    /// The name of the site linked to; empty if unknown.
+    pub site: Arc<str>,
+}
+
+impl LegacyStatus {
+    /// Renders the facts.
+    #[must_use]
+    pub fn new(facts: &LinkFacts) -> Self {
+        Self {
+            status: facts.blocked().unwrap_or_else(ready).1,
+            configured: matches!(facts.configured, Some(Ok(()))),
+            active: facts.operational == Some(true),
+            url: facts.url.clone().unwrap_or_default(),
+            site: facts.remote_site_name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+fn ready() -> (Reason, String) {
+    (Reason::Ready, "OK".to_owned())
+}
+
+/// A message cut to [`MAX_MESSAGE`] characters.
+fn bounded(text: &str) -> String {
+    text.chars().take(MAX_MESSAGE).collect()
+}
+
+/// Unix seconds as RFC 3339 in UTC, like `2026-01-01T00:00:00Z`. Years outside 0..=9999, which the form
+/// cannot say, are taken to its bounds.
+pub(crate) fn rfc3339(unix_seconds: i64) -> String {
+    let seconds = unix_seconds.clamp(YEAR_0, YEAR_9999);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days since 0000-03-01, in eras of 400 years: a year that begins in March has its leap day at its end,
+    // and the months from March on have 153 days in each five.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A cause fits on a page, and far below the 32,768 characters of a Kubernetes condition.
+const MAX_MESSAGE: usize = 1024;
+
+/// 0000-01-01T00:00:00Z.
+const YEAR_0: i64 = -62_167_219_200;
+
+/// 9999-12-31T23:59:59Z.
+const YEAR_9999: i64 = 253_402_300_799;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn facts(
+        configured: Option<Result<(), &str>>,
+        operational: Option<bool>,
+        cause: Option<&str>,
+    ) -> LinkFacts {
+        LinkFacts {
+            configured: configured.map(|configured| configured.map_err(Arc::from)),
+            operational,
+            cause: cause.map(Arc::from),
+            ..LinkFacts::default()
+        }
+    }
+
+    #[test]
+    fn status_and_message_follow_skuppers_truth_table() {
+        let ok = Some(Ok(()));
+        for (configured, operational, cause, status, message) in [
+            (None, None, None, Reason::Pending, "Not Configured"),
+            (None, Some(true), None, Reason::Pending, "Not Configured"),
+            (Some(Err("no endpoint")), None, None, Reason::Error, "no endpoint"),
+            (
+                Some(Err("no endpoint")),
+                Some(true),
+                None,
+                Reason::Error,
+                "no endpoint",
+            ),
+            (
+                Some(Err("no endpoint")),
+                Some(false),
+                Some("why"),
+                Reason::Error,
+                "no endpoint",
+            ),
+            (ok, None, Some("why"), Reason::Pending, "Not Operational"),
+            (ok, Some(false), None, Reason::Pending, "Not operational"),
+            (ok, Some(false), Some(""), Reason::Pending, "Not operational"),
+            (
+                ok,
+                Some(false),
+                Some("connection refused"),
+                Reason::Pending,
+                "Not operational: connection refused",
+            ),
+            (ok, Some(true), Some("of old"), Reason::Ready, "OK"),
+        ] {
+            let facts = facts(configured, operational, cause);
+            let found = LinkStatus::new(&facts);
+            assert_eq!((found.status, &*found.message), (status, message), "{facts:?}");
+            let ready = found
+                .conditions
+                .iter()
+                .find(|condition| condition.kind == ConditionKind::Ready)
+                .unwrap();
+            assert_eq!((ready.reason, &*ready.message), (status, message), "{facts:?}");
+            assert_eq!(
+                ready.status == ConditionStatus::True,
+                facts.is_ready(),
+                "{facts:?}"
+            );
+            assert_eq!(LegacyStatus::new(&facts).status, message, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_ready_link_is_written_as_skupper_writes_it() {
+        let since = 1_767_225_600;
+        let facts = LinkFacts {
+            remote_site_id: Some(Arc::from("8a96ffdf-403b-4e4a-83a8-97d3d459adb6")),
+            remote_site_name: Some(Arc::from("west")),
+            generation: Some(1),
+            since: Transitions {
+                configured: since,
+                operational: since,
+                ready: since,
+            },
+            ..facts(Some(Ok(())), Some(true), None)
+        };
+        let condition = |kind: &str| {
+            json!({
+                "lastTransitionTime": "2026-01-01T00:00:00Z", "message": "OK", "observedGeneration": 1,
+                "reason": "Ready", "status": "True", "type": kind,
+            })
+        };
+        assert_eq!(
+            serde_json::to_value(LinkStatus::new(&facts)).unwrap(),
+            json!({
+                "conditions": [condition("Configured"), condition("Ready"), condition("Operational")],
+                "message": "OK",
+                "remoteSiteId": "8a96ffdf-403b-4e4a-83a8-97d3d459adb6",
+                "remoteSiteName": "west",
+                "status": "Ready",
+            })
+        );
+    }
+
+    #[test]
+    fn a_link_nobody_looked_at_has_one_condition_and_no_site() {
+        assert_eq!(
+            serde_json::to_value(LinkStatus::new(&LinkFacts::default())).unwrap(),
+            json!({
+                "conditions": [{
+                    "lastTransitionTime": "1970-01-01T00:00:00Z", "message": "Not Configured",
+                    "reason": "Pending", "status": "False", "type": "Ready",
+                }],
+                "message": "Not Configured",
+                "status": "Pending",
+            })
+        );
+    }
+
+    #[test]
+    fn the_legacy_view_has_its_five_fields() {
+        let facts = LinkFacts {
+            remote_site_name: Some(Arc::from("west")),
+            url: Some(Arc::from("10.97.161.185:55671")),
+            ..facts(Some(Ok(())), Some(true), None)
+        };
+        assert_eq!(
+            serde_json::to_value(LegacyStatus::new(&facts)).unwrap(),
+            json!({
+                "active": true, "configured": true, "site": "west", "status": "OK", "url": "10.97.161.185:55671",
+            })
+        );
+    }
+
+    #[test]
+    fn only_a_changed_status_is_a_transition() {
+        let mut before = facts(Some(Ok(())), None, None);
+        before.follow(&LinkFacts::default(), 100);
+        assert_eq!(
+            before.since,
+            Transitions {
+                configured: 100,
+                operational: 0,
+                ready: 100
+            }
+        );
+        let mut down = facts(Some(Ok(())), Some(false), Some("a"));
+        down.follow(&before, 200);
+        assert_eq!(
+            down.since,
+            Transitions {
+                configured: 100,
+                operational: 200,
+                ready: 100
+            }
+        );
+        let mut still_down = facts(Some(Ok(())), Some(false), Some("b"));
+        still_down.follow(&down, 300);
+        assert_eq!(still_down.since, down.since);
+        let mut up = facts(Some(Ok(())), Some(true), None);
+        up.follow(&still_down, 400);
+        assert_eq!(
+            up.since,
+            Transitions {
+                configured: 100,
+                operational: 400,
+                ready: 400
+            }
+        );
+    }
+
+    #[test]
+    fn a_message_is_bounded() {
+        let long = "x".repeat(100_000);
+        let found = LinkStatus::new(&facts(Some(Ok(())), Some(false), Some(&long)));
+        assert_eq!(found.message.len(), "Not operational: ".len() + MAX_MESSAGE);
+        let found = LinkStatus::new(&facts(Some(Err(&long)), None, None));
+        assert_eq!(found.message.len(), MAX_MESSAGE);
+    }
+
+    #[test]
+    fn time_is_written_as_the_calendar_has_it() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_078_012_800, "2004-02-29T00:00:00Z"),
+            (1_078_099_200, "2004-03-01T00:00:00Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (1_740_787_200, "2025-03-01T00:00:00Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (-2_203_891_200, "1900-03-01T00:00:00Z"),
+            (-2_203_891_201, "1900-02-28T23:59:59Z"),
+            (YEAR_0, "0000-01-01T00:00:00Z"),
+            (YEAR_9999, "9999-12-31T23:59:59Z"),
+            (i64::MIN, "0000-01-01T00:00:00Z"),
+            (i64::MAX, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), text);
+        }
+    }
+
+    #[test]
+    fn days_follow_each_other_for_800_years() {
+        let (mut year, mut month, mut day) = (1600, 1, 1);
+        let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let mut seconds = -11_676_096_000;
+        while year < 2400 {
+            assert_eq!(
+                rfc3339(seconds),
+                format!("{year:04}-{month:02}-{day:02}T00:00:00Z")
+            );
+            let length = match month {
+                2 if leap(year) => 29,
+                2 => 28,
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            day += 1;
+            if day > length {
+                (month, day) = (month + 1, 1);
+            }
+            if month > 12 {
+                (year, month) = (year + 1, 1);
+            }
+            seconds += 86_400;
+        }
+    }
+}

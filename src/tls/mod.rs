@@ -8,7 +8,7 @@ pub(crate) mod config;
 pub mod credentials;
 pub mod leaf;
 pub(crate) mod proof;
-mod provider;
+pub(crate) mod provider;
 pub(crate) mod reason;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -23,6 +23,11 @@ pub(super) fn provider() -> Result<Arc<CryptoProvider>, CredentialsError> {
     Ok(Arc::new(provider))
 }
 
+/// Fills `bytes` from the provider's generator; `None` without a provider or when the system has none to give.
+pub(crate) fn random(bytes: &mut [u8]) -> Option<()> {
+    provider().ok()?.secure_random.fill(bytes).ok()
+}
+
 #[cfg(feature = "aws-lc-rs")]
 fn compiled_in() -> Option<CryptoProvider> {
     Some(rustls::crypto::aws_lc_rs::default_provider())

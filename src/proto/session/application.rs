@@ -215,6 +215,18 @@ impl Session {
         }
     }
 
+    /// Waits until the receiving half has failed, whether or not anybody reads.
+    pub(crate) fn poll_recv_failure(&mut self, key: StreamKey, waker: &Waker) -> Poll<StreamError> {
+        let Some(stream) = self.stream_mut(key) else { return Poll::Ready(StreamError::Closed) };
+        match &stream.recv.state {
+            RecvState::Failed(error) => Poll::Ready(error.clone()),
+            _ => {
+                register(&mut stream.recv.waker, waker);
+                Poll::Pending
+            }
+        }
+    }
+
     /// Ends the sending half in good order, after what is queued.
     pub(crate) fn finish(&mut self, key: StreamKey) {
         let Some(stream) = self.stream_mut(key) else { return };
@@ -319,6 +331,7 @@ impl Session {
 
     pub(super) fn remove(&mut self, slot: usize) {
         let Some(stream) = self.streams.try_remove(slot) else { return };
+        self.look_whether_drained();
         self.slots.remove(&stream.id);
         self.pool.give_back(stream.recv.window - MIN_WINDOW);
         if let Some(carrier) = self.carriers.iter_mut().find(|carrier| Some(carrier.number) == stream.carrier) {

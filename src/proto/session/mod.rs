@@ -92,6 +92,8 @@ pub(crate) struct Session {
     outgoing: control::Outgoing,
     /// Whether this end takes no new streams.
     draining: bool,
+    /// Whether the fleet was told that draining is done.
+    drained: bool,
     peer: control::Incoming,
     flood: Flood,
     pool: SessionPool,
@@ -152,6 +154,8 @@ pub(crate) enum SessionEvent {
     CarrierSuspect { number: CarrierNumber, last_received_ago: Duration, round_trip: RoundTrip },
     /// A suspect carrier gave a sign of life.
     CarrierTrusted { number: CarrierNumber },
+    /// The session drains, its last stream is over, and the peer has received everything.
+    Drained,
     /// The session ended for good. The last event.
     Ended { end: SessionEnd, traffic: Traffic },
     /// The peer's cost, draining or standby changed: ask for them.
@@ -196,6 +200,7 @@ impl Session {
             last_number: None,
             outgoing: control::Outgoing::default(),
             draining: false,
+            drained: false,
             peer: control::Incoming::default(),
             flood: Flood::new(now),
             pool: SessionPool::new(params.pool.clone(), params.limits.pool),
@@ -246,6 +251,7 @@ impl Session {
         if !std::mem::replace(&mut self.draining, true) {
             self.outgoing.drain();
             self.wake_drivers();
+            self.look_whether_drained();
         }
     }
 
@@ -343,6 +349,14 @@ impl Session {
 
     fn find(&self, number: CarrierNumber) -> Option<usize> {
         self.carriers.iter().position(|carrier| carrier.number == number)
+    }
+
+    /// Says once that draining is done, when it is.
+    fn look_whether_drained(&mut self) {
+        if self.draining && !self.drained && self.ended().is_none() && self.is_idle() {
+            self.drained = true;
+            self.events.push_back(SessionEvent::Drained);
+        }
     }
 
     fn wake_drivers(&mut self) {

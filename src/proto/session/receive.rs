@@ -30,6 +30,7 @@ impl Session {
                 return;
             }
         }
+        self.look_whether_drained();
     }
 
     /// Takes note that bytes came on a carrier, whatever they are: a sign of life.

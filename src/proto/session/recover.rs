@@ -91,6 +91,10 @@ impl Session {
         number: CarrierNumber,
         dead: &[DeadCarrier],
     ) -> Result<(), Violation> {
+        if self.fallen.iter().any(|fallen| fallen.number == number) {
+            // The peer gave it up before its answer was read.
+            return Err(Violation::Unexpected);
+        }
         self.attempted.retain(|attempted| *attempted != number);
         self.last_number = self.last_number.max(Some(number));
         let raised = self.raise(now, number, dead);
@@ -176,6 +180,13 @@ impl Session {
                 return Err(Violation::Unexpected);
             }
             self.fall(now, index, CarrierEnd::Replaced);
+        } else if self.last_number.is_none_or(|last| number > last) || self.attempted.contains(&number) {
+            // Its hello is still on its way to here, or its answer was. It will not count any more; the peer waits to
+            // hear that nothing of it did.
+            self.attempted.retain(|attempted| *attempted != number);
+            self.last_number = self.last_number.max(Some(number));
+            self.remember(now, Fallen { number, received: 0, log: None, told: Told::No });
+            return Ok(());
         }
         self.settle(number, received)
     }

@@ -1,0 +1,60 @@
+//! Link access: the listening side.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::id::{AccessId, Cost, LinkRole};
+use crate::net::hub::Hub;
+
+/// Where to listen, and for what.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AccessSpec {
+    pub(crate) address: SocketAddr,
+    pub(crate) role: LinkRole,
+    pub(crate) cost: Cost,
+}
+
+impl AccessSpec {
+    /// Listens on `address` (port 0 takes a free one) for links of `role`, and asks no more than cost 1 of them.
+    pub fn new(address: SocketAddr, role: LinkRole) -> Self {
+        Self { address, role, cost: Cost::DEFAULT }
+    }
+
+    /// What links through this access cost at least: the larger of both ends' cost is in force. Default 1.
+    pub fn cost(mut self, cost: Cost) -> Self {
+        self.cost = cost;
+        self
+    }
+}
+
+/// A link access at work. It goes on listening when this handle is dropped; [`Access::close`] ends it.
+#[derive(Clone, Debug)]
+pub struct Access {
+    hub: Arc<Hub>,
+    id: AccessId,
+    address: SocketAddr,
+}
+
+impl Access {
+    pub(crate) fn new(hub: Arc<Hub>, id: AccessId, address: SocketAddr) -> Self {
+        Self { hub, id, address }
+    }
+
+    /// Its id in events and status.
+    #[must_use]
+    pub fn id(&self) -> AccessId {
+        self.id
+    }
+
+    /// The bound address, with the real port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening. Links that came through it go on, but cannot come back through it when they are lost.
+    pub fn close(&self) {
+        self.hub.close_access(self.id);
+    }
+}

@@ -1,0 +1,43 @@
+//! Credentials from where routers keep them: a folder, or a Secret.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::CredentialsError;
+use crate::id::Ordinal;
+use crate::net::bundle::{read_dir, read_named};
+use crate::resource::secret::SecretSpec;
+use crate::tls::credentials::{Credentials, CredentialsParts};
+
+impl Credentials {
+    /// Reads the bundle in a folder: `ca.crt`, `tls.crt`, `tls.key`. Its ordinal is 1. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The folder or a part cannot be read, or the parts make no bundle.
+    pub fn from_dir(name: &str, path: impl AsRef<Path>) -> Result<Self, CredentialsError> {
+        Self::from_pem(name, &read_dir(name, path.as_ref())?, FIRST)
+    }
+
+    /// Reads the bundle `name` below a folder of bundle folders, as Skupper's `input/certs/` is. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Name`] for a name with `..` or `/` in it, before the disk is touched; else as
+    /// [`Credentials::from_dir`].
+    pub fn from_root(name: &str, root: impl AsRef<Path>) -> Result<Self, CredentialsError> {
+        Self::from_pem(name, &read_named(name, root.as_ref())?, FIRST)
+    }
+
+    /// Takes the bundle out of a Secret. Its ordinal is 1.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Missing`] for a Secret without `ca.crt`, and when the parts make no bundle.
+    pub fn from_secret(secret: &SecretSpec) -> Result<Self, CredentialsError> {
+        let ca = secret.ca_crt().ok_or(CredentialsError::Missing { part: "ca.crt" })?.to_vec();
+        let part = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        let parts = CredentialsParts { ca, cert: part(secret.tls_crt()), key: part(secret.tls_key()) };
+        Self::from_pem(&Arc::clone(&secret.name), &parts, FIRST)
+    }
+}
+
+/// The ordinal of a bundle that has not been rotated.
+const FIRST: Ordinal = Ordinal(1);

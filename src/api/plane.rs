@@ -1,0 +1,292 @@
+//! The plane: this router's half of the link data plane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::access::{Access, AccessSpec};
+use crate::api::builder::{PlaneBuilder, Site};
+use crate::api::events::Events;
+use crate::api::open::{Incoming, OpenRequest};
+use crate::api::stream::LinkStream;
+use crate::error::{OpenError, PlaneError};
+use crate::event::Destination;
+use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey};
+use crate::net::clock;
+use crate::net::fanout::Streams;
+use crate::net::hub::{Dialing, Hub};
+use crate::net::opening;
+use crate::proto::dial::Target;
+use crate::proto::link::LinkWanted;
+use crate::resource::link::LinkSpec;
+use crate::resource::status::LinkStatus;
+use crate::snapshot::{CandidateView, PlaneStatus};
+use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config};
+use crate::tls::credentials::Credentials;
+
+/// This router's half of the link data plane. Cheap to clone; all clones are the same plane.
+///
+/// When the last clone is dropped the plane ends at once: links and streams are closed without grace. Call
+/// [`Plane::shutdown`] to let streams end first.
+#[derive(Clone, Debug)]
+pub struct Plane {
+    owner: Arc<Owner>,
+}
+
+/// Ends the plane with the last handle.
+#[derive(Debug)]
+struct Owner {
+    hub: Arc<Hub>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.hub.cancel.cancel();
+    }
+}
+
+impl Plane {
+    /// Begins to set up a plane of that site.
+    pub fn builder(site: Site) -> PlaneBuilder {
+        PlaneBuilder::new(site)
+    }
+
+    pub(crate) fn new(hub: Arc<Hub>) -> Self {
+        Self { owner: Arc::new(Owner { hub }) }
+    }
+
+    /// Keeps a link, until it is unlinked: dials the endpoints of this router's role, a session per group, and never
+    /// gives up. Without credentials, or with a document that has no endpoint for the role, the link is taken on
+    /// as not configured, which its status and an event tell.
+    ///
+    /// # Errors
+    /// [`PlaneError::Credentials`] when the credentials cannot be used to dial; [`PlaneError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Done at the first poll.
+    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    pub async fn link(&self, spec: LinkSpec, credentials: Option<Credentials>) -> Result<LinkId, PlaneError> {
+        self.apply(None, &spec, credentials.as_ref())
+    }
+
+    /// Changes a link to a newer document or other credentials by the smallest change that does it: a new cost
+    /// touches no connection, a new list of endpoints dials what is new and drains what is gone.
+    ///
+    /// # Errors
+    /// As [`Plane::link`], and [`PlaneError::Unknown`].
+    ///
+    /// # Cancel safety
+    /// Done at the first poll.
+    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    pub async fn relink(
+        &self,
+        link: LinkId,
+        spec: LinkSpec,
+        credentials: Option<Credentials>,
+    ) -> Result<(), PlaneError> {
+        self.known(link)?;
+        self.apply(Some(link), &spec, credentials.as_ref()).map(|_| ())
+    }
+
+    /// Gives a link up: its sessions take no new streams, and are closed when their streams have ended or the grace
+    /// is over. Returns at once; the event `LinkRemoved` tells the end.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`].
+    ///
+    /// # Cancel safety
+    /// Done at the first poll.
+    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    pub async fn unlink(&self, link: LinkId, grace: Duration) -> Result<(), PlaneError> {
+        self.known(link)?;
+        self.hub().unlink(link, grace);
+        Ok(())
+    }
+
+    /// Listens for links. Client certificates of the credentials' `ca.crt` are required.
+    ///
+    /// # Errors
+    /// [`PlaneError::Bind`], [`PlaneError::Credentials`], [`PlaneError::ShutDown`], and [`PlaneError::Setting`] on
+    /// an edge plane, which has no link access.
+    ///
+    /// # Cancel safety
+    /// Done at the first poll.
+    #[expect(clippy::unused_async, reason = "needs a runtime; being async says so")]
+    pub async fn listen(&self, spec: AccessSpec, credentials: Credentials) -> Result<Access, PlaneError> {
+        self.open_for_business()?;
+        if self.hub().local.role == RouterRole::Edge {
+            let problem = "an edge router has no link access".into();
+            return Err(PlaneError::Setting { setting: "access", problem });
+        }
+        let tls = server_config(&credentials, ClientAuth::Required, None)?;
+        let (id, address) = self.hub().listen(spec.address, spec.role, spec.cost, tls, credentials.ordinal())?;
+        Ok(Access::new(Arc::clone(self.hub()), id, address))
+    }
+
+    /// Serves a routing key: peers learn it within a round trip and may open streams to it. Serving a key that is
+    /// served changes nothing.
+    ///
+    /// # Errors
+    /// [`PlaneError::TooManyKeys`].
+    pub fn serve(&self, key: &RoutingKey) -> Result<(), PlaneError> {
+        if self.hub().serve(key, true) {
+            return Ok(());
+        }
+        Err(PlaneError::TooManyKeys { limit: self.hub().config.session.keys })
+    }
+
+    /// Serves a key no more: new streams to it are refused, open ones go on.
+    pub fn withdraw(&self, key: &RoutingKey) {
+        self.hub().serve(key, false);
+    }
+
+    /// Opens a stream by the path of least cost, and waits for the acceptor's verdict: one round trip.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says. A refusal for want of a server is tried at the next candidate first, each at most
+    /// once; an open that may have arrived is never repeated unless the request says that it may.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a stream that was asked for is reset.
+    pub async fn open(&self, request: OpenRequest) -> Result<LinkStream, OpenError> {
+        let opened = Box::pin(opening::open(self.hub(), request.into_wanted()?)).await?;
+        Ok(LinkStream::new(opened.session, opened.key, Some(opened.tally)))
+    }
+
+    /// The next stream that a peer opens to a key this plane serves, or to this site. `None` when the plane has
+    /// ended. Several tasks may wait.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a stream is taken only by the call that returns it.
+    pub async fn accept(&self) -> Option<Incoming> {
+        self.hub().incoming.next().await.map(Incoming::new)
+    }
+
+    /// Subscribes to what happens from now on, without streams.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(self.hub().fanout.subscribe(Streams::Left))
+    }
+
+    /// Everything at this moment. Waits for nobody.
+    #[must_use]
+    pub fn status(&self) -> PlaneStatus {
+        self.hub().status()
+    }
+
+    /// A link's status in Skupper's own words; `None` for a link that is not (or no longer) one of this plane.
+    #[must_use]
+    pub fn link_status(&self, link: LinkId) -> Option<LinkStatus> {
+        crate::net::link_status::of(&self.hub().status(), link)
+    }
+
+    /// Changes this end's cost of a link, on live sessions too; no stream is touched.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`].
+    ///
+    /// # Cancel safety
+    /// Done at the first poll.
+    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    pub async fn set_cost(&self, link: LinkId, cost: Cost) -> Result<(), PlaneError> {
+        self.known(link)?;
+        self.hub().fleet().handle_cost(clock::now(), link, cost);
+        self.hub().stir.notify_one();
+        Ok(())
+    }
+
+    /// Whether a stream to the destination would find a path now.
+    #[must_use]
+    pub fn has_path(&self, destination: &Destination) -> bool {
+        self.hub().paths().is_reachable(destination)
+    }
+
+    /// The candidates for a destination, with their scores, in the order that decides ties.
+    #[must_use]
+    pub fn explain(&self, destination: &Destination) -> Vec<CandidateView> {
+        self.hub().paths().explain(destination)
+    }
+
+    /// This run of the router, as its hellos name it.
+    #[must_use]
+    pub fn instance(&self) -> Instance {
+        self.hub().local.instance
+    }
+
+    /// Ends the plane in good order: listens no more, takes no new streams, lets the others end within the grace,
+    /// then closes all sessions, telling the peers. Returns when every task has ended. Calling it again waits for
+    /// the same end.
+    ///
+    /// # Cancel safety
+    /// The shutdown goes on when the future is dropped.
+    pub async fn shutdown(&self, grace: Duration) {
+        let hub = self.hub();
+        hub.close_accesses();
+        hub.fleet().handle_shutdown(clock::now(), grace);
+        hub.closing.cancel();
+        hub.stir.notify_one();
+        hub.tasks.wait().await;
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        &self.owner.hub
+    }
+
+    fn open_for_business(&self) -> Result<(), PlaneError> {
+        if self.hub().closing.is_cancelled() { Err(PlaneError::ShutDown) } else { Ok(()) }
+    }
+
+    fn known(&self, link: LinkId) -> Result<(), PlaneError> {
+        if self.hub().fleet().has_link(link) { Ok(()) } else { Err(PlaneError::Unknown) }
+    }
+
+    fn apply(
+        &self,
+        known: Option<LinkId>,
+        spec: &LinkSpec,
+        credentials: Option<&Credentials>,
+    ) -> Result<LinkId, PlaneError> {
+        self.open_for_business()?;
+        let identity = if spec.no_client_auth { DialerIdentity::Withheld } else { DialerIdentity::Shown };
+        let dialing = match credentials {
+            Some(credentials) => {
+                let tls = client_config(credentials, identity, None)?;
+                Some(Dialing { tls, ordinal: credentials.ordinal() })
+            }
+            None => None,
+        };
+        let role = self.hub().local.role.link_role();
+        let wanted = wanted(spec, role, credentials);
+        Ok(self.hub().link(known, wanted, dialing))
+    }
+}
+
+/// What a document asks of the fleet.
+fn wanted(spec: &LinkSpec, role: LinkRole, credentials: Option<&Credentials>) -> LinkWanted {
+    let target = |host: String, port: u16| Target { host: host.into(), port };
+    let groups: Vec<_> = spec
+        .by_group(role)
+        .into_iter()
+        .map(|(group, endpoints)| {
+            (group, endpoints.into_iter().map(|endpoint| target(endpoint.host.to_string(), endpoint.port)).collect())
+        })
+        .collect();
+    let usable = if groups.is_empty() {
+        Err(format!("no endpoint named \"{role}\"").into())
+    } else if credentials.is_none() {
+        Err(match &spec.tls_credentials {
+            Some(name) => format!("TLS credentials {name:?} not found").into(),
+            None => "no TLS credentials".into(),
+        })
+    } else {
+        Ok(())
+    };
+    LinkWanted {
+        name: spec.key.name.clone(),
+        namespace: Arc::clone(&spec.key.namespace),
+        generation: spec.generation,
+        cost: spec.cost,
+        groups,
+        credentials: credentials.map(|credentials| (Arc::clone(credentials.name()), credentials.ordinal())),
+        usable,
+    }
+}

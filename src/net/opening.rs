@@ -1,0 +1,140 @@
+//! Opening a stream: choose a path, ask, and try the next candidate where that is safe.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::error::OpenError;
+use crate::event::Destination;
+use crate::id::SessionNumber;
+use crate::net::clock;
+use crate::net::hub::Hub;
+use crate::net::shared::SessionHandle;
+use crate::net::tally::Tally;
+use crate::proto::session::{OpenFailure, OpenRequest, StreamKey};
+use crate::wire::code::StreamCode;
+use crate::wire::frame::OpenTo;
+
+/// What is to be opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// Where to.
+    pub(crate) destination: Destination,
+    /// For the acceptor.
+    pub(crate) metadata: Bytes,
+    /// Goes with the open.
+    pub(crate) initial: Bytes,
+    /// How long a path may be waited for.
+    pub(crate) wait: Duration,
+    /// The caller says that opening twice does no harm.
+    pub(crate) idempotent: bool,
+}
+
+/// A stream that was accepted.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) session: SessionHandle,
+    pub(crate) key: StreamKey,
+    pub(crate) tally: Tally,
+}
+
+/// Opens a stream. Each candidate is asked at most once.
+///
+/// # Errors
+/// As [`OpenError`] says; after several candidates, the last one's refusal.
+///
+/// # Cancel safety
+/// Dropping the future resets a stream that was asked for.
+pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError> {
+    let deadline = Instant::from_std(clock::now()) + wanted.wait;
+    let mut asked = Vec::new();
+    let mut refusal = OpenError::NoPath;
+    loop {
+        let news = hub.path_news.notified();
+        tokio::pin!(news);
+        // Enabled before the look, so that no change is missed between the two.
+        news.as_mut().enable();
+        if hub.closing.is_cancelled() {
+            return Err(OpenError::ShutDown);
+        }
+        let Some((session, tally)) = choose(hub, &wanted.destination, &asked) else {
+            if !asked.is_empty() || wanted.wait.is_zero() {
+                return Err(refusal);
+            }
+            tokio::select! {
+                () = &mut news => continue,
+                () = hub.closing.cancelled() => return Err(OpenError::ShutDown),
+                () = tokio::time::sleep_until(deadline) => return Err(refusal),
+            }
+        };
+        asked.push(session.number());
+        match ask(&session, &wanted).await {
+            Ok(key) => return Ok(Opened { session, key, tally }),
+            Err(failure) => refusal = judge(failure, wanted.idempotent)?,
+        }
+    }
+}
+
+/// Chooses and counts in one step.
+fn choose(hub: &Hub, destination: &Destination, asked: &[SessionNumber]) -> Option<(SessionHandle, Tally)> {
+    let number = hub.paths().choose(destination, asked)?;
+    let tally = Tally::new(Arc::clone(&hub.paths), destination.clone(), number);
+    Some((hub.session(number)?, tally))
+}
+
+async fn ask(session: &SessionHandle, wanted: &Wanted) -> Result<StreamKey, OpenFailure> {
+    let to = match &wanted.destination {
+        Destination::Key(key) => OpenTo::Key(key.clone()),
+        Destination::Site(_) => OpenTo::Site,
+    };
+    let request = OpenRequest { to, metadata: wanted.metadata.clone() };
+    let key = session.with(|session| session.open(request, wanted.initial.clone()))?;
+    let asking = Asking { session: Some(session), key };
+    poll_fn(|cx| session.with(|session| session.poll_verdict(key, cx.waker()))).await?;
+    Ok(asking.granted())
+}
+
+/// What a failure means: `Ok` with the refusal if the next candidate may be asked, `Err` if not.
+fn judge(failure: OpenFailure, idempotent: bool) -> Result<OpenError, OpenError> {
+    match failure {
+        // For want of a server, in one way or another: another site may have one.
+        OpenFailure::Refused(
+            code @ (StreamCode::NOT_SERVED
+            | StreamCode::BUSY
+            | StreamCode::DRAINING
+            | StreamCode::TIMED_OUT
+            | StreamCode::STANDBY
+            | StreamCode::UNREACHABLE),
+        ) => Ok(OpenError::Refused(code)),
+        OpenFailure::Refused(code) => Err(OpenError::Refused(code)),
+        OpenFailure::NeverSent(_) => Ok(OpenError::NoPath),
+        OpenFailure::Draining => Ok(OpenError::Refused(StreamCode::DRAINING)),
+        OpenFailure::Limit => Ok(OpenError::StreamLimit),
+        OpenFailure::Unknown(end) if idempotent => Ok(OpenError::OutcomeUnknown(end)),
+        OpenFailure::Unknown(end) => Err(OpenError::OutcomeUnknown(end)),
+    }
+}
+
+/// A stream that was asked for; lets go of it unless it was granted.
+struct Asking<'a> {
+    session: Option<&'a SessionHandle>,
+    key: StreamKey,
+}
+
+impl Asking<'_> {
+    fn granted(mut self) -> StreamKey {
+        self.session = None;
+        self.key
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            session.with(|session| session.release(self.key));
+        }
+    }
+}

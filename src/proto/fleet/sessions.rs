@@ -1,0 +1,449 @@
+//! What becomes of sessions: those that dialers begin here, and what every session tells.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{CarrierEnd, DialError, PeerRefusal, Phase, SessionEnd, Violation};
+use crate::event::EventKind;
+use crate::id::{CarrierNumber, Cost, SessionNumber};
+use crate::proto::facts::{Admission, Arrival, DialedFacts, FleetAction, Refusal, SessionFact, Verdict};
+use crate::proto::fleet::Fleet;
+use crate::proto::group::{Group, Orders};
+use crate::proto::paths::PathChange;
+use crate::proto::registry::{self, Ruling};
+use crate::proto::roster::{Beginning, Member, Origin};
+use crate::stats::{RoundTrip, Traffic};
+use crate::wire::code::CloseCode;
+use crate::wire::frame::CloseScope;
+use crate::wire::hello::{SessionClaim, SessionSecret};
+
+impl Fleet {
+    /// A dialer's hello has arrived. `proof_ok` says whether its joining proof holds for the secret of the session
+    /// it claims; it is asked at most once.
+    pub(crate) fn handle_arrival(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        proof_ok: impl FnOnce(&SessionSecret) -> bool,
+    ) -> Admission {
+        if self.closing.is_some() {
+            let scope = CloseScope::Session;
+            let detail = "this router shuts down".into();
+            return self.refuse(
+                arrival,
+                Refusal {
+                    scope,
+                    code: CloseCode::SHUTDOWN,
+                    detail,
+                    retry_after: None,
+                },
+            );
+        }
+        match registry::judge(&self.config, &self.roster, arrival, proof_ok) {
+            Ruling::Refuse(refusal) => self.refuse(arrival, refusal),
+            Ruling::Join { session } => {
+                let (carrier, local, remote) = (arrival.hello.carrier, arrival.local, arrival.remote);
+                let taken = self
+                    .roster
+                    .member_mut(session)
+                    .is_some_and(|member| member.join(now, carrier, local, remote));
+                if !taken {
+                    let (scope, code) = (CloseScope::Carrier, CloseCode::BAD_HELLO);
+                    let detail = "carrier number used before".into();
+                    return self.refuse(
+                        arrival,
+                        Refusal {
+                            scope,
+                            code,
+                            detail,
+                            retry_after: None,
+                        },
+                    );
+                }
+                self.announce_carrier(session, carrier);
+                self.refresh(now, session);
+                Admission::Join { session }
+            }
+            Ruling::Begin { displaced } => {
+                for old in displaced {
+                    self.end_session(now, old.session, old.end, old.code);
+                }
+                Admission::Begin {
+                    session: self.accept(now, arrival),
+                }
+            }
+        }
+    }
+
+    /// A session has something to tell. A fact of a session or carrier that is not known changes nothing.
+    pub(crate) fn handle_session(&mut self, now: Instant, session: SessionNumber, fact: SessionFact) {
+        let Some(member) = self.roster.member_mut(session) else {
+            return;
+        };
+        match fact {
+            SessionFact::CarrierDown {
+                carrier,
+                end,
+                last_received_ago,
+                traffic,
+                round_trip,
+            } => {
+                if member.carriers.remove(&carrier).is_none() {
+                    return;
+                }
+                let event = EventKind::CarrierDown {
+                    session,
+                    carrier,
+                    end,
+                    last_received_ago,
+                    traffic,
+                    round_trip,
+                };
+                self.events.push_back(event);
+            }
+            SessionFact::CarrierSuspect {
+                carrier,
+                last_received_ago,
+                round_trip,
+            } => {
+                let Some(known) = member.carriers.get_mut(&carrier).filter(|known| !known.suspect) else {
+                    return;
+                };
+                (known.suspect, known.since) = (true, now);
+                self.events.push_back(EventKind::CarrierSuspect {
+                    session,
+                    carrier,
+                    last_received_ago,
+                    round_trip,
+                });
+            }
+            SessionFact::CarrierTrusted { carrier } => {
+                let Some(known) = member.carriers.get_mut(&carrier).filter(|known| known.suspect) else {
+                    return;
+                };
+                (known.suspect, known.since) = (false, now);
+                self.events
+                    .push_back(EventKind::CarrierTrusted { session, carrier });
+            }
+            SessionFact::Recovering => self.recovering(now, session),
+            SessionFact::Resumed { resent_bytes } => self.resumed(now, session, resent_bytes),
+            SessionFact::PeerCost(cost) => self.alter_cost(session, |member| &mut member.peer_cost, cost),
+            SessionFact::PeerActive(active) => {
+                self.path(PathChange::Standby {
+                    session,
+                    standby: !active,
+                });
+            }
+            SessionFact::PeerDraining => {
+                if !std::mem::replace(&mut member.peer_draining, true) && !member.ending {
+                    self.events.push_back(EventKind::SessionDraining {
+                        session,
+                        by_peer: true,
+                    });
+                    self.path(PathChange::Draining { session });
+                }
+            }
+            SessionFact::Drained => {
+                if member.drain.is_some() {
+                    let code = CloseCode::DRAINED;
+                    self.end_session(now, session, SessionEnd::Closed(code), code);
+                }
+            }
+            SessionFact::Ended { end, traffic } => return self.ended(now, session, end, traffic),
+        }
+        self.refresh(now, session);
+    }
+
+    /// Ends one session, for its operator. A dialed one is begun anew after the usual wait.
+    pub(crate) fn handle_disconnect(&mut self, now: Instant, session: SessionNumber) {
+        let code = CloseCode::DISCONNECTED;
+        self.end_session(now, session, SessionEnd::Closed(code), code);
+    }
+
+    /// An attempt to join has reached a router that greets.
+    pub(super) fn dialed_join(
+        &mut self,
+        now: Instant,
+        session: SessionNumber,
+        facts: &DialedFacts,
+    ) -> Result<Verdict, (DialError, CloseCode)> {
+        let bad = (DialError::Violation(Violation::BadHello), CloseCode::BAD_HELLO);
+        let Some(member) = self.roster.member_mut(session).filter(|member| !member.ending) else {
+            return Ok(super::stale(facts));
+        };
+        let (expected, found) = (member.peer.instance, facts.hello.instance);
+        if expected != found {
+            return Err((
+                DialError::OtherInstance { expected, found },
+                CloseCode::OTHER_INSTANCE,
+            ));
+        }
+        let joined = SessionClaim::Joined { session: member.id };
+        let carrier = facts.hello.carrier;
+        if facts.hello.session != joined || !member.join(now, carrier, facts.local, facts.remote) {
+            return Err(bad);
+        }
+        self.announce_carrier(session, carrier);
+        self.on_group(now, session, |group, orders| group.handle_joined(now, orders));
+        self.refresh(now, session);
+        Ok(Verdict::Join { session })
+    }
+
+    /// Asks a session to take no new streams and to be over by `until`.
+    pub(super) fn drain(&mut self, now: Instant, session: SessionNumber, until: Instant, code: CloseCode) {
+        let Some(member) = self.roster.member_mut(session).filter(|member| !member.ending) else {
+            return;
+        };
+        match &mut member.drain {
+            Some((before, _)) => *before = until.min(*before),
+            none => {
+                *none = Some((until, code));
+                self.actions.push_back(FleetAction::DrainSession { session });
+                self.events.push_back(EventKind::SessionDraining {
+                    session,
+                    by_peer: false,
+                });
+                self.path(PathChange::Draining { session });
+            }
+        }
+        if until <= now {
+            self.end_session(now, session, SessionEnd::Closed(code), code);
+        } else {
+            self.refresh(now, session);
+        }
+    }
+
+    /// Decides the end of a session. Its group goes on without it at once; the rest follows when the session has
+    /// reported its end.
+    pub(super) fn end_session(
+        &mut self,
+        now: Instant,
+        session: SessionNumber,
+        end: SessionEnd,
+        code: CloseCode,
+    ) {
+        self.orphan(now, session, end, code);
+        self.on_group(now, session, |group, orders| group.handle_ended(now, orders));
+        self.refresh(now, session);
+    }
+
+    /// Ends a session that no group holds any more, or none ever did.
+    pub(super) fn orphan(&mut self, now: Instant, session: SessionNumber, end: SessionEnd, code: CloseCode) {
+        let Some(member) = self.roster.member_mut(session).filter(|member| !member.ending) else {
+            return;
+        };
+        member.ending = true;
+        member.settle(now);
+        self.actions
+            .push_back(FleetAction::EndSession { session, end, code });
+        self.path(PathChange::Down { session });
+    }
+
+    /// This end's cost of a session has changed.
+    pub(super) fn set_own_cost(&mut self, session: SessionNumber, cost: Cost) {
+        if self
+            .roster
+            .member(session)
+            .is_some_and(|member| !member.ending && member.own_cost != cost)
+        {
+            self.actions.push_back(FleetAction::SetCost { session, cost });
+            self.alter_cost(session, |member| &mut member.own_cost, cost);
+        }
+    }
+
+    /// A session has begun, with one carrier.
+    pub(super) fn announce_begun(&mut self, session: SessionNumber, carrier: CarrierNumber) {
+        let Some(member) = self.roster.member(session) else {
+            return;
+        };
+        let candidate = member.candidate();
+        self.events.push_back(member.up_event());
+        self.path(PathChange::Up { session, candidate });
+        self.announce_carrier(session, carrier);
+    }
+
+    fn accept(&mut self, now: Instant, arrival: &Arrival) -> SessionNumber {
+        let hello = &*arrival.hello;
+        let member = self.roster.insert(
+            now,
+            Beginning {
+                id: arrival.fresh_id,
+                origin: Origin::Accepted {
+                    access: arrival.access,
+                    secret: arrival.fresh_secret.clone(),
+                },
+                name: hello.link.clone(),
+                group: hello.group.clone(),
+                hello,
+                principal: arrival.principal.clone(),
+                own_cost: Cost::DEFAULT,
+                resume_window: self.config.resume_window,
+            },
+        );
+        let session = member.number;
+        member.join(now, hello.carrier, arrival.local, arrival.remote);
+        self.announce_begun(session, hello.carrier);
+        session
+    }
+
+    fn refuse(&mut self, arrival: &Arrival, refusal: Refusal) -> Admission {
+        let why = match refusal.code {
+            CloseCode::SITE_ID_CONFLICT => PeerRefusal::SiteIdConflict {
+                site: arrival.hello.site_id.clone(),
+            },
+            code => PeerRefusal::Hello(code),
+        };
+        let (access, address) = (arrival.access, arrival.remote);
+        self.events.push_back(EventKind::PeerRefused {
+            access,
+            address,
+            phase: Phase::Hello,
+            refusal: why,
+        });
+        Admission::Refuse(refusal)
+    }
+
+    fn recovering(&mut self, now: Instant, session: SessionNumber) {
+        let Some(member) = self.roster.member_mut(session).filter(|member| !member.ending) else {
+            return;
+        };
+        if !member.carriers.is_empty() {
+            return;
+        }
+        member.rejoined = None;
+        if member.recovering.is_none() {
+            member.recovering = Some(now);
+            let resume_window = member.resume_window;
+            self.events.push_back(EventKind::SessionRecovering {
+                session,
+                resume_window,
+            });
+        }
+        self.on_group(now, session, |group, orders| {
+            group.handle_carriers(now, 0, 0, orders);
+            group.handle_recovering(now, orders);
+        });
+    }
+
+    fn resumed(&mut self, now: Instant, session: SessionNumber, resent_bytes: u64) {
+        let Some(member) = self.roster.member_mut(session).filter(|member| !member.ending) else {
+            return;
+        };
+        if let Some(since) = member.recovering.take() {
+            let until = member.rejoined.take().unwrap_or(now);
+            let after = until.saturating_duration_since(since);
+            self.events.push_back(EventKind::SessionResumed {
+                session,
+                after,
+                resent_bytes,
+            });
+        }
+    }
+
+    fn ended(&mut self, now: Instant, session: SessionNumber, end: SessionEnd, traffic: Traffic) {
+        let Some(member) = self.roster.member_mut(session) else {
+            return;
+        };
+        let decided = std::mem::replace(&mut member.ending, true);
+        let carrier_end = match &end {
+            SessionEnd::PeerClosed(code) => CarrierEnd::PeerClosed(*code),
+            SessionEnd::Closed(code) => CarrierEnd::Closed(*code),
+            SessionEnd::Violation(violation) => CarrierEnd::Violation(*violation),
+            SessionEnd::Gone | SessionEnd::Replaced { .. } | SessionEnd::ResumeExpired(_) => {
+                CarrierEnd::Replaced
+            }
+        };
+        for carrier in std::mem::take(&mut member.carriers).into_keys() {
+            self.events.push_back(EventKind::CarrierDown {
+                session,
+                carrier,
+                end: carrier_end.clone(),
+                last_received_ago: Duration::ZERO,
+                traffic: Traffic::default(),
+                round_trip: RoundTrip::default(),
+            });
+        }
+        self.events.push_back(EventKind::SessionDown {
+            session,
+            end,
+            traffic,
+        });
+        if !decided {
+            self.path(PathChange::Down { session });
+        }
+        self.on_group(now, session, |group, orders| group.handle_ended(now, orders));
+        let link = self.roster.remove(session).and_then(|member| member.link());
+        if let Some(link) = link {
+            self.announce(now, link);
+        }
+    }
+
+    /// Hands a session's carriers on to whom they concern: the paths, its group, its link.
+    fn refresh(&mut self, now: Instant, session: SessionNumber) {
+        let Some(member) = self.roster.member_mut(session) else {
+            return;
+        };
+        let (carriers, trusted, link) = (member.carriers.len(), member.trusted(), member.link());
+        for change in member.settle(now) {
+            self.path(change);
+        }
+        self.on_group(now, session, |group, orders| {
+            group.handle_carriers(now, carriers, trusted, orders)
+        });
+        if let Some(link) = link {
+            self.announce(now, link);
+        }
+    }
+
+    /// Lets `input` work on the group that holds the session, if one does.
+    fn on_group(
+        &mut self,
+        now: Instant,
+        session: SessionNumber,
+        input: impl FnOnce(&mut Group, &mut Orders),
+    ) {
+        let Some(member) = self.roster.member(session) else {
+            return;
+        };
+        let Some(link) = member.link() else { return };
+        let group = member.group.clone();
+        self.with_group(now, link, &group, |group, orders| {
+            if group.session() == Some(session) {
+                input(group, orders);
+            }
+        });
+    }
+
+    fn alter_cost(
+        &mut self,
+        session: SessionNumber,
+        side: impl FnOnce(&mut Member) -> &mut Cost,
+        cost: Cost,
+    ) {
+        let Some(member) = self.roster.member_mut(session) else {
+            return;
+        };
+        let before = member.cost();
+        *side(member) = cost;
+        let cost = member.cost();
+        if cost != before && !member.ending {
+            self.events.push_back(EventKind::CostChanged { session, cost });
+            self.path(PathChange::Cost { session, cost });
+        }
+    }
+
+    fn announce_carrier(&mut self, session: SessionNumber, carrier: CarrierNumber) {
+        let known = self
+            .roster
+            .member(session)
+            .and_then(|member| member.carriers.get(&carrier));
+        if let Some(known) = known {
+            let (local, remote) = (known.local, known.remote);
+            self.events.push_back(EventKind::CarrierUp {
+                session,
+                carrier,
+                local,
+                remote,
+            });
+        }
+    }
+}

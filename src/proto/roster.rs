@@ -1,0 +1,387 @@
+//! The sessions of a plane as the fleet sees them: who is at the other end, and over which carriers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::event::{EventKind, Peer};
+use crate::id::{
+    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, Principal, SessionId, SessionNumber, Side,
+};
+use crate::proto::paths::{Candidate, PathChange};
+use crate::snapshot::{CarrierState, CarrierView, SessionState, SessionView};
+use crate::stats::{RoundTrip, Traffic};
+use crate::wire::code::CloseCode;
+use crate::wire::hello::{Hello, SessionSecret};
+
+/// All sessions that have begun and whose end has not been reported yet.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    members: BTreeMap<SessionNumber, Member>,
+    /// How many sessions there have been.
+    begun: u64,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) number: SessionNumber,
+    pub(crate) id: SessionId,
+    pub(crate) origin: Origin,
+    /// The dialer's name of the link.
+    pub(crate) name: LinkName,
+    pub(crate) group: GroupName,
+    pub(crate) peer: Peer,
+    pub(crate) own_cost: Cost,
+    pub(crate) peer_cost: Cost,
+    /// The smaller of both ends'.
+    pub(crate) resume_window: Duration,
+    pub(crate) carriers: BTreeMap<CarrierNumber, Carrier>,
+    /// This end has asked for its end by then, with that code for the peer.
+    pub(crate) drain: Option<(Instant, CloseCode)>,
+    pub(crate) peer_draining: bool,
+    /// Its end is decided; only the reports of its carriers and the end itself are awaited.
+    pub(crate) ending: bool,
+    /// Without a carrier since then, until `SessionResumed` was announced.
+    pub(crate) recovering: Option<Instant>,
+    /// When the first carrier after that came.
+    pub(crate) rejoined: Option<Instant>,
+    numbers: Numbers,
+    begun: Instant,
+    /// What it is at, and since when.
+    state: (SessionState, Instant),
+    /// Whether it has a carrier, and whether all are suspect, as the paths were last told.
+    told: (bool, bool),
+}
+
+/// Where a session comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// This end dialed it for a link, in the group of the session's name.
+    Dialed {
+        /// The link.
+        link: LinkId,
+    },
+    /// This end accepted it.
+    Accepted {
+        /// By which access.
+        access: AccessId,
+        /// What joining proofs are keyed with.
+        secret: SessionSecret,
+    },
+}
+
+/// A live carrier.
+#[derive(Clone, Debug)]
+pub(crate) struct Carrier {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) suspect: bool,
+    /// Since when it is what it is.
+    pub(crate) since: Instant,
+}
+
+/// What a session is made of.
+#[derive(Debug)]
+pub(crate) struct Beginning<'a> {
+    pub(crate) id: SessionId,
+    pub(crate) origin: Origin,
+    /// Link and group are the dialer's to name: from its own order, or from its hello.
+    pub(crate) name: LinkName,
+    pub(crate) group: GroupName,
+    pub(crate) hello: &'a Hello,
+    pub(crate) principal: Principal,
+    pub(crate) own_cost: Cost,
+    pub(crate) resume_window: Duration,
+}
+
+/// Which carrier numbers of a session were used: all below `next - 64` count as used.
+#[derive(Clone, Copy, Debug, Default)]
+struct Numbers {
+    /// One above the highest used.
+    next: u64,
+    /// Bit n: `next - 1 - n` was used.
+    recent: u64,
+}
+
+impl Roster {
+    /// Takes a session in, without a carrier yet.
+    pub(crate) fn insert(&mut self, now: Instant, beginning: Beginning<'_>) -> &mut Member {
+        self.begun += 1;
+        let number = SessionNumber(self.begun);
+        let Beginning {
+            id,
+            origin,
+            name,
+            group,
+            hello,
+            principal,
+            own_cost,
+            resume_window,
+        } = beginning;
+        let peer = Peer::new(
+            hello.site_id.clone(),
+            hello.site_name.clone(),
+            hello.router.clone(),
+            hello.instance,
+            principal,
+        );
+        self.members.entry(number).or_insert(Member {
+            number,
+            id,
+            origin,
+            name,
+            group,
+            peer,
+            own_cost,
+            peer_cost: hello.cost,
+            resume_window: resume_window.min(hello.resume_window),
+            carriers: BTreeMap::new(),
+            drain: None,
+            peer_draining: false,
+            ending: false,
+            recovering: None,
+            rejoined: None,
+            numbers: Numbers::default(),
+            begun: now,
+            state: (SessionState::Up, now),
+            told: (true, false),
+        })
+    }
+
+    /// A session by number.
+    pub(crate) fn member(&self, number: SessionNumber) -> Option<&Member> {
+        self.members.get(&number)
+    }
+
+    /// A session by number.
+    pub(crate) fn member_mut(&mut self, number: SessionNumber) -> Option<&mut Member> {
+        self.members.get_mut(&number)
+    }
+
+    /// Forgets a session.
+    pub(crate) fn remove(&mut self, number: SessionNumber) -> Option<Member> {
+        self.members.remove(&number)
+    }
+
+    /// All sessions in order of number.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// Accepted sessions whose end is not decided.
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = &Member> {
+        self.members
+            .values()
+            .filter(|member| !member.ending && member.side() == Side::Acceptor)
+    }
+
+    /// Numbers of the sessions of a link, those that are ending included.
+    pub(crate) fn of_link(&self, link: LinkId) -> Vec<SessionNumber> {
+        self.members
+            .values()
+            .filter(|member| member.link() == Some(link))
+            .map(|member| member.number)
+            .collect()
+    }
+
+    /// The numbers of all sessions.
+    pub(crate) fn numbers(&self) -> Vec<SessionNumber> {
+        self.members.keys().copied().collect()
+    }
+
+    /// When the first drain is over.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let draining = self.members.values().filter(|member| !member.ending);
+        draining
+            .filter_map(|member| member.drain.map(|(until, _)| until))
+            .min()
+    }
+}
+
+impl Member {
+    /// Which end this is.
+    pub(crate) fn side(&self) -> Side {
+        match self.origin {
+            Origin::Dialed { .. } => Side::Dialer,
+            Origin::Accepted { .. } => Side::Acceptor,
+        }
+    }
+
+    /// The link, where this end dialed.
+    pub(crate) fn link(&self) -> Option<LinkId> {
+        match self.origin {
+            Origin::Dialed { link } => Some(link),
+            Origin::Accepted { .. } => None,
+        }
+    }
+
+    /// The access, where this end accepted.
+    pub(crate) fn access(&self) -> Option<AccessId> {
+        match self.origin {
+            Origin::Dialed { .. } => None,
+            Origin::Accepted { access, .. } => Some(access),
+        }
+    }
+
+    /// The cost in force: the larger of both ends'.
+    pub(crate) fn cost(&self) -> Cost {
+        self.own_cost.max(self.peer_cost)
+    }
+
+    /// How many carriers are not suspect.
+    pub(crate) fn trusted(&self) -> usize {
+        self.carriers.values().filter(|carrier| !carrier.suspect).count()
+    }
+
+    /// Takes a carrier in; `false` if its number was used before.
+    pub(crate) fn join(
+        &mut self,
+        now: Instant,
+        number: CarrierNumber,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> bool {
+        let fresh = self.numbers.take(number.0.into());
+        if fresh {
+            self.carriers.insert(
+                number,
+                Carrier {
+                    local,
+                    remote,
+                    suspect: false,
+                    since: now,
+                },
+            );
+            if self.recovering.is_some() {
+                self.rejoined.get_or_insert(now);
+            }
+        }
+        fresh
+    }
+
+    /// Updates the state, and says what the paths have to be told.
+    pub(crate) fn settle(&mut self, now: Instant) -> Vec<PathChange> {
+        let state = self.present_state();
+        if state != self.state.0 {
+            self.state = (state, now);
+        }
+        let (live, suspect) = (
+            !self.carriers.is_empty(),
+            !self.carriers.is_empty() && self.trusted() == 0,
+        );
+        let before = std::mem::replace(&mut self.told, (live, suspect));
+        let session = self.number;
+        let mut changes = Vec::new();
+        if self.ending {
+            return changes;
+        }
+        if suspect != before.1 {
+            changes.push(PathChange::Suspect { session, suspect });
+        }
+        if live != before.0 {
+            changes.push(PathChange::Live { session, live });
+        }
+        changes
+    }
+
+    /// The session as a path.
+    pub(crate) fn candidate(&self) -> Candidate {
+        Candidate {
+            name: self.name.clone(),
+            group: self.group.clone(),
+            side: self.side(),
+            site: self.peer.site_id.clone(),
+            instance: self.peer.instance,
+            cost: self.cost(),
+            may_serve: self.peer.principal != Principal::Anonymous,
+        }
+    }
+
+    /// `SessionUp`.
+    pub(crate) fn up_event(&self) -> EventKind {
+        EventKind::SessionUp {
+            session: self.number,
+            id: self.id,
+            side: self.side(),
+            link: self.link(),
+            access: self.access(),
+            name: self.name.clone(),
+            group: self.group.clone(),
+            peer: self.peer.clone(),
+            cost: self.cost(),
+        }
+    }
+
+    /// What is known of it; `micros` tells the wall clock at an instant.
+    pub(crate) fn view(&self, micros: &impl Fn(Instant) -> u64) -> SessionView {
+        let carrier = |(number, carrier): (&CarrierNumber, &Carrier)| CarrierView {
+            carrier: *number,
+            local: carrier.local,
+            remote: carrier.remote,
+            state: if carrier.suspect {
+                CarrierState::Suspect
+            } else {
+                CarrierState::Up
+            },
+            since_micros: micros(carrier.since),
+            round_trip: RoundTrip::default(),
+            traffic: Traffic::default(),
+        };
+        SessionView {
+            session: self.number,
+            id: self.id,
+            side: self.side(),
+            link: self.link(),
+            access: self.access(),
+            name: self.name.clone(),
+            group: self.group.clone(),
+            peer: self.peer.clone(),
+            own_cost: self.own_cost,
+            peer_cost: self.peer_cost,
+            cost: self.cost(),
+            state: self.state.0,
+            since_micros: micros(self.state.1),
+            begun_micros: micros(self.begun),
+            traffic: Traffic::default(),
+            streams: 0,
+            carriers: self.carriers.iter().map(carrier).collect(),
+        }
+    }
+
+    fn present_state(&self) -> SessionState {
+        if self.ending {
+            SessionState::Ending
+        } else if self.carriers.is_empty() {
+            SessionState::Recovering
+        } else if self.drain.is_some() || self.peer_draining {
+            SessionState::Draining
+        } else if self.trusted() == 0 {
+            SessionState::Suspect
+        } else {
+            SessionState::Up
+        }
+    }
+}
+
+impl Numbers {
+    /// Notes a number as used; `false` if it was, or is too old to tell.
+    fn take(&mut self, number: u64) -> bool {
+        if number >= self.next {
+            let ahead = number - self.next + 1;
+            self.recent = u32::try_from(ahead)
+                .ok()
+                .and_then(|by| self.recent.checked_shl(by))
+                .unwrap_or(0)
+                | 1;
+            self.next = number + 1;
+            return true;
+        }
+        let bit = 1u64
+            .checked_shl(u32::try_from(self.next - 1 - number).unwrap_or(u32::MAX))
+            .unwrap_or(0);
+        let fresh = bit != 0 && self.recent & bit == 0;
+        self.recent |= bit;
+        fresh
+    }
+}

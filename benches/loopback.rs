@@ -14,8 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sitelink::{
-    AccessSpec, Credentials, Endpoint, GroupName, Host, LinkName, LinkRole, LinkSpec, OpenRequest, Plane,
-    RoutingKey, Site,
+    AccessSpec, Credentials, CredentialsParts, Endpoint, GroupName, Host, LinkName, LinkRole, LinkSpec,
+    OpenRequest, Ordinal, Plane, RoutingKey, Site,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,18 +30,13 @@ fn main() {
 
     let mut group = criterion.benchmark_group("bulk, 1 stream");
     group.throughput(Throughput::Bytes(ROUND_BYTES));
-    group.bench_function("sitelink", |b| {
-        b.iter_custom(|rounds| (0..rounds).map(|_| sitelink.round()).sum())
-    });
-    group.bench_function("tokio-rustls", |b| {
-        b.iter_custom(|rounds| (0..rounds).map(|_| tls.round()).sum())
-    });
+    group.bench_function("sitelink", |b| b.iter_custom(|rounds| (0..rounds).map(|_| sitelink.round()).sum()));
+    group.bench_function("tokio-rustls", |b| b.iter_custom(|rounds| (0..rounds).map(|_| tls.round()).sum()));
     group.finish();
     criterion.final_summary();
 
-    let mut ratios: Vec<f64> = (0..PAIRS)
-        .map(|_| tls.round().as_secs_f64() / sitelink.round().as_secs_f64())
-        .collect();
+    let mut ratios: Vec<f64> =
+        (0..PAIRS).map(|_| tls.round().as_secs_f64() / sitelink.round().as_secs_f64()).collect();
     ratios.sort_by(f64::total_cmp);
     println!(
         "bulk, 1 stream: sitelink / tokio-rustls = {:.2} (median of {PAIRS} pairs, {:.2} to {:.2})",
@@ -62,12 +57,7 @@ struct Pipe<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     fn round(&mut self) -> Duration {
-        let Self {
-            runtime,
-            stream,
-            block,
-            ..
-        } = self;
+        let Self { runtime, stream, block, .. } = self;
         runtime.block_on(async {
             let began = now();
             for _ in 0..ROUND_BYTES / BLOCK as u64 {
@@ -106,20 +96,11 @@ impl Tls {
         let (tell, told) = mpsc::channel();
         thread::spawn(move || {
             runtime().block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0")
-                    .await
-                    .expect("loopback has a free port");
-                tell.send(listener.local_addr().expect("it is bound"))
-                    .expect("the bench waits");
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+                tell.send(listener.local_addr().expect("it is bound")).expect("the bench waits");
                 let (tcp, _) = listener.accept().await.expect("the bench connects");
                 tcp.set_nodelay(true).expect("the socket is open");
-                answer(
-                    TlsAcceptor::from(server)
-                        .accept(tcp)
-                        .await
-                        .expect("the certificates fit"),
-                )
-                .await;
+                answer(TlsAcceptor::from(server).accept(tcp).await.expect("the certificates fit")).await;
             });
         });
         let address = told.recv().expect("the other end is bound");
@@ -128,17 +109,9 @@ impl Tls {
             let tcp = TcpStream::connect(address).await.expect("the other end listens");
             tcp.set_nodelay(true).expect("the socket is open");
             let name = ServerName::from(address.ip());
-            TlsConnector::from(client)
-                .connect(name, tcp)
-                .await
-                .expect("the certificates fit")
+            TlsConnector::from(client).connect(name, tcp).await.expect("the certificates fit")
         });
-        Pipe {
-            runtime,
-            stream,
-            block: vec![7; BLOCK],
-            _plane: None,
-        }
+        Pipe { runtime, stream, block: vec![7; BLOCK], _plane: None }
     }
 }
 
@@ -156,11 +129,8 @@ impl Sitelink {
                 let plane = Plane::builder(site).start().await.expect("the defaults hold");
                 let access =
                     AccessSpec::new("127.0.0.1:0".parse().expect("an address"), LinkRole::InterRouter);
-                let access = plane
-                    .listen(access, theirs)
-                    .await
-                    .expect("loopback has a free port");
-                plane.serve(served).await.expect("one key");
+                let access = plane.listen(access, theirs).await.expect("loopback has a free port");
+                plane.serve(&served).expect("one key");
                 tell.send(access.address()).expect("the bench waits");
                 let incoming = plane.accept().await.expect("the bench opens a stream");
                 answer(incoming.accept().expect("it is still there")).await;
@@ -171,10 +141,7 @@ impl Sitelink {
         let (plane, stream) = runtime.block_on(async {
             let site = Site::new("west", "west").expect("it is a name");
             let plane = Plane::builder(site).start().await.expect("the defaults hold");
-            let (host, group) = (
-                Host::Ip(address.ip()),
-                GroupName::new("").expect("it may be empty"),
-            );
+            let (host, group) = (Host::Ip(address.ip()), GroupName::new("").expect("it may be empty"));
             let endpoint = Endpoint::new(LinkRole::InterRouter, host, address.port(), group);
             let link = LinkSpec::new(LinkName::new("east").expect("it is a name"), vec![endpoint]);
             plane.link(link, Some(ours)).await.expect("the credentials fit");
@@ -182,12 +149,7 @@ impl Sitelink {
             let stream = plane.open(request).await.expect("the other end serves the key");
             (plane, stream)
         });
-        Pipe {
-            runtime,
-            stream,
-            block: vec![7; BLOCK],
-            _plane: Some(plane),
-        }
+        Pipe { runtime, stream, block: vec![7; BLOCK], _plane: Some(plane) }
     }
 }
 
@@ -208,37 +170,31 @@ impl Bundles {
         let leaf = CertificateParams::new(["127.0.0.1".to_owned()])
             .and_then(|params| params.signed_by(&key, &ca))
             .expect("the parameters are complete");
-        Self {
-            ca: ca.pem(),
-            leaf: leaf.pem(),
-            key: key.serialize_pem(),
-        }
+        Self { ca: ca.pem(), leaf: leaf.pem(), key: key.serialize_pem() }
     }
 
     fn credentials(&self, name: &str) -> Credentials {
-        Credentials::from_pem(name, &self.ca, Some(&self.leaf), Some(&self.key)).expect("the bundle is whole")
+        let parts = CredentialsParts {
+            ca: self.ca.clone().into_bytes(),
+            cert: Some(self.leaf.clone().into_bytes()),
+            key: Some(self.key.clone().into_bytes()),
+        };
+        Credentials::from_pem(name, &parts, Ordinal(1)).expect("the bundle is whole")
     }
 
     fn roots(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("PEM"))
-            .expect("a certificate");
+        roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("PEM")).expect("a certificate");
         Arc::new(roots)
     }
 
     fn identity(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let leaf = CertificateDer::from_pem_slice(self.leaf.as_bytes()).expect("PEM");
-        (
-            vec![leaf],
-            PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("PEM"),
-        )
+        (vec![leaf], PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("PEM"))
     }
 
     fn server_config(&self) -> Arc<ServerConfig> {
-        let verifier = WebPkiClientVerifier::builder(self.roots())
-            .build()
-            .expect("there is a root");
+        let verifier = WebPkiClientVerifier::builder(self.roots()).build().expect("there is a root");
         let (chain, key) = self.identity();
         let config = ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
             .with_client_cert_verifier(verifier)
@@ -256,10 +212,7 @@ impl Bundles {
 }
 
 fn runtime() -> Runtime {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("the system has descriptors")
+    Builder::new_current_thread().enable_all().build().expect("the system has descriptors")
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use sitelink::{AccessSpec, Credentials, LinkRole, Manifest, OpenRequest, Plane, RoutingKey, Site};
+use sitelink::{AccessSpec, Credentials, CredentialsParts, LinkRole, Manifest, OpenRequest, Ordinal, Plane, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::main(flavor = "current_thread")]
@@ -12,13 +12,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
-    let (patience, greeter) = (Duration::from_secs(10), RoutingKey::new("greeter")?);
+    let (patience, greeter) = (Duration::from_secs(10), "greeter".parse()?);
 
     // East takes links, and answers for the routing key "greeter".
     let east = Plane::builder(Site::new("6f1e-east", "east")?).start().await?;
     let spec = AccessSpec::new("127.0.0.1:0".parse()?, LinkRole::InterRouter);
     let access = east.listen(spec, bundle("east", &ca)?).await?;
-    east.serve(greeter.clone()).await?;
+    east.serve(&greeter)?;
 
     // West reads a Link document, and keeps that link, whatever happens to the connections under it.
     let west = Plane::builder(Site::new("9c40-west", "west")?).start().await?;
@@ -49,10 +49,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn bundle(name: &str, ca: &CertifiedIssuer<'_, KeyPair>) -> Result<Credentials, Box<dyn Error>> {
     let key = KeyPair::generate()?;
-    let leaf = CertificateParams::new(["127.0.0.1".into()])?;
-    let leaf = leaf.signed_by(&key, ca)?.pem();
-    let (leaf, key) = (Some(leaf), Some(key.serialize_pem()));
-    Ok(Credentials::from_pem(name, ca.pem(), leaf, key)?)
+    let leaf = CertificateParams::new(["127.0.0.1".into()])?.signed_by(&key, ca)?.pem();
+    let (cert, key) = (Some(leaf.into_bytes()), Some(key.serialize_pem().into_bytes()));
+    let parts = CredentialsParts { ca: ca.pem().into_bytes(), cert, key };
+    Ok(Credentials::from_pem(name, &parts, Ordinal(1))?)
 }
 
 const LINK: &str = r#"{ apiVersion: skupper.io/v2alpha1, kind: Link, metadata: { name: east },

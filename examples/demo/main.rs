@@ -41,11 +41,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let shown = runtime.map_err(Into::into).and_then(|runtime| {
-        runtime.block_on(async {
-            timeout(DEADLINE, show(args.mib << 20))
-                .await
-                .map_err(|_| "took too long")?
-        })
+        runtime
+            .block_on(async { timeout(DEADLINE, show(args.mib << 20)).await.map_err(|_| "took too long")? })
     });
     match shown {
         Ok(summary) => {
@@ -77,10 +74,7 @@ async fn show(bytes: u64) -> Outcome<String> {
     let latency = traffic::ping_pong(echo).await?;
     println!("   p50 {:.0?}, p99 {:.0?}", latency.median, latency.p99);
 
-    println!(
-        "== {} MiB through the link; its TCP connection is cut half way",
-        bytes >> 20
-    );
+    println!("== {} MiB through the link; its TCP connection is cut half way", bytes >> 20);
     let transfer = traffic::push(sink, bytes, || relay.cut()).await?;
     west.event("session_resumed").await?;
     println!(
@@ -124,14 +118,8 @@ async fn start_east(folder: &Path, authority: &Authority, sink: u16, echo: u16) 
 async fn start_west(folder: &Path, authority: &Authority, port: u16) -> Outcome<Router> {
     let resources = folder.join("west-resources");
     std::fs::create_dir_all(&resources)?;
-    std::fs::write(
-        resources.join("link.yaml"),
-        support::link("to-east", port, "to-east-tls"),
-    )?;
-    std::fs::write(
-        resources.join("secret.yaml"),
-        authority.issue("west")?.secret("to-east-tls"),
-    )?;
+    std::fs::write(resources.join("link.yaml"), support::link("to-east", port, "to-east-tls"))?;
+    std::fs::write(resources.join("secret.yaml"), authority.issue("west")?.secret("to-east-tls"))?;
     Router::start(
         "west",
         [
@@ -151,11 +139,8 @@ async fn refuse_foreigner(folder: &Path, authority: &Authority, east: &mut Route
     let mut bundle = Authority::new("foreign authority")?.issue("north")?;
     bundle.ca_crt = authority.issue("unused")?.ca_crt;
     let resources = folder.join("north.yaml");
-    let documents = format!(
-        "{}---\n{}",
-        support::link("to-east", port, "north-tls"),
-        bundle.secret("north-tls")
-    );
+    let documents =
+        format!("{}---\n{}", support::link("to-east", port, "north-tls"), bundle.secret("north-tls"));
     std::fs::write(&resources, documents)?;
     let mut north = Router::start("north", ["--resources".into(), resources.into_os_string()])?;
 

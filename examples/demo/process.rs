@@ -33,12 +33,7 @@ impl Router {
             .kill_on_drop(true)
             .spawn()?;
         let stdout = child.stdout.take().ok_or("the router has no output")?;
-        Ok(Self {
-            name,
-            child,
-            lines: BufReader::new(stdout).lines(),
-            seen: Vec::new(),
-        })
+        Ok(Self { name, child, lines: BufReader::new(stdout).lines(), seen: Vec::new() })
     }
 
     /// Waits for the next event of a kind. Each event is given out once.
@@ -50,33 +45,20 @@ impl Router {
 
     /// Waits for an event of a kind about a routing key, and takes its address.
     pub(crate) async fn address_of(&mut self, kind: &str, key: &str) -> Outcome<SocketAddr> {
-        let event = self
-            .find(|event| event["event"] == kind && event["key"] == key)
-            .await?;
-        Ok(event["address"]
-            .as_str()
-            .ok_or("the event has no address")?
-            .parse()?)
+        let event = self.find(|event| event["event"] == kind && event["key"] == key).await?;
+        Ok(event["address"].as_str().ok_or("the event has no address")?.parse()?)
     }
 
     /// Asks it to stop; an error unless it ends in good order.
     pub(crate) async fn stop(mut self) -> Outcome<()> {
         let id = self.child.id().ok_or("the router has ended already")?;
         // Signals need a system call that std does not offer; every shell does.
-        Command::new("sh")
-            .arg("-c")
-            .arg(format!("kill -TERM {id}"))
-            .status()
-            .await?;
+        Command::new("sh").arg("-c").arg(format!("kill -TERM {id}")).status().await?;
         while let Some(line) = timeout(PATIENCE, self.lines.next_line()).await?? {
             self.show(&line);
         }
         let status = timeout(PATIENCE, self.child.wait()).await??;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("{} ended with {status}", self.name).into())
-        }
+        if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", self.name).into()) }
     }
 
     async fn find(&mut self, wanted: impl Fn(&Value) -> bool) -> Outcome<Value> {
@@ -84,9 +66,7 @@ impl Router {
             return Ok(self.seen.remove(index));
         }
         loop {
-            let line = timeout(PATIENCE, self.lines.next_line())
-                .await
-                .map_err(|_| "not seen in time")??;
+            let line = timeout(PATIENCE, self.lines.next_line()).await.map_err(|_| "not seen in time")??;
             let event = self.show(&line.ok_or("the router has ended")?);
             if wanted(&event) {
                 return Ok(event);

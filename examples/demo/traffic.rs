@@ -61,9 +61,7 @@ pub(crate) async fn echo() -> io::Result<u16> {
 pub(crate) async fn push(sink: SocketAddr, bytes: u64, half_way: impl FnOnce()) -> Outcome<Transfer> {
     let mut stream = TcpStream::connect(sink).await?;
     let bar = ProgressBar::new(bytes);
-    bar.set_style(ProgressStyle::with_template(
-        "   {bar:40} {bytes}/{total_bytes} {bytes_per_sec}",
-    )?);
+    bar.set_style(ProgressStyle::with_template("   {bar:40} {bytes}/{total_bytes} {bytes_per_sec}")?);
     let mut random = fastrand::Rng::new();
     let mut half_way = Some(half_way);
     let (mut hash, mut sent, mut block) = (Sha256::new(), 0_u64, vec![0; BLOCK]);
@@ -90,10 +88,7 @@ pub(crate) async fn push(sink: SocketAddr, bytes: u64, half_way: impl FnOnce()) 
     if answer != expected {
         return Err("what arrived is not what was sent".into());
     }
-    Ok(Transfer {
-        bytes: sent,
-        rate: sent as f64 / elapsed.as_secs_f64(),
-    })
+    Ok(Transfer { bytes: sent, rate: sent as f64 / elapsed.as_secs_f64() })
 }
 
 /// Sends 100 bytes and waits for them, many times over.
@@ -109,10 +104,7 @@ pub(crate) async fn ping_pong(echo: SocketAddr) -> Outcome<Latency> {
         round_trips.push(now() - began);
     }
     round_trips.sort_unstable();
-    Ok(Latency {
-        median: round_trips[ROUNDS / 2],
-        p99: round_trips[ROUNDS * 99 / 100],
-    })
+    Ok(Latency { median: round_trips[ROUNDS / 2], p99: round_trips[ROUNDS * 99 / 100] })
 }
 
 /// Serves every connection to a free port in a task of its own.
@@ -131,10 +123,7 @@ where
     Ok(port)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a program that measures reads the clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "a program that measures reads the clock")]
 fn now() -> Instant {
     Instant::now()
 }

@@ -82,8 +82,5 @@ fn keyed(text: &str) -> Result<Keyed, String> {
     // A key may hold '='; an address does not.
     let (key, address) = text.rsplit_once('=').ok_or("must be KEY=ADDR")?;
     let key = RoutingKey::new(key).map_err(|error| error.to_string())?;
-    Ok(Keyed {
-        key,
-        address: address.to_owned(),
-    })
+    Ok(Keyed { key, address: address.to_owned() })
 }

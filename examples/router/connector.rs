@@ -13,10 +13,7 @@ use super::{Keyed, copy};
 
 /// Takes streams until stopped, each in a task of its own.
 pub(super) async fn run(plane: Plane, targets: Vec<Keyed>, stop: CancellationToken, tasks: TaskTracker) {
-    let targets: HashMap<_, _> = targets
-        .into_iter()
-        .map(|target| (target.key, target.address))
-        .collect();
+    let targets: HashMap<_, _> = targets.into_iter().map(|target| (target.key, target.address)).collect();
     loop {
         let incoming = tokio::select! {
             () = stop.cancelled() => return,

@@ -45,11 +45,8 @@ pub(super) async fn carry(tcp: TcpStream, stream: LinkStream) {
     let (mut reader, mut writer) = stream.into_split();
     if let Err(cut) = both_ways(&tcp, &mut reader, &mut writer).await {
         tracing::debug!(%cut, "connection cut");
-        let code = if matches!(cut, Cut::Idle) {
-            StreamCode::TIMED_OUT
-        } else {
-            StreamCode::APPLICATION_RESET
-        };
+        let code =
+            if matches!(cut, Cut::Idle) { StreamCode::TIMED_OUT } else { StreamCode::APPLICATION_RESET };
         writer.reset(code);
         reader.stop(code);
         reset(&tcp);
@@ -87,47 +84,56 @@ async fn both_ways(tcp: &TcpStream, reader: &mut ReadHalf, writer: &mut WriteHal
 
 /// TCP to stream, until the client's FIN.
 async fn to_stream(tcp: &TcpStream, writer: &mut WriteHalf, moved: &AtomicU64) -> Result<(), Cut> {
+    // Empty while there is nothing to read: an idle connection holds no memory.
+    let mut buffer = BytesMut::new();
     loop {
-        // Waited for before there is a buffer: an idle connection holds none.
-        tokio::select! {
-            readable = tcp.readable() => readable.map_err(Cut::Tcp)?,
-            // The far client was cut, which also ends what is on its way to a client here that does not read.
-            error = writer.stopped() => return Err(Cut::Stream(error)),
+        if buffer.capacity() == 0 {
+            tokio::select! {
+                biased;
+                readable = tcp.readable() => readable.map_err(Cut::Tcp)?,
+                // The far client is gone, and there may never be anything to write that would tell.
+                error = writer.stopped() => return Err(Cut::Stream(error)),
+            }
         }
-        let mut buffer = BytesMut::with_capacity(READ_SIZE);
+        buffer.reserve(READ_SIZE);
         match tcp.try_read_buf(&mut buffer) {
             Ok(0) => {
                 writer.finish();
                 return Ok(());
             }
             Ok(count) => {
-                // A small piece gets memory of its own size: it is kept until the peer has acknowledged it.
-                let small = count < READ_SIZE / 4;
-                let piece = if small {
-                    Bytes::copy_from_slice(&buffer)
-                } else {
-                    buffer.freeze()
-                };
-                writer.send(piece).await.map_err(Cut::Stream)?;
+                writer.send(piece(&mut buffer)).await.map_err(Cut::Stream)?;
                 moved.fetch_add(count as u64, Ordering::Relaxed);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => buffer = BytesMut::new(),
             Err(error) => return Err(Cut::Tcp(error)),
         }
     }
 }
 
+/// What was read, in memory of about its size: it is kept until the peer has acknowledged it.
+fn piece(buffer: &mut BytesMut) -> Bytes {
+    if buffer.len() >= READ_SIZE / 4 {
+        return buffer.split().freeze();
+    }
+    let small = Bytes::copy_from_slice(buffer);
+    buffer.clear();
+    small
+}
+
 /// Stream to TCP, until the peer's finish.
 async fn to_tcp(tcp: &TcpStream, reader: &mut ReadHalf, moved: &AtomicU64) -> Result<(), Cut> {
+    let mut chunks = VecDeque::new();
     loop {
-        let Some(first) = reader.recv().await.map_err(Cut::Stream)? else {
-            break;
-        };
-        let mut chunks = VecDeque::from([first]);
+        let Some(first) = reader.recv().await.map_err(Cut::Stream)? else { break };
+        chunks.push_back(first);
         let finished = gather(reader, &mut chunks).await?;
-        let count: usize = chunks.iter().map(Bytes::len).sum();
-        write_all(tcp, chunks).await.map_err(Cut::Tcp)?;
-        moved.fetch_add(count as u64, Ordering::Relaxed);
+        tokio::select! {
+            biased;
+            written = write_all(tcp, &mut chunks, moved) => written.map_err(Cut::Tcp)?,
+            // The client takes nothing, and what it is to take was cut short: it is told now.
+            error = reader.failed() => return Err(Cut::Stream(error)),
+        }
         if finished {
             break;
         }
@@ -138,7 +144,7 @@ async fn to_tcp(tcp: &TcpStream, reader: &mut ReadHalf, moved: &AtomicU64) -> Re
 /// Takes what else is there already, so that one write moves it all. True when the stream has ended.
 async fn gather(reader: &mut ReadHalf, chunks: &mut VecDeque<Bytes>) -> Result<bool, Cut> {
     let mut size = chunks.iter().map(Bytes::len).sum::<usize>();
-    while size < WRITE_SIZE {
+    while size < WRITE_SIZE && chunks.len() < WRITE_PARTS {
         let next = {
             let mut receive = pin!(reader.recv());
             // `recv` is cancel safe: one look at it loses nothing.
@@ -157,15 +163,20 @@ async fn gather(reader: &mut ReadHalf, chunks: &mut VecDeque<Bytes>) -> Result<b
     Ok(false)
 }
 
-async fn write_all(tcp: &TcpStream, mut chunks: VecDeque<Bytes>) -> io::Result<()> {
+/// Writes and removes the chunks.
+async fn write_all(tcp: &TcpStream, chunks: &mut VecDeque<Bytes>, moved: &AtomicU64) -> io::Result<()> {
     while !chunks.is_empty() {
         tcp.writable().await?;
-        let slices: Vec<IoSlice<'_>> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
-        let mut written = match tcp.try_write_vectored(&slices) {
+        let mut slices = [IoSlice::new(&[]); WRITE_PARTS];
+        for (slice, chunk) in slices.iter_mut().zip(&*chunks) {
+            *slice = IoSlice::new(chunk);
+        }
+        let mut written = match tcp.try_write_vectored(&slices[..chunks.len().min(WRITE_PARTS)]) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         };
+        moved.fetch_add(written as u64, Ordering::Relaxed);
         while let Some(chunk) = chunks.front_mut() {
             if written < chunk.len() {
                 chunk.advance(written);
@@ -209,3 +220,6 @@ const READ_SIZE: usize = 64 << 10;
 
 /// One write: beyond this, a system call's share of the cost is no longer seen.
 const WRITE_SIZE: usize = 128 << 10;
+
+/// Chunks of one write: as many full records as make up [`WRITE_SIZE`], twice over.
+const WRITE_PARTS: usize = 16;

@@ -27,20 +27,11 @@ pub(super) enum Fact<'a> {
     /// A key is served by dialing an address.
     TcpConnectorUp { key: &'a RoutingKey, target: &'a str },
     /// An address is reserved for a listener; it listens as soon as its key has a path.
-    TcpListenerBound {
-        key: &'a RoutingKey,
-        address: std::net::SocketAddr,
-    },
+    TcpListenerBound { key: &'a RoutingKey, address: std::net::SocketAddr },
     /// A listener's key has no path: clients are refused.
-    TcpListenerDown {
-        key: &'a RoutingKey,
-        address: std::net::SocketAddr,
-    },
+    TcpListenerDown { key: &'a RoutingKey, address: std::net::SocketAddr },
     /// A listener takes connections.
-    TcpListenerUp {
-        key: &'a RoutingKey,
-        address: std::net::SocketAddr,
-    },
+    TcpListenerUp { key: &'a RoutingKey, address: std::net::SocketAddr },
 }
 
 impl Reporter {

@@ -39,10 +39,7 @@ impl Listener {
         })?;
         let socket = reserve(asked)?;
         let address = socket.local_addr()?;
-        reporter.fact(&Fact::TcpListenerBound {
-            key: &bind.key,
-            address,
-        });
+        reporter.fact(&Fact::TcpListenerBound { key: &bind.key, address });
         Ok(Self {
             plane: plane.clone(),
             events: plane.events(),
@@ -69,16 +66,10 @@ impl Listener {
                     continue;
                 }
             };
-            self.reporter.fact(&Fact::TcpListenerUp {
-                key: &self.key,
-                address: self.address,
-            });
+            self.reporter.fact(&Fact::TcpListenerUp { key: &self.key, address: self.address });
             let pause = self.accept(&listener, &stop, &tasks).await;
             drop(listener);
-            self.reporter.fact(&Fact::TcpListenerDown {
-                key: &self.key,
-                address: self.address,
-            });
+            self.reporter.fact(&Fact::TcpListenerDown { key: &self.key, address: self.address });
             match pause {
                 Pause::NoPath => self.reserved = reserve(self.address).ok(),
                 Pause::Stopped => return,
@@ -167,11 +158,7 @@ async fn carry(client: TcpStream, plane: Plane, key: RoutingKey) {
 }
 
 fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // The address is taken again after every pause, while connections of before may linger.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

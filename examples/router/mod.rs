@@ -32,10 +32,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(run(args)))
-    {
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(args))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("router: {error}");
@@ -67,18 +64,10 @@ async fn run(args: Args) -> Outcome<()> {
         tasks.spawn(listener.run(stop.clone(), tasks.clone()));
     }
     for target in &args.tcp_connector {
-        plane.serve(target.key.clone()).await?;
-        reporter.fact(&Fact::TcpConnectorUp {
-            key: &target.key,
-            target: &target.address,
-        });
+        plane.serve(&target.key)?;
+        reporter.fact(&Fact::TcpConnectorUp { key: &target.key, target: &target.address });
     }
-    tasks.spawn(connector::run(
-        plane.clone(),
-        args.tcp_connector.clone(),
-        stop.clone(),
-        tasks.clone(),
-    ));
+    tasks.spawn(connector::run(plane.clone(), args.tcp_connector.clone(), stop.clone(), tasks.clone()));
 
     take_accesses(&args, &plane).await?;
     take_links(&args, &plane, &reporter).await?;
@@ -101,15 +90,10 @@ async fn take_accesses(args: &Args, plane: &Plane) -> Outcome<()> {
     if args.listen.is_empty() {
         return Ok(());
     }
-    let path = args
-        .server_credentials
-        .as_deref()
-        .ok_or("--listen needs --server-credentials")?;
+    let path = args.server_credentials.as_deref().ok_or("--listen needs --server-credentials")?;
     let credentials = server_credentials(path)?;
     for listen in &args.listen {
-        plane
-            .listen(AccessSpec::new(listen.address, listen.role), credentials.clone())
-            .await?;
+        plane.listen(AccessSpec::new(listen.address, listen.role), credentials.clone()).await?;
     }
     Ok(())
 }
@@ -121,23 +105,17 @@ async fn take_links(args: &Args, plane: &Plane, reporter: &Reporter) -> Outcome<
     }
     // One bad document does not stop the others.
     for refusal in manifest.refused() {
-        reporter.fact(&Fact::DocumentRefused {
-            message: refusal.to_string(),
-        });
+        reporter.fact(&Fact::DocumentRefused { message: refusal.to_string() });
     }
     for warning in manifest.warnings() {
-        reporter.fact(&Fact::DocumentWarning {
-            message: warning.to_string(),
-        });
+        reporter.fact(&Fact::DocumentWarning { message: warning.to_string() });
     }
     for spec in manifest.links() {
         let credentials = link_credentials(spec, &manifest, args.credentials.as_deref());
         let credentials = credentials.unwrap_or_else(|error| {
             // The link is taken on without: it shows as not configured, and why.
-            reporter.fact(&Fact::CredentialsRefused {
-                link: spec.key.to_string(),
-                message: error.to_string(),
-            });
+            reporter
+                .fact(&Fact::CredentialsRefused { link: spec.key.to_string(), message: error.to_string() });
             None
         });
         match plane.link(spec.clone(), credentials).await {
@@ -164,10 +142,7 @@ fn link_credentials(
     if let Some(secret) = manifest.secret(&spec.key.namespace, name) {
         return Credentials::from_secret(secret).map(Some);
     }
-    // The name was checked when the document was read: it cannot lead out of the folder.
-    folder
-        .map(|folder| Credentials::from_dir(name, folder.join(&**name)))
-        .transpose()
+    folder.map(|folder| Credentials::from_root(name, folder)).transpose()
 }
 
 /// `--server-credentials`: a folder, or a file with one usable Secret.
@@ -176,10 +151,7 @@ fn server_credentials(path: &Path) -> Outcome<Credentials> {
         return Ok(Credentials::from_dir("server", path)?);
     }
     let manifest = Manifest::read(path)?;
-    let secret = manifest
-        .secrets()
-        .next()
-        .ok_or_else(|| format!("{}: holds no Secret", path.display()))?;
+    let secret = manifest.secrets().next().ok_or_else(|| format!("{}: holds no Secret", path.display()))?;
     Ok(Credentials::from_secret(secret)?)
 }
 

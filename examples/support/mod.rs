@@ -39,17 +39,11 @@ impl Authority {
         let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;
         let leaf = params.signed_by(&key, &self.0)?;
-        Ok(Bundle {
-            ca_crt: self.0.pem(),
-            tls_crt: leaf.pem(),
-            tls_key: key.serialize_pem(),
-        })
+        Ok(Bundle { ca_crt: self.0.pem(), tls_crt: leaf.pem(), tls_key: key.serialize_pem() })
     }
 }
 

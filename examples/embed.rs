@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use sitelink::{AccessSpec, Credentials, CredentialsParts, LinkRole, Manifest, OpenRequest, Ordinal, Plane, Site};
+use sitelink::{AccessSpec, Credentials, CredentialsParts, Manifest, OpenRequest, Ordinal, Plane, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::main(flavor = "current_thread")]
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // East takes links, and answers for the routing key "greeter".
     let east = Plane::builder(Site::new("6f1e-east", "east")?).start().await?;
-    let spec = AccessSpec::new("127.0.0.1:0".parse()?, LinkRole::InterRouter);
+    let spec = AccessSpec::new("127.0.0.1:0".parse()?, "inter-router".parse()?);
     let access = east.listen(spec, bundle("east", &ca)?).await?;
     east.serve(&greeter)?;
 

@@ -7,24 +7,32 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::router::events::readable;
+use crate::screen::Screen;
 use crate::support::Outcome;
 
 /// A running router. Dropping it kills the process.
 pub(crate) struct Router {
     name: &'static str,
     child: Child,
-    lines: tokio::io::Lines<BufReader<ChildStdout>>,
+    /// Ends with the process.
+    events: mpsc::Receiver<Value>,
     /// Events that came while another was waited for.
     seen: Vec<Value>,
 }
 
 impl Router {
     /// Starts this program as a router.
-    pub(crate) fn start(name: &'static str, arguments: impl IntoIterator<Item = OsString>) -> Outcome<Self> {
+    pub(crate) fn start(
+        name: &'static str,
+        screen: &Screen,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Outcome<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["router", "--site", name, "--events", "json"])
             .args(arguments)
@@ -33,14 +41,24 @@ impl Router {
             .kill_on_drop(true)
             .spawn()?;
         let stdout = child.stdout.take().ok_or("the router has no output")?;
-        Ok(Self { name, child, lines: BufReader::new(stdout).lines(), seen: Vec::new() })
+        let mut lines = BufReader::new(stdout).lines();
+        let (tell, events) = mpsc::channel(EVENTS);
+        let screen = screen.clone();
+        TaskTracker::new().spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let event = serde_json::from_str(&line).unwrap_or_default();
+                screen.event(name, &readable(&event));
+                // Never waited for: a router must not stand still because nobody looks.
+                let _ = tell.try_send(event);
+            }
+        });
+        Ok(Self { name, child, events, seen: Vec::new() })
     }
 
     /// Waits for the next event of a kind. Each event is given out once.
     pub(crate) async fn event(&mut self, kind: &str) -> Outcome<Value> {
-        self.find(|event| event["event"] == kind)
-            .await
-            .map_err(|error| format!("{}: {kind}: {error}", self.name).into())
+        let found = self.find(|event| event["event"] == kind).await;
+        found.map_err(|error| format!("{}: {kind}: {error}", self.name).into())
     }
 
     /// Waits for an event of a kind about a routing key, and takes its address.
@@ -54,9 +72,7 @@ impl Router {
         let id = self.child.id().ok_or("the router has ended already")?;
         // Signals need a system call that std does not offer; every shell does.
         Command::new("sh").arg("-c").arg(format!("kill -TERM {id}")).status().await?;
-        while let Some(line) = timeout(PATIENCE, self.lines.next_line()).await?? {
-            self.show(&line);
-        }
+        while timeout(PATIENCE, self.events.recv()).await?.is_some() {}
         let status = timeout(PATIENCE, self.child.wait()).await??;
         if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", self.name).into()) }
     }
@@ -66,21 +82,18 @@ impl Router {
             return Ok(self.seen.remove(index));
         }
         loop {
-            let line = timeout(PATIENCE, self.lines.next_line()).await.map_err(|_| "not seen in time")??;
-            let event = self.show(&line.ok_or("the router has ended")?);
+            let event = timeout(PATIENCE, self.events.recv()).await.map_err(|_| "not seen in time")?;
+            let event = event.ok_or("the router has ended")?;
             if wanted(&event) {
                 return Ok(event);
             }
             self.seen.push(event);
         }
     }
-
-    fn show(&self, line: &str) -> Value {
-        let event = serde_json::from_str(line).unwrap_or_default();
-        println!("   {:<6}{}", self.name, readable(&event));
-        event
-    }
 }
 
 /// Longer than any phase of linking may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Far more than the routers of the demonstration have to tell.
+const EVENTS: usize = 4096;

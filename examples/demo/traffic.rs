@@ -4,12 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
+use crate::screen::Screen;
 use crate::support::Outcome;
 
 /// What a transfer came to.
@@ -58,10 +58,14 @@ pub(crate) async fn echo() -> io::Result<u16> {
 }
 
 /// Sends random bytes, calls `half_way` half way, and compares count and SHA-256 with what the sink answers.
-pub(crate) async fn push(sink: SocketAddr, bytes: u64, half_way: impl FnOnce()) -> Outcome<Transfer> {
+pub(crate) async fn push(
+    sink: SocketAddr,
+    bytes: u64,
+    screen: &Screen,
+    half_way: impl FnOnce(),
+) -> Outcome<Transfer> {
     let mut stream = TcpStream::connect(sink).await?;
-    let bar = ProgressBar::new(bytes);
-    bar.set_style(ProgressStyle::with_template("   {bar:40} {bytes}/{total_bytes} {bytes_per_sec}")?);
+    let mut progress = screen.progress(bytes);
     let mut random = fastrand::Rng::new();
     let mut half_way = Some(half_way);
     let (mut hash, mut sent, mut block) = (Sha256::new(), 0_u64, vec![0; BLOCK]);
@@ -72,7 +76,7 @@ pub(crate) async fn push(sink: SocketAddr, bytes: u64, half_way: impl FnOnce()) 
         hash.update(&block[..length]);
         stream.write_all(&block[..length]).await?;
         sent += length as u64;
-        bar.set_position(sent);
+        progress.at(sent);
         if sent >= bytes / 2
             && let Some(call) = half_way.take()
         {
@@ -83,7 +87,6 @@ pub(crate) async fn push(sink: SocketAddr, bytes: u64, half_way: impl FnOnce()) 
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     let elapsed = now() - began;
-    bar.finish_and_clear();
     let expected = [&sent.to_be_bytes()[..], &hash.finalize()].concat();
     if answer != expected {
         return Err("what arrived is not what was sent".into());

@@ -1,6 +1,7 @@
 //! What happens, on standard output: the plane's events and the router's own.
 
 use std::io::Write;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -62,16 +63,38 @@ pub(super) async fn print(mut events: Events, reporter: Reporter) {
     }
 }
 
-/// `name key=value key=value`, without what only a machine wants.
+/// An event as one line for people: its name, then what it tells, without what only a machine wants.
 pub(crate) fn readable(event: &Value) -> String {
-    let mut line = format!("{:<18}", event["event"].as_str().unwrap_or("event"));
+    let mut line = format!("{:<19}", event["event"].as_str().unwrap_or("event"));
     for (key, value) in event.as_object().into_iter().flatten() {
-        match value {
-            _ if ["event", "seq", "at_micros"].contains(&key.as_str()) => {}
-            Value::Null => {}
-            Value::String(text) => line.push_str(&format!(" {key}={text}")),
-            value => line.push_str(&format!(" {key}={value}")),
+        let text = plain(value);
+        if !UNREAD.contains(&key.as_str()) && !text.is_empty() {
+            line.push_str(&format!(" {key}={text}"));
         }
     }
+    line.truncate(line.trim_end().len());
     line
 }
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(","),
+        Value::Object(fields) => {
+            if let (Some(seconds), Some(nanos)) = (value["secs"].as_u64(), value["nanos"].as_u64()) {
+                return format!("{:.1?}", Duration::from_secs(seconds) + Duration::from_nanos(nanos));
+            }
+            if let (Some(site), Some(router)) = (value["site_name"].as_str(), value["router"].as_str()) {
+                return format!("{site}/{router}");
+            }
+            let fields = fields.iter().filter(|(key, _)| !UNREAD.contains(&key.as_str()));
+            let fields: Vec<_> = fields.map(|(key, value)| format!("{key}: {}", plain(value))).collect();
+            if fields.len() > 1 { format!("{{{}}}", fields.join(", ")) } else { fields.concat() }
+        }
+        value => value.to_string(),
+    }
+}
+
+/// What a reader of lines can do without: it has the order already, or it is an id that nobody remembers.
+const UNREAD: [&str; 6] = ["event", "seq", "at_micros", "id", "round_trip", "instance"];

@@ -8,9 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::wire::DecodeError;
 use crate::id::{GroupName, Instance, SiteId};
 use crate::wire::code::{CloseCode, StreamCode};
+
+mod credentials;
+mod session;
+mod tls;
+
+pub use self::credentials::CredentialsError;
+pub use self::session::{CarrierEnd, SessionEnd, Violation};
+pub use self::tls::TlsReason;
 
 /// Whose fault an error is, which is what a router's policy branches on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,230 +166,6 @@ impl DialError {
     }
 }
 
-/// Why TLS did not come about: what was expected and what was found.
-///
-/// The same type serves both ends. "Peer" is the other end as seen by the one that reports.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum TlsReason {
-    /// The peer refused our certificate (an alert in the handshake or in place of its hello).
-    #[error("own certificate refused by the peer: {alert}")]
-    CertificateRefused {
-        /// The alert, in the words of RFC 8446.
-        alert: Arc<str>,
-    },
-    /// The peer's certificate has expired.
-    #[error("peer certificate expired at {not_after} (unix seconds), now {now}")]
-    Expired {
-        /// End of its validity, Unix seconds.
-        not_after: i64,
-        /// This end's clock, Unix seconds.
-        now: i64,
-    },
-    /// The peer sent an alert that says nothing of certificates.
-    #[error("peer sent alert {alert}")]
-    Alert {
-        /// The alert, in the words of RFC 8446.
-        alert: Arc<str>,
-    },
-    /// The peer's certificate cannot be used as what it was shown for, or cannot be read.
-    #[error("peer certificate unusable: {problem}")]
-    BadCertificate {
-        /// What is wrong.
-        problem: Arc<str>,
-    },
-    /// The peer does not speak `sitelink/1`.
-    #[error("peer does not speak {expected} (ALPN)")]
-    NoCommonProtocol {
-        /// Our ALPN.
-        expected: Arc<str>,
-    },
-    /// The peer showed no certificate where one is required.
-    #[error("peer showed no certificate")]
-    NoPeerCertificate,
-    /// What came is not TLS.
-    #[error("peer does not speak TLS")]
-    NotTls,
-    /// The peer's certificate is not valid yet.
-    #[error("peer certificate not valid before {not_before} (unix seconds), now {now}")]
-    NotYetValid {
-        /// Begin of its validity, Unix seconds.
-        not_before: i64,
-        /// This end's clock, Unix seconds.
-        now: i64,
-    },
-    /// Anything else of the handshake.
-    #[error("TLS handshake failed: {problem}")]
-    Other {
-        /// What is wrong.
-        problem: Arc<str>,
-    },
-    /// The peer's certificate was not issued by the bundle's `ca.crt`.
-    #[error("peer certificate of {subject} was issued by {issuer}, which ca.crt does not hold")]
-    UnknownIssuer {
-        /// Whom the leaf names.
-        subject: Arc<str>,
-        /// Who issued it.
-        issuer: Arc<str>,
-    },
-    /// The peer offers no TLS 1.3.
-    #[error("peer does not offer TLS 1.3")]
-    Version,
-    /// The peer's certificate names other hosts.
-    #[error("peer certificate is for {}, expected {expected}", List(.found))]
-    WrongName {
-        /// The endpoint's host.
-        expected: Arc<str>,
-        /// The subject alternative names found; empty for a certificate with a common name alone.
-        found: Vec<Arc<str>>,
-    },
-}
-
-impl TlsReason {
-    /// Whose fault it is.
-    #[must_use]
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::CertificateRefused { .. } => Fault::Local,
-            _ => Fault::Peer,
-        }
-    }
-}
-
-/// How a peer broke the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum Violation {
-    /// It acknowledged what was not sent.
-    #[error("peer acknowledged what was not sent")]
-    BadAck,
-    /// Its hello lacks a part or contradicts the session.
-    #[error("peer sent a bad hello")]
-    BadHello,
-    /// It sent more than its credit.
-    #[error("peer exceeded its credit")]
-    Credit,
-    /// It finished a stream at another length than was received.
-    #[error("peer finished a stream at another length than was received")]
-    FinalSize,
-    /// It sent too many cheap frames for too little work.
-    #[error("peer sent too many frames for too little work")]
-    Flood,
-    /// It serves more routing keys than are taken.
-    #[error("peer serves too many routing keys")]
-    KeyLimit,
-    /// Its bytes are no frame.
-    #[error("peer sent bytes that are no frame")]
-    Malformed,
-    /// It opened more streams than allowed.
-    #[error("peer opened too many streams")]
-    StreamLimit,
-    /// A frame is longer than its kind may be.
-    #[error("peer sent a frame beyond its limit")]
-    TooLarge,
-    /// A frame came where it may not.
-    #[error("peer sent a frame where it may not")]
-    Unexpected,
-    /// A critical frame kind is not known here.
-    #[error("peer sent an unknown critical frame")]
-    UnknownKind,
-}
-
-impl From<DecodeError> for Violation {
-    fn from(error: DecodeError) -> Self {
-        match error {
-            DecodeError::BadHello => Self::BadHello,
-            DecodeError::Malformed => Self::Malformed,
-            DecodeError::TooLarge => Self::TooLarge,
-            DecodeError::UnknownKind => Self::UnknownKind,
-        }
-    }
-}
-
-/// The only place where a violation gets its code.
-impl From<Violation> for CloseCode {
-    fn from(violation: Violation) -> Self {
-        match violation {
-            Violation::BadAck => Self::BAD_ACK,
-            Violation::BadHello => Self::BAD_HELLO,
-            Violation::Credit => Self::FLOW_CONTROL,
-            Violation::FinalSize => Self::FINAL_SIZE,
-            Violation::Flood => Self::FLOOD,
-            Violation::KeyLimit => Self::KEY_LIMIT,
-            Violation::Malformed => Self::MALFORMED,
-            Violation::StreamLimit => Self::STREAM_LIMIT,
-            Violation::TooLarge => Self::TOO_LARGE,
-            Violation::Unexpected => Self::UNEXPECTED,
-            Violation::UnknownKind => Self::UNKNOWN_KIND,
-        }
-    }
-}
-
-/// Why a carrier ended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum CarrierEnd {
-    /// This end closed it.
-    #[error("closed here: {0}")]
-    Closed(CloseCode),
-    /// Nothing was received for that long.
-    #[error("no sign of life for {0:?}")]
-    Dead(Duration),
-    /// The TCP connection ended without a close frame.
-    #[error("connection ended by the peer")]
-    Eof,
-    /// The TCP connection failed.
-    #[error("connection lost: {0}")]
-    Io(#[cfg_attr(feature = "serde", serde(serialize_with = "display"))] io::ErrorKind),
-    /// The peer closed it.
-    #[error("closed by the peer: {0}")]
-    PeerClosed(CloseCode),
-    /// Another carrier took its place before its own end was seen.
-    #[error("replaced by a newer carrier")]
-    Replaced,
-    /// TLS failed on it.
-    #[error("{0}")]
-    Tls(TlsReason),
-    /// The peer broke the protocol.
-    #[error("{0}")]
-    Violation(Violation),
-}
-
-/// Why a session ended for good, and every stream with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum SessionEnd {
-    /// This end closed it.
-    #[error("session closed here: {0}")]
-    Closed(CloseCode),
-    /// The peer does not know the session any more (it restarted, or its resume window ran out).
-    #[error("session unknown to the peer")]
-    Gone,
-    /// The peer closed it.
-    #[error("session closed by the peer: {0}")]
-    PeerClosed(CloseCode),
-    /// Another instance of the router has answered.
-    #[error("router restarted: instance {instance} answered")]
-    Replaced {
-        /// The new one.
-        instance: Instance,
-    },
-    /// No carrier came back within the resume window.
-    #[error("no carrier for {0:?}")]
-    ResumeExpired(Duration),
-    /// The peer broke the protocol.
-    #[error("{0}")]
-    Violation(Violation),
-}
-
 /// Why a stream could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -429,6 +212,8 @@ impl OpenError {
 /// `AsyncRead` and `AsyncWrite` wrap it in an [`io::Error`]:
 /// `error.get_ref().and_then(|e| e.downcast_ref::<StreamError>())` gets it back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum StreamError {
     /// This end finished, reset or stopped that half itself.
@@ -513,49 +298,6 @@ pub enum PlaneError {
     Unknown,
 }
 
-/// Why a credentials bundle was refused. Nothing of a key is ever in it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum CredentialsError {
-    /// A part could not be read from the disk.
-    #[error("{path}: {kind}")]
-    File {
-        /// The file.
-        path: Arc<str>,
-        /// What the system said.
-        #[cfg_attr(feature = "serde", serde(serialize_with = "display"))]
-        kind: io::ErrorKind,
-    },
-    /// The key is not that of the certificate.
-    #[error("tls.key is not the key of tls.crt")]
-    KeyMismatch,
-    /// A part is missing.
-    #[error("{part} is missing")]
-    Missing {
-        /// `ca.crt`, `tls.crt` or `tls.key`.
-        part: &'static str,
-    },
-    /// The name may not be looked up.
-    #[error("{0:?} is not a name credentials can have")]
-    Name(Arc<str>),
-    /// No bundle of that name.
-    #[error("no credentials named {0:?}")]
-    NotFound(Arc<str>),
-    /// No crypto provider: none installed in the process, none compiled in.
-    #[error("no crypto provider")]
-    Provider,
-    /// A part cannot be read as what it must be.
-    #[error("{part}: {problem}")]
-    Unreadable {
-        /// `ca.crt`, `tls.crt` or `tls.key`.
-        part: &'static str,
-        /// What is wrong, without its content.
-        problem: Arc<str>,
-    },
-}
-
 /// Why an access refused a peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -608,19 +350,6 @@ impl fmt::Display for Detail<'_> {
             Ok(())
         } else {
             write!(f, ": {}", self.0.escape_debug())
-        }
-    }
-}
-
-/// Names joined by commas, or "no host".
-struct List<'a>(&'a [Arc<str>]);
-
-impl fmt::Display for List<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            f.write_str("no host")
-        } else {
-            f.write_str(&self.0.join(", "))
         }
     }
 }

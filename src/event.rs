@@ -8,13 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{CarrierEnd, CredentialsError, DialError, PeerRefusal, Phase, SessionEnd};
+use crate::error::{CarrierEnd, CredentialsError, DialError, PeerRefusal, Phase, SessionEnd, StreamError};
 use crate::id::{
     AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, Ordinal, Principal,
     RouterName, RoutingKey, SessionId, SessionNumber, Side, SiteId, SiteName, StreamId,
 };
 use crate::stats::{RoundTrip, Traffic};
-use crate::wire::code::StreamCode;
 
 /// One fact, stamped.
 #[derive(Clone, Debug, PartialEq)]
@@ -357,8 +356,8 @@ pub enum EventKind {
         stream: StreamId,
         /// What went over it.
         traffic: Traffic,
-        /// The code, if it did not end in good order both ways.
-        code: Option<StreamCode>,
+        /// Why, if it did not end in good order both ways.
+        error: Option<StreamError>,
     },
     /// A stream was opened. Only for subscribers that asked.
     StreamOpened {

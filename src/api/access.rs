@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::id::{AccessId, Cost, LinkRole};
 use crate::net::hub::Hub;
+use crate::tls::config::ClientAuth;
 
 /// Where to listen, and for what.
 #[derive(Clone, Debug)]
@@ -13,17 +14,25 @@ pub struct AccessSpec {
     pub(crate) address: SocketAddr,
     pub(crate) role: LinkRole,
     pub(crate) cost: Cost,
+    pub(crate) client_auth: ClientAuth,
 }
 
 impl AccessSpec {
     /// Listens on `address` (port 0 takes a free one) for links of `role`, and asks no more than cost 1 of them.
     pub fn new(address: SocketAddr, role: LinkRole) -> Self {
-        Self { address, role, cost: Cost::DEFAULT }
+        Self { address, role, cost: Cost::DEFAULT, client_auth: ClientAuth::Required }
     }
 
     /// What links through this access cost at least: the larger of both ends' cost is in force. Default 1.
     pub fn cost(mut self, cost: Cost) -> Self {
         self.cost = cost;
+        self
+    }
+
+    /// Whether dialers without a certificate are let in. Default: required, so they are not. Such a peer is marked
+    /// anonymous everywhere; it may open streams, but not serve keys, claim a site that is live, or displace anyone.
+    pub fn client_auth(mut self, client_auth: ClientAuth) -> Self {
+        self.client_auth = client_auth;
         self
     }
 }

@@ -42,11 +42,14 @@ pub struct PlaneBuilder {
     config: PlaneConfig,
 }
 
-impl PlaneBuilder {
-    pub(crate) fn new(site: Site) -> Self {
-        Self { site, router: None, role: RouterRole::Interior, config: PlaneConfig::default() }
+impl Plane {
+    /// Begins to set up a plane of that site.
+    pub fn builder(site: Site) -> PlaneBuilder {
+        PlaneBuilder { site, router: None, role: RouterRole::Interior, config: PlaneConfig::default() }
     }
+}
 
+impl PlaneBuilder {
     /// What this router is in the network. Default interior.
     pub fn role(mut self, role: RouterRole) -> Self {
         self.role = role;

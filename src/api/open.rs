@@ -1,5 +1,6 @@
 //! Opening streams, and taking those that peers open.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,11 +9,13 @@ use crate::api::stream::LinkStream;
 use crate::error::{OpenError, StreamError};
 use crate::event::{Destination, Peer};
 use crate::id::{RoutingKey, SiteId};
+use crate::net::hub::Hub;
 use crate::net::opening::Wanted;
 use crate::net::shared::Arrived;
+use crate::net::stream_watch::StreamWatch;
 use crate::wire::code::StreamCode;
 use crate::wire::frame::OpenTo;
-use crate::wire::{MAX_METADATA, MIN_WINDOW};
+use crate::wire::MAX_METADATA;
 
 /// What stream to open.
 ///
@@ -83,8 +86,8 @@ impl OpenRequest {
         if self.wanted.metadata.len() > MAX_METADATA {
             return too_long("metadata", MAX_METADATA);
         }
-        if self.wanted.initial.len() as u64 > MIN_WINDOW {
-            return too_long("initial data", MIN_WINDOW as usize);
+        if self.wanted.initial.len() > MAX_INITIAL {
+            return too_long("initial data", MAX_INITIAL);
         }
         Ok(self.wanted)
     }
@@ -95,18 +98,19 @@ impl OpenRequest {
 pub struct Incoming {
     /// `None` once accepted or refused.
     arrived: Option<Arrived>,
+    hub: Arc<Hub>,
     routing_key: Option<RoutingKey>,
     metadata: Bytes,
 }
 
 impl Incoming {
-    pub(crate) fn new(mut arrived: Arrived) -> Self {
+    pub(crate) fn new(mut arrived: Arrived, hub: Arc<Hub>) -> Self {
         let metadata = std::mem::take(&mut arrived.request.metadata);
         let routing_key = match &arrived.request.to {
             OpenTo::Key(key) => Some(key.clone()),
             OpenTo::Site => None,
         };
-        Self { arrived: Some(arrived), routing_key, metadata }
+        Self { arrived: Some(arrived), hub, routing_key, metadata }
     }
 
     /// The key it was opened to; `None` when it was opened to this site.
@@ -133,9 +137,20 @@ impl Incoming {
     /// It waited for too long, or its session or opener has ended it meanwhile.
     pub fn accept(mut self) -> Result<LinkStream, StreamError> {
         let Some(arrived) = self.arrived.take() else { return Err(StreamError::Closed) };
-        let accepted = arrived.session.with(|session| session.accept(arrived.key));
-        let stream = LinkStream::new(arrived.session, arrived.key, None);
-        if accepted { Ok(stream) } else { Err(StreamError::Refused(StreamCode::TIMED_OUT)) }
+        let verdict = arrived.session.with(|session| {
+            if session.accept(arrived.key) {
+                return Ok(());
+            }
+            let lost = session.ended().cloned().map(StreamError::SessionLost);
+            session.release(arrived.key);
+            Err(lost.unwrap_or(StreamError::Refused(StreamCode::TIMED_OUT)))
+        });
+        verdict?;
+        let key = self.routing_key.take();
+        let destination = || key.map_or_else(|| Destination::Site(self.hub.local.site_id.clone()), Destination::Key);
+        let (session, id) = (arrived.session.number(), arrived.key.id);
+        let watch = StreamWatch::begin(&self.hub.fanout, session, id, destination, true);
+        Ok(LinkStream::new(arrived.session, arrived.key, None, watch))
     }
 
     /// Refuses it with a code. The opener tries the next site for the codes that say that there is nobody to serve
@@ -157,3 +172,6 @@ impl Drop for Incoming {
         }
     }
 }
+
+/// The most that travels with an open: the window that every stream is guaranteed (`wire::MIN_WINDOW`).
+const MAX_INITIAL: usize = 16_384;

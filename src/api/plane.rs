@@ -4,23 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::access::{Access, AccessSpec};
-use crate::api::builder::{PlaneBuilder, Site};
 use crate::api::events::Events;
 use crate::api::open::{Incoming, OpenRequest};
 use crate::api::stream::LinkStream;
 use crate::error::{OpenError, PlaneError};
-use crate::event::Destination;
-use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey};
+use crate::event::{Destination, EventKind};
+use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey, SessionNumber};
 use crate::net::clock;
 use crate::net::fanout::Streams;
 use crate::net::hub::{Dialing, Hub};
 use crate::net::opening;
+use crate::net::stream_watch::StreamWatch;
 use crate::proto::dial::Target;
 use crate::proto::link::LinkWanted;
 use crate::resource::link::LinkSpec;
 use crate::resource::status::LinkStatus;
 use crate::snapshot::{CandidateView, PlaneStatus};
-use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config};
+use crate::tls::config::{DialerIdentity, client_config, server_config};
 use crate::tls::credentials::Credentials;
 
 /// This router's half of the link data plane. Cheap to clone; all clones are the same plane.
@@ -45,11 +45,6 @@ impl Drop for Owner {
 }
 
 impl Plane {
-    /// Begins to set up a plane of that site.
-    pub fn builder(site: Site) -> PlaneBuilder {
-        PlaneBuilder::new(site)
-    }
-
     pub(crate) fn new(hub: Arc<Hub>) -> Self {
         Self { owner: Arc::new(Owner { hub }) }
     }
@@ -102,7 +97,8 @@ impl Plane {
         Ok(())
     }
 
-    /// Listens for links. Client certificates of the credentials' `ca.crt` are required.
+    /// Listens for links. Client certificates issued by the credentials' `ca.crt` are required, unless the spec says
+    /// otherwise.
     ///
     /// # Errors
     /// [`PlaneError::Bind`], [`PlaneError::Credentials`], [`PlaneError::ShutDown`], and [`PlaneError::Setting`] on
@@ -117,7 +113,8 @@ impl Plane {
             let problem = "an edge router has no link access".into();
             return Err(PlaneError::Setting { setting: "access", problem });
         }
-        let tls = server_config(&credentials, ClientAuth::Required, None)?;
+        let tls = server_config(&credentials, spec.client_auth, None)?;
+        self.announce(&credentials);
         let (id, address) = self.hub().listen(spec.address, spec.role, spec.cost, tls, credentials.ordinal())?;
         Ok(Access::new(Arc::clone(self.hub()), id, address))
     }
@@ -148,8 +145,11 @@ impl Plane {
     /// # Cancel safety
     /// Cancel safe: a stream that was asked for is reset.
     pub async fn open(&self, request: OpenRequest) -> Result<LinkStream, OpenError> {
-        let opened = Box::pin(opening::open(self.hub(), request.into_wanted()?)).await?;
-        Ok(LinkStream::new(opened.session, opened.key, Some(opened.tally)))
+        let wanted = request.into_wanted()?;
+        let destination = wanted.destination.clone();
+        let opening::Opened { session, key, tally } = Box::pin(opening::open(self.hub(), wanted)).await?;
+        let watch = StreamWatch::begin(&self.hub().fanout, session.number(), key.id, || destination, false);
+        Ok(LinkStream::new(session, key, Some(tally), watch))
     }
 
     /// The next stream that a peer opens to a key this plane serves, or to this site. `None` when the plane has
@@ -158,13 +158,21 @@ impl Plane {
     /// # Cancel safety
     /// Cancel safe: a stream is taken only by the call that returns it.
     pub async fn accept(&self) -> Option<Incoming> {
-        self.hub().incoming.next().await.map(Incoming::new)
+        let arrived = self.hub().incoming.next().await?;
+        Some(Incoming::new(arrived, Arc::clone(self.hub())))
     }
 
     /// Subscribes to what happens from now on, without streams.
     #[must_use]
     pub fn events(&self) -> Events {
         Events::new(self.hub().fanout.subscribe(Streams::Left))
+    }
+
+    /// As [`Plane::events`], with an event for each stream that is opened and one when it is over. Streams cost
+    /// nothing extra while nobody has subscribed so.
+    #[must_use]
+    pub fn events_with_streams(&self) -> Events {
+        Events::new(self.hub().fanout.subscribe(Streams::Included))
     }
 
     /// Everything at this moment. Waits for nobody.
@@ -192,6 +200,16 @@ impl Plane {
         self.hub().fleet().handle_cost(clock::now(), link, cost);
         self.hub().stir.notify_one();
         Ok(())
+    }
+
+    /// Ends a session at once, with its streams. A link that is still wanted is dialed anew.
+    ///
+    /// # Cancel safety
+    /// Done at the first poll.
+    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    pub async fn disconnect(&self, session: SessionNumber) {
+        self.hub().fleet().handle_disconnect(clock::now(), session);
+        self.hub().stir.notify_one();
     }
 
     /// Whether a stream to the destination would find a path now.
@@ -239,6 +257,16 @@ impl Plane {
         if self.hub().fleet().has_link(link) { Ok(()) } else { Err(PlaneError::Unknown) }
     }
 
+    fn announce(&self, credentials: &Credentials) {
+        let leaf = credentials.leaf();
+        self.hub().fanout.publish(EventKind::CredentialsLoaded {
+            name: Arc::clone(credentials.name()),
+            ordinal: credentials.ordinal(),
+            serial: leaf.map(|leaf| Arc::clone(&leaf.serial)),
+            not_after: leaf.map(|leaf| leaf.not_after),
+        });
+    }
+
     fn apply(
         &self,
         known: Option<LinkId>,
@@ -249,7 +277,11 @@ impl Plane {
         let identity = if spec.no_client_auth { DialerIdentity::Withheld } else { DialerIdentity::Shown };
         let dialing = match credentials {
             Some(credentials) => {
-                let tls = client_config(credentials, identity, None)?;
+                let tls = client_config(credentials, identity, None).inspect_err(|error| {
+                    let name = Arc::clone(credentials.name());
+                    self.hub().fanout.publish(EventKind::CredentialsRefused { name, error: error.clone() });
+                })?;
+                self.announce(credentials);
                 Some(Dialing { tls, ordinal: credentials.ordinal() })
             }
             None => None,

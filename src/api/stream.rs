@@ -14,6 +14,7 @@ use crate::event::Peer;
 use crate::id::StreamId;
 use crate::net::clock;
 use crate::net::shared::SessionHandle;
+use crate::net::stream_watch::StreamWatch;
 use crate::net::tally::Tally;
 use crate::proto::session::StreamKey;
 use crate::stats::Traffic;
@@ -61,11 +62,18 @@ struct Held {
     key: StreamKey,
     /// Counts the stream for the choice of paths.
     _tally: Option<Tally>,
+    /// For subscribers that asked.
+    watch: Option<Box<StreamWatch>>,
 }
 
 impl LinkStream {
-    pub(crate) fn new(session: SessionHandle, key: StreamKey, tally: Option<Tally>) -> Self {
-        Self { held: Arc::new(Held { session, key, _tally: tally }), unread: Bytes::new() }
+    pub(crate) fn new(
+        session: SessionHandle,
+        key: StreamKey,
+        tally: Option<Tally>,
+        watch: Option<Box<StreamWatch>>,
+    ) -> Self {
+        Self { held: Arc::new(Held { session, key, _tally: tally, watch }), unread: Bytes::new() }
     }
 
     /// The next bytes, or `None` after the peer's finish.
@@ -215,7 +223,7 @@ impl WriteHalf {
 }
 
 impl Held {
-    fn poll_recv(&self, cx: &mut Context<'_>, unread: &mut Bytes) -> Poll<Result<Option<Bytes>, StreamError>> {
+    fn poll_recv(&self, cx: &Context<'_>, unread: &mut Bytes) -> Poll<Result<Option<Bytes>, StreamError>> {
         if !unread.is_empty() {
             return Poll::Ready(Ok(Some(std::mem::take(unread))));
         }
@@ -223,7 +231,7 @@ impl Held {
         self.session.with(|session| session.poll_read(now, self.key, cx.waker()))
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, unread: &mut Bytes, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(&self, cx: &Context<'_>, unread: &mut Bytes, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -244,7 +252,7 @@ impl Held {
     }
 
     /// Asks for room, copies outside the lock, then queues.
-    fn poll_write(&self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, cx: &Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let want = parts.iter().map(|part| part.len()).sum::<usize>().min(COPIED_AT_ONCE);
         if want == 0 {
             return Poll::Ready(Ok(0));
@@ -289,6 +297,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            let error = self.session.with(|session| session.stream_error(self.key));
+            watch.end(self.traffic(), error);
+        }
         self.session.with(|session| session.release(self.key));
     }
 }

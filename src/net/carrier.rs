@@ -46,6 +46,8 @@ struct Driver {
     buffer: Box<[u8]>,
     /// Wakes the driver when the session has something due.
     alarm: Pin<Box<Sleep>>,
+    /// The peer's bytes make no sense any more: what still comes is thrown away.
+    broken: bool,
     /// The session closed the carrier: what is left is to say so and to wait for the peer's end.
     leaving: Option<Leaving>,
     ended: bool,
@@ -83,24 +85,17 @@ impl Driver {
             pieces: Vec::new(),
             buffer: vec![0; READ].into_boxed_slice(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            broken: false,
             leaving: None,
             ended: false,
         }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
-        let received = self.receive(cx);
-        if let Step::Over(end) = received {
-            return Step::Over(end);
-        }
-        let sent = self.send(cx);
-        if let Step::Over(end) = sent {
-            return Step::Over(end);
-        }
-        let timed = self.time(cx);
-        match (received, sent, timed) {
-            (Step::Waits, Step::Waits, Step::Waits) => Step::Waits,
-            (_, _, Step::Over(end)) => Step::Over(end),
+        match (self.receive(cx), self.send(cx)) {
+            (Step::Over(end), _) | (_, Step::Over(end)) => Step::Over(end),
+            // Only now is the alarm worth setting: while bytes move there is nothing to be woken for.
+            (Step::Waits, Step::Waits) => self.time(cx),
             _ => Step::Moved,
         }
     }
@@ -118,15 +113,23 @@ impl Driver {
             Poll::Ready(Ok(read)) => read,
             Poll::Ready(Err(error)) => return Step::Over(CarrierEnd::Io(error.kind())),
         };
-        if self.leaving.is_some() {
+        if self.broken || self.leaving.is_some() {
             // Nothing counts any more; only the end is waited for.
             return Step::Moved;
         }
-        if let Err(end) = self.decrypt(read) {
-            return Step::Over(end);
-        }
+        let outcome = self.decrypt(read);
         self.hand_over(read);
-        Step::Moved
+        match outcome {
+            Ok(()) => Step::Moved,
+            Err(CarrierEnd::Violation(violation)) => {
+                // What came before it counts. The session closes the carrier with a code, which is still to be sent.
+                self.broken = true;
+                let (number, now) = (self.number, clock::now());
+                self.session.with(|session| session.handle_violation(now, number, violation));
+                Step::Moved
+            }
+            Err(end) => Step::Over(end),
+        }
     }
 
     /// Decrypts and decodes `read` bytes of the buffer.
@@ -263,10 +266,7 @@ impl Driver {
             return;
         }
         let (number, now) = (self.number, clock::now());
-        self.session.with(|session| match end {
-            CarrierEnd::Violation(violation) => session.handle_violation(now, number, violation),
-            end => session.handle_carrier_lost(now, number, end),
-        });
+        self.session.with(|session| session.handle_carrier_lost(now, number, end));
     }
 }
 
@@ -274,15 +274,15 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Once a poll, so that a carrier that is never idle has its timers looked after, too.
+        if let Step::Over(end) = self.time(cx) {
+            self.end(end);
+            return Poll::Ready(());
+        }
         for _ in 0..TURNS {
             match self.turn(cx) {
                 Step::Moved => {}
                 Step::Waits => return Poll::Pending,
-                Step::Over(CarrierEnd::Violation(violation)) => {
-                    // The session closes the carrier with a code, which is still to be sent.
-                    let (number, now) = (self.number, clock::now());
-                    self.session.with(|session| session.handle_violation(now, number, violation));
-                }
                 Step::Over(end) => {
                     self.end(end);
                     return Poll::Ready(());

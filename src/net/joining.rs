@@ -40,12 +40,12 @@ impl Joining {
         (number, claim, dead)
     }
 
-    /// The acceptor's hello came, with what it says of dead carriers: the carrier is up.
-    pub(crate) fn done(&self, dead: &[DeadCarrier]) {
-        let Some(number) = lock(&self.carrier).take() else { return };
+    /// The acceptor's hello came, with what it says of dead carriers. Returns whether the carrier is up; if not, the
+    /// hello contradicts what is known.
+    pub(crate) fn done(&self, dead: &[DeadCarrier]) -> bool {
+        let Some(number) = lock(&self.carrier).take() else { return false };
         let now = clock::now();
-        // A contradiction has ended the session, and the carrier's driver says so to the peer.
-        let _ = self.session.with(|session| session.handle_carrier_up(now, number, dead));
+        self.session.with(|session| session.handle_carrier_up(now, number, dead)).is_ok()
     }
 }
 

@@ -13,27 +13,24 @@ pub(crate) fn of(status: &PlaneStatus, link: LinkId) -> Option<LinkStatus> {
 }
 
 fn facts(status: &PlaneStatus, view: &LinkView) -> LinkFacts {
-    let mut facts = LinkFacts::default();
-    facts.configured = Some(match &view.refusal {
-        None => Ok(()),
-        Some(refusal) => Err(Arc::clone(refusal)),
-    });
     // Before the first session and the first failure nothing is known, which Skupper shows as an absent condition.
     let known = view.operational || view.error.is_some() || view.groups.iter().any(|group| group.session.is_some());
+    let live = view.groups.iter().find(|group| group.state == GroupState::Up).or_else(|| view.groups.first());
+    let session = live.and_then(|group| group.session);
+    let peer = status.sessions.iter().find(|of| Some(of.session) == session).map(|session| &session.peer);
+    let seconds = |micros: u64| i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX);
+    let (configured, operational) = (seconds(view.configured_since_micros), seconds(view.operational_since_micros));
+    let mut facts = LinkFacts::default();
+    facts.since.configured = configured;
+    facts.since.operational = operational;
+    facts.since.ready = configured.max(operational);
+    facts.configured = Some(view.refusal.clone().map_or(Ok(()), Err));
     facts.operational = known.then_some(view.operational);
     facts.cause = view.error.as_ref().map(|error| cause(view, &error.to_string()));
-    let live = view.groups.iter().find(|group| group.state == GroupState::Up).or_else(|| view.groups.first());
-    if let Some(group) = live {
-        facts.url = group.endpoint.clone();
-        let session = status.sessions.iter().find(|session| Some(session.session) == group.session);
-        facts.remote_site_id = session.map(|session| session.peer.site_id.as_str().into());
-        facts.remote_site_name = session.map(|session| session.peer.site_name.as_str().into());
-    }
+    facts.url = live.and_then(|group| group.endpoint.clone());
+    facts.remote_site_id = peer.map(|peer| peer.site_id.as_str().into());
+    facts.remote_site_name = peer.map(|peer| peer.site_name.as_str().into());
     facts.generation = view.generation;
-    let seconds = |micros: u64| i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX);
-    facts.since.configured = seconds(view.configured_since_micros);
-    facts.since.operational = seconds(view.operational_since_micros);
-    facts.since.ready = facts.since.configured.max(facts.since.operational);
     facts
 }
 

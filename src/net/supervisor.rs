@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{DialError, SessionEnd};
+use crate::error::{CarrierEnd, DialError, SessionEnd, Violation};
 use crate::event::{EventKind, Peer};
 use crate::id::{CarrierNumber, SessionNumber, Side};
 use crate::net::carrier;
@@ -24,6 +24,7 @@ use crate::net::shared::SessionHandle;
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{self, Admission, DialOrder, DialedFacts, FleetAction, SessionFact, Verdict};
 use crate::proto::session::{Session, SessionEvent, SessionParams};
+use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::{CloseScope, Frame};
 use crate::wire::hello::{Hello, SessionClaim};
@@ -214,9 +215,10 @@ impl Supervisor {
         match verdict {
             Verdict::Begin { session } => self.begin_dialed(session, hello, connection),
             Verdict::Join { session } => {
-                if let (Some(joining), Some(known)) = (joining, self.known.get(&session)) {
-                    joining.done(&hello.dead);
-                    self.drive(known.handle.clone(), hello.carrier, connection);
+                let handle = self.known.get(&session).map(|known| known.handle.clone());
+                match handle.filter(|_| joining.is_some_and(|joining| joining.done(&hello.dead))) {
+                    Some(handle) => self.drive(handle, hello.carrier, connection),
+                    None => self.never_up(session, hello.carrier, connection),
                 }
             }
             Verdict::Close { scope, code, detail } => self.turn_away(connection, scope, code, &detail),
@@ -303,8 +305,29 @@ impl Supervisor {
         let now = clock::now();
         match handle.with(|session| session.handle_join(now, hello.carrier, &hello.dead, answer)) {
             Ok(()) => self.drive(handle, hello.carrier, connection),
-            Err(violation) => self.turn_away(connection, CloseScope::Session, violation.into(), ""),
+            Err(_) => self.never_up(number, hello.carrier, connection),
         }
+    }
+
+    /// A carrier that the fleet counts as up and the session does not take: it is down again at once.
+    fn never_up(&mut self, session: SessionNumber, carrier: CarrierNumber, connection: Secured) {
+        let down = SessionFact::CarrierDown {
+            carrier,
+            end: CarrierEnd::Violation(Violation::BadHello),
+            last_received_ago: Duration::ZERO,
+            traffic: Traffic::default(),
+            round_trip: RoundTrip::default(),
+        };
+        let now = clock::now();
+        let alone = self.known.get(&session).is_some_and(|known| known.handle.with(|session| session.is_recovering()));
+        {
+            let mut fleet = self.hub.fleet();
+            fleet.handle_session(now, session, down);
+            if alone {
+                fleet.handle_session(now, session, SessionFact::Recovering);
+            }
+        }
+        self.turn_away(connection, CloseScope::Carrier, CloseCode::BAD_HELLO, "");
     }
 
     fn new_session(&self, number: SessionNumber, side: Side, hello: &Hello, connection: &Secured) -> SessionHandle {

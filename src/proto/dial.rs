@@ -110,11 +110,7 @@ impl Pace {
     /// Drawn from 1 µs up, so that a wait is never nothing and a timer always lies ahead.
     fn jitter(&self, rng: &mut Rng) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(MAX_DOUBLINGS);
-        let bound = self
-            .policy
-            .first
-            .saturating_mul(1 << doublings)
-            .min(self.policy.cap);
+        let bound = self.policy.first.saturating_mul(1 << doublings).min(self.policy.cap);
         let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX).max(1);
         Duration::from_micros(rng.u64(1..=micros))
     }
@@ -186,20 +182,18 @@ impl Alternates {
         self.good = Some(target.clone());
     }
 
-    /// What worked was lost. If it had held, a new round begins with it; if not, this round goes on without it.
+    /// What worked was lost: a new round begins, with it if it had held, else with it as the last.
     pub(crate) fn lost(&mut self, held: bool) {
-        if held {
-            self.left.clear();
-        } else {
-            self.good = None;
+        self.left.clear();
+        if !held && let Some(bad) = self.good.take() {
+            self.left = self.round();
+            self.left.retain(|target| *target != bad);
+            self.left.push_back(bad);
         }
     }
 
     fn round(&self) -> VecDeque<Target> {
-        let others = self
-            .targets
-            .iter()
-            .filter(|target| Some(*target) != self.good.as_ref());
+        let others = self.targets.iter().filter(|target| Some(*target) != self.good.as_ref());
         self.good.iter().chain(others).cloned().collect()
     }
 }
@@ -208,4 +202,4 @@ impl Alternates {
 const MAX_DOUBLINGS: u32 = 20;
 
 #[cfg(test)]
-mod tests {}
+mod tests;

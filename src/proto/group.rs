@@ -1,15 +1,13 @@
 //! One group of one link: keeps a session with the one router its endpoints reach.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use fastrand::Rng;
 
 use crate::config::Backoff;
 use crate::error::{DialError, SessionEnd};
 use crate::id::{GroupName, Instance, SessionNumber};
 use crate::proto::dial::{Alternates, AttemptId, Pace, Purpose, Target};
+use crate::proto::orders::{Orders, Step};
 use crate::snapshot::GroupState;
 use crate::wire::code::CloseCode;
 
@@ -104,53 +102,6 @@ enum Next {
     },
 }
 
-/// What the groups of a plane share, and what they ask for.
-#[derive(Debug)]
-pub(crate) struct Orders {
-    pub(crate) rng: Rng,
-    /// The next attempt's id.
-    pub(crate) attempts: u64,
-    /// In order; emptied by the caller after every input.
-    pub(crate) steps: VecDeque<Step>,
-}
-
-/// What a group asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Step {
-    /// Dial.
-    Dial {
-        attempt: AttemptId,
-        target: Target,
-        purpose: Purpose,
-    },
-    /// Give an attempt up; whatever it still answers changes nothing.
-    Cancel { attempt: AttemptId },
-    /// The session of the group is over; the group holds it no more.
-    End {
-        session: SessionNumber,
-        end: SessionEnd,
-        code: CloseCode,
-    },
-    /// An attempt has failed; the next one starts after `wait`.
-    Failed {
-        target: Target,
-        attempt: u64,
-        error: DialError,
-        wait: Duration,
-    },
-}
-
-impl Orders {
-    /// Nothing ordered yet. The seed decides all jitter.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            rng: Rng::with_seed(seed),
-            attempts: 0,
-            steps: VecDeque::new(),
-        }
-    }
-}
-
 impl Group {
     /// A group that rests until [`Group::handle_wish`].
     pub(crate) fn new(now: Instant, name: GroupName, targets: Vec<Target>, backoff: Backoff) -> Self {
@@ -242,11 +193,7 @@ impl Group {
         orders: &mut Orders,
     ) {
         let target = match &self.next {
-            Next::Dial {
-                attempt: present,
-                target,
-                ..
-            } if *present == attempt => target.clone(),
+            Next::Dial { attempt: present, target, .. } if *present == attempt => target.clone(),
             _ => return,
         };
         self.next = Next::Nothing;
@@ -257,10 +204,9 @@ impl Group {
                 self.duplicate_of = Some(of.clone());
                 DUPLICATE_WAIT.mul_f64(0.5 + orders.rng.f64() / 2.0)
             }
-            DialError::Closed {
-                retry_after: Some(asked),
-                ..
-            } => self.pace.failed(Some(*asked), &mut orders.rng),
+            DialError::Closed { retry_after: Some(asked), .. } => {
+                self.pace.failed(Some(*asked), &mut orders.rng)
+            }
             _ if self.alternates.is_round_over() => self.pace.failed(None, &mut orders.rng),
             _ => Duration::ZERO,
         };
@@ -271,12 +217,7 @@ impl Group {
             self.alternates.succeeded(&target);
             self.alternates.lost(true);
         }
-        orders.steps.push_back(Step::Failed {
-            target,
-            attempt: self.attempts,
-            error,
-            wait,
-        });
+        orders.steps.push_back(Step::Failed { target, attempt: self.attempts, error, wait });
         if let Some((session, end, code)) = end {
             self.hold = None;
             orders.steps.push_back(Step::End { session, end, code });
@@ -305,11 +246,7 @@ impl Group {
 
     /// The session waits for a carrier: dial one, at once if the lost one had held for a while.
     pub(crate) fn handle_recovering(&mut self, now: Instant, orders: &mut Orders) {
-        let Some(hold) = self
-            .hold
-            .as_mut()
-            .filter(|hold| hold.carriers == 0 && !hold.recovering)
-        else {
+        let Some(hold) = self.hold.as_mut().filter(|hold| hold.carriers == 0 && !hold.recovering) else {
             return;
         };
         hold.recovering = true;
@@ -361,11 +298,6 @@ impl Group {
         &self.name
     }
 
-    /// Whether it is to be kept.
-    pub(crate) fn wish(&self) -> Wish {
-        self.wish
-    }
-
     /// Its session, if it has one.
     pub(crate) fn session(&self) -> Option<SessionNumber> {
         self.hold.as_ref().map(|hold| hold.session)
@@ -373,10 +305,7 @@ impl Group {
 
     /// Its session, if that has a carrier.
     pub(crate) fn up(&self) -> Option<SessionNumber> {
-        self.hold
-            .as_ref()
-            .filter(|hold| hold.carriers > 0)
-            .map(|hold| hold.session)
+        self.hold.as_ref().filter(|hold| hold.carriers > 0).map(|hold| hold.session)
     }
 
     /// The group whose session made this one a duplicate.
@@ -413,10 +342,9 @@ impl Group {
     fn verdict_on_session(&mut self, error: &DialError) -> Option<(SessionNumber, SessionEnd, CloseCode)> {
         let hold = self.hold.as_mut()?;
         match error {
-            DialError::Closed {
-                code: CloseCode::SESSION_GONE,
-                ..
-            } => Some((hold.session, SessionEnd::Gone, CloseCode::SESSION_GONE)),
+            DialError::Closed { code: CloseCode::SESSION_GONE, .. } => {
+                Some((hold.session, SessionEnd::Gone, CloseCode::SESSION_GONE))
+            }
             DialError::OtherInstance { found, .. } => {
                 let running = match hold.other {
                     Some((other, running)) if other == *found => running + 1,
@@ -449,9 +377,9 @@ impl Group {
         }
         match &self.hold {
             None => (self.wish == Wish::Keep).then_some(Purpose::Begin),
-            Some(hold) => (hold.trusted < DESIRED_CARRIERS).then_some(Purpose::Join {
-                session: hold.session,
-            }),
+            Some(hold) => {
+                (hold.trusted < DESIRED_CARRIERS).then_some(Purpose::Join { session: hold.session })
+            }
         }
     }
 
@@ -484,9 +412,7 @@ impl Group {
     /// The last carrier is lost and the session has not said yet whether it waits or is over. Until it has,
     /// nothing is started or given up.
     fn is_undecided(&self) -> bool {
-        self.hold
-            .as_ref()
-            .is_some_and(|hold| hold.carriers == 0 && !hold.recovering)
+        self.hold.as_ref().is_some_and(|hold| hold.carriers == 0 && !hold.recovering)
     }
 
     fn start(&mut self, now: Instant, purpose: Purpose, orders: &mut Orders) {
@@ -502,16 +428,8 @@ impl Group {
         self.attempts += 1;
         self.duplicate_of = None;
         self.last = Some(target.clone());
-        orders.steps.push_back(Step::Dial {
-            attempt,
-            target: target.clone(),
-            purpose,
-        });
-        self.next = Next::Dial {
-            attempt,
-            target,
-            purpose,
-        };
+        orders.steps.push_back(Step::Dial { attempt, target: target.clone(), purpose });
+        self.next = Next::Dial { attempt, target, purpose };
     }
 
     fn present_state(&self) -> GroupState {
@@ -539,4 +457,4 @@ const REPLACED_AFTER: u32 = 3;
 const DUPLICATE_WAIT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -27,6 +27,17 @@ pub(crate) struct LinkWanted {
     pub(crate) usable: Result<(), Arc<str>>,
 }
 
+impl LinkWanted {
+    /// The name as the hello carries it: with the namespace, so that two links of one name do not displace each
+    /// other at a router that both reach. Beyond 255 bytes the bare name must do.
+    pub(crate) fn qualified_name(&self) -> LinkName {
+        if self.namespace.is_empty() {
+            return self.name.clone();
+        }
+        LinkName::new(format!("{}/{}", self.namespace, self.name)).unwrap_or_else(|_| self.name.clone())
+    }
+}
+
 /// One link with its groups.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -58,32 +69,16 @@ pub(crate) struct Changes {
 /// What there is to announce of a link's groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    GroupDown {
-        group: GroupName,
-        session: SessionNumber,
-    },
-    GroupUp {
-        group: GroupName,
-        session: SessionNumber,
-    },
-    Operational {
-        groups_up: usize,
-        groups: usize,
-    },
+    GroupDown { group: GroupName, session: SessionNumber },
+    GroupUp { group: GroupName, session: SessionNumber },
+    Operational { groups_up: usize, groups: usize },
 }
 
 impl Changes {
     /// The names of what changed, as the event has them.
     pub(crate) fn names(self) -> Vec<Arc<str>> {
-        let all = [
-            (self.cost, "cost"),
-            (self.credentials, "credentials"),
-            (self.endpoints, "endpoints"),
-        ];
-        all.into_iter()
-            .filter(|(changed, _)| *changed)
-            .map(|(_, name)| name.into())
-            .collect()
+        let all = [(self.cost, "cost"), (self.credentials, "credentials"), (self.endpoints, "endpoints")];
+        all.into_iter().filter(|(changed, _)| *changed).map(|(_, name)| name.into()).collect()
     }
 }
 
@@ -138,33 +133,23 @@ impl Link {
     pub(crate) fn sort(&mut self) {
         let wanted = &self.wanted.groups;
         let place = |group: &Group| wanted.iter().position(|(name, _)| name == group.name());
-        self.groups
-            .retain(|group| place(group).is_some() || group.session().is_some());
-        self.groups
-            .sort_by_key(|group| place(group).unwrap_or(usize::MAX));
+        self.groups.retain(|group| place(group).is_some() || group.session().is_some());
+        self.groups.sort_by_key(|group| place(group).unwrap_or(usize::MAX));
     }
 
     /// What changed since the last call, in causal order: what went down, what came up, what that makes of the link.
     pub(crate) fn news(&mut self, now: Instant) -> Vec<News> {
-        let present: Vec<(GroupName, SessionNumber)> = self
-            .groups
-            .iter()
-            .filter_map(|group| Some((group.name().clone(), group.up()?)))
-            .collect();
+        let present: Vec<(GroupName, SessionNumber)> =
+            self.groups.iter().filter_map(|group| Some((group.name().clone(), group.up()?))).collect();
         let before = std::mem::replace(&mut self.announced, present.clone());
         let down = before.iter().filter(|was| !present.contains(was)).cloned();
         let up = present.iter().filter(|is| !before.contains(is)).cloned();
-        let mut news: Vec<News> = down
-            .map(|(group, session)| News::GroupDown { group, session })
-            .collect();
+        let mut news: Vec<News> = down.map(|(group, session)| News::GroupDown { group, session }).collect();
         news.extend(up.map(|(group, session)| News::GroupUp { group, session }));
         self.note_operational(now, !present.is_empty());
         let counts = (present.len(), self.groups.len());
         if std::mem::replace(&mut self.counts, counts) != counts {
-            news.push(News::Operational {
-                groups_up: counts.0,
-                groups: counts.1,
-            });
+            news.push(News::Operational { groups_up: counts.0, groups: counts.1 });
         }
         news
     }
@@ -183,10 +168,7 @@ impl Link {
             (Some(_), Some(lost)) => lost + OPERATIONAL_GRACE,
             _ => self.configured_at,
         };
-        let newest = self
-            .groups
-            .iter()
-            .filter(|group| group.up().is_none() && group.error().is_some());
+        let newest = self.groups.iter().filter(|group| group.up().is_none() && group.error().is_some());
         LinkView {
             link: self.id,
             name: self.wanted.name.clone(),
@@ -199,20 +181,9 @@ impl Link {
             configured_since_micros: micros(self.configured_at),
             operational_since_micros: micros(since),
             draining: self.leaving,
-            error: newest
-                .max_by_key(|group| group.failed_at())
-                .and_then(|group| group.error().cloned()),
-            next_attempt_micros: self
-                .groups
-                .iter()
-                .filter_map(Group::poll_timeout)
-                .min()
-                .map(micros),
-            groups: self
-                .groups
-                .iter()
-                .map(|group| group_view(group, micros))
-                .collect(),
+            error: newest.max_by_key(|group| group.failed_at()).and_then(|group| group.error().cloned()),
+            next_attempt_micros: self.groups.iter().filter_map(Group::poll_timeout).min().map(micros),
+            groups: self.groups.iter().map(|group| group_view(group, micros)).collect(),
         }
     }
 

@@ -8,7 +8,15 @@ pub(crate) mod facts;
 pub(crate) mod fleet;
 pub(crate) mod group;
 pub(crate) mod link;
+pub(crate) mod orders;
 pub(crate) mod paths;
-pub(crate) mod session;
 pub(crate) mod registry;
 pub(crate) mod roster;
+pub(crate) mod session;
+
+/// An arbitrary origin for the time of a test; nothing depends on which.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an `Instant` cannot be made in any other way")]
+pub(crate) fn some_moment() -> std::time::Instant {
+    std::time::Instant::now()
+}

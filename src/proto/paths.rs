@@ -201,11 +201,7 @@ impl Paths {
         *served = false;
         slot.served -= 1;
         let destination = Destination::Key(key.clone());
-        if let Some(entry) = self
-            .places
-            .get_mut(&destination)
-            .and_then(|place| place.entry_mut(at))
-        {
+        if let Some(entry) = self.places.get_mut(&destination).and_then(|place| place.entry_mut(at)) {
             entry.serves = false;
         }
         self.sweep(&destination, at);
@@ -234,11 +230,7 @@ impl Paths {
         let Some(&at) = self.by_number.get(&session) else {
             return;
         };
-        if let Some(entry) = self
-            .places
-            .get_mut(destination)
-            .and_then(|place| place.entry_mut(at))
-        {
+        if let Some(entry) = self.places.get_mut(destination).and_then(|place| place.entry_mut(at)) {
             entry.open = entry.open.saturating_sub(1);
             if !entry.serves {
                 self.sweep(destination, at);
@@ -248,9 +240,7 @@ impl Paths {
 
     /// Whether a stream to the destination would find a path now.
     pub(crate) fn is_reachable(&self, destination: &Destination) -> bool {
-        self.places
-            .get(destination)
-            .is_some_and(|place| place.best(&self.slots, &[]).is_some())
+        self.places.get(destination).is_some_and(|place| place.best(&self.slots, &[]).is_some())
     }
 
     /// The candidates of a destination in the order that decides ties, and which the next stream takes.
@@ -268,11 +258,7 @@ impl Paths {
                 open: entry.open,
                 score: entry.open + slot.cost,
                 chosen: best == Some(index),
-                why_not: if entry.serves {
-                    slot.why_not()
-                } else {
-                    Some(WhyNot::NotServed)
-                },
+                why_not: if entry.serves { slot.why_not() } else { Some(WhyNot::NotServed) },
             }
         };
         place.entries.iter().enumerate().map(view).collect()
@@ -302,9 +288,7 @@ impl Paths {
                     site: slot.candidate.site.clone(),
                     cost: slot.candidate.cost,
                 },
-                None => EventKind::PathLost {
-                    destination: destination.clone(),
-                },
+                None => EventKind::PathLost { destination: destination.clone() },
             };
             self.forget_if_empty(&destination);
             return Some(event);
@@ -369,18 +353,8 @@ impl Paths {
         } else {
             let slots = &self.slots;
             let order = slots[at].order();
-            let index = place
-                .entries
-                .partition_point(|entry| slots[entry.slot].order() < order);
-            place.entries.insert(
-                index,
-                Entry {
-                    slot: at,
-                    number: slots[at].number,
-                    open: 0,
-                    serves: true,
-                },
-            );
+            let index = place.entries.partition_point(|entry| slots[entry.slot].order() < order);
+            place.entries.insert(index, Entry { slot: at, number: slots[at].number, open: 0, serves: true });
         }
         self.mark(&destination);
     }
@@ -391,9 +365,7 @@ impl Paths {
             return;
         };
         let before = place.entries.len();
-        place
-            .entries
-            .retain(|entry| entry.slot != at || entry.serves || entry.open > 0);
+        place.entries.retain(|entry| entry.slot != at || entry.serves || entry.open > 0);
         if place.entries.len() < before
             && let Destination::Key(key) = destination
         {
@@ -433,14 +405,7 @@ impl Slot {
 
     /// What decides between equal scores; the same at every run of the same routers but for the last two.
     fn order(&self) -> (&LinkName, &GroupName, bool, &SiteId, Instance, SessionNumber) {
-        let Candidate {
-            name,
-            group,
-            side,
-            site,
-            instance,
-            ..
-        } = &self.candidate;
+        let Candidate { name, group, side, site, instance, .. } = &self.candidate;
         (name, group, *side == Side::Acceptor, site, *instance, self.number)
     }
 
@@ -471,11 +436,7 @@ impl Place {
 
     /// The eligible session of least cost.
     fn first<'a>(&self, slots: &'a Slab<Slot>) -> Option<&'a Slot> {
-        let serving = self
-            .entries
-            .iter()
-            .filter(|entry| entry.serves)
-            .map(|entry| &slots[entry.slot]);
+        let serving = self.entries.iter().filter(|entry| entry.serves).map(|entry| &slots[entry.slot]);
         serving.filter(|slot| slot.eligible).min_by_key(|slot| slot.cost)
     }
 
@@ -485,4 +446,4 @@ impl Place {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

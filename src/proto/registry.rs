@@ -52,11 +52,9 @@ pub(crate) fn judge(
     let verdict = match &arrival.hello.session {
         SessionClaim::New => begin(config, roster, arrival),
         SessionClaim::Join { session, .. } => join(roster, arrival, *session, proof_ok),
-        SessionClaim::Begun { .. } | SessionClaim::Joined { .. } => Err(refusal(
-            CloseScope::Carrier,
-            CloseCode::BAD_HELLO,
-            "an acceptor's hello from a dialer",
-        )),
+        SessionClaim::Begun { .. } | SessionClaim::Joined { .. } => {
+            Err(refusal(CloseScope::Carrier, CloseCode::BAD_HELLO, "an acceptor's hello from a dialer"))
+        }
     };
     verdict.unwrap_or_else(Ruling::Refuse)
 }
@@ -76,14 +74,9 @@ fn begin(config: &FleetConfig, roster: &Roster, arrival: &Arrival) -> Result<Rul
     }
     let anonymous = arrival.principal == Principal::Anonymous;
     let claims_live_site = hello.site_id == local.site_id
-        || roster
-            .members()
-            .any(|member| !member.ending && member.peer.site_id == hello.site_id);
+        || roster.members().any(|member| !member.ending && member.peer.site_id == hello.site_id);
     if anonymous && claims_live_site {
-        return refuse(
-            CloseCode::SITE_ID_CONFLICT,
-            "an anonymous peer may not claim a live site",
-        );
+        return refuse(CloseCode::SITE_ID_CONFLICT, "an anonymous peer may not claim a live site");
     }
     let mut displaced = Vec::new();
     for member in roster.accepted().filter(|member| is_router(&member.peer, hello)) {
@@ -94,10 +87,7 @@ fn begin(config: &FleetConfig, roster: &Roster, arrival: &Arrival) -> Result<Rul
     }
     if roster.accepted().count() - displaced.len() >= config.accepted_sessions {
         let busy = refusal(CloseScope::Session, CloseCode::BUSY, "too many sessions");
-        return Err(Refusal {
-            retry_after: Some(BUSY_RETRY_AFTER),
-            ..busy
-        });
+        return Err(Refusal { retry_after: Some(BUSY_RETRY_AFTER), ..busy });
     }
     Ok(Ruling::Begin { displaced })
 }
@@ -117,10 +107,7 @@ fn join(
         return refuse(CloseCode::SESSION_GONE, "no such session here");
     };
     if member.peer.principal != arrival.principal {
-        return refuse(
-            CloseCode::OTHER_PRINCIPAL,
-            "the session began with another certificate",
-        );
+        return refuse(CloseCode::OTHER_PRINCIPAL, "the session began with another certificate");
     }
     if member.peer.instance != arrival.hello.instance {
         return refuse(CloseCode::OTHER_INSTANCE, "the session is another instance's");
@@ -128,9 +115,7 @@ fn join(
     if !proof_ok(secret) {
         return refuse(CloseCode::BAD_PROOF, "not proven for this connection");
     }
-    Ok(Ruling::Join {
-        session: member.number,
-    })
+    Ok(Ruling::Join { session: member.number })
 }
 
 /// Whether a live session of the (site, router) has to make room for a new one, stays beside it, or forbids it.
@@ -142,30 +127,20 @@ fn displaced_by(
     let session = member.number;
     if member.peer.principal == Principal::Anonymous {
         let code = CloseCode::SITE_ID_CONFLICT;
-        return Ok(Some(Displaced {
-            session,
-            end: SessionEnd::Closed(code),
-            code,
-        }));
+        return Ok(Some(Displaced { session, end: SessionEnd::Closed(code), code }));
     }
     if member.peer.principal != *principal {
         return Err(CloseCode::SITE_ID_CONFLICT);
     }
     let code = CloseCode::REPLACED;
     if member.peer.instance != hello.instance {
-        let end = SessionEnd::Replaced {
-            instance: hello.instance,
-        };
+        let end = SessionEnd::Replaced { instance: hello.instance };
         return Ok(Some(Displaced { session, end, code }));
     }
     // The dialer has lost the older one and knows it, or it would have joined. One that it drains is another matter:
     // its streams are coming to their end beside the successor.
     let same_link = member.name == hello.link && member.group == hello.group && !member.peer_draining;
-    Ok(same_link.then_some(Displaced {
-        session,
-        end: SessionEnd::Closed(code),
-        code,
-    }))
+    Ok(same_link.then_some(Displaced { session, end: SessionEnd::Closed(code), code }))
 }
 
 fn is_router(peer: &Peer, hello: &Hello) -> bool {
@@ -173,12 +148,7 @@ fn is_router(peer: &Peer, hello: &Hello) -> bool {
 }
 
 fn refusal(scope: CloseScope, code: CloseCode, detail: &str) -> Refusal {
-    Refusal {
-        scope,
-        code,
-        detail: detail.into(),
-        retry_after: None,
-    }
+    Refusal { scope, code, detail: detail.into(), retry_after: None }
 }
 
 /// When a dialer sent away for want of room may ask again: the largest wait of the default backoff, so that a full
@@ -186,4 +156,4 @@ fn refusal(scope: CloseScope, code: CloseCode, detail: &str) -> Refusal {
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -46,7 +46,8 @@ pub(crate) struct Member {
     pub(crate) recovering: Option<Instant>,
     /// When the first carrier after that came.
     pub(crate) rejoined: Option<Instant>,
-    numbers: Numbers,
+    /// The highest carrier number so far.
+    newest: Option<CarrierNumber>,
     begun: Instant,
     /// What it is at, and since when.
     state: (SessionState, Instant),
@@ -95,30 +96,12 @@ pub(crate) struct Beginning<'a> {
     pub(crate) resume_window: Duration,
 }
 
-/// Which carrier numbers of a session were used: all below `next - 64` count as used.
-#[derive(Clone, Copy, Debug, Default)]
-struct Numbers {
-    /// One above the highest used.
-    next: u64,
-    /// Bit n: `next - 1 - n` was used.
-    recent: u64,
-}
-
 impl Roster {
     /// Takes a session in, without a carrier yet.
     pub(crate) fn insert(&mut self, now: Instant, beginning: Beginning<'_>) -> &mut Member {
         self.begun += 1;
         let number = SessionNumber(self.begun);
-        let Beginning {
-            id,
-            origin,
-            name,
-            group,
-            hello,
-            principal,
-            own_cost,
-            resume_window,
-        } = beginning;
+        let Beginning { id, origin, name, group, hello, principal, own_cost, resume_window } = beginning;
         let peer = Peer::new(
             hello.site_id.clone(),
             hello.site_name.clone(),
@@ -126,7 +109,7 @@ impl Roster {
             hello.instance,
             principal,
         );
-        self.members.entry(number).or_insert(Member {
+        self.members.entry(number).or_insert_with(|| Member {
             number,
             id,
             origin,
@@ -142,7 +125,7 @@ impl Roster {
             ending: false,
             recovering: None,
             rejoined: None,
-            numbers: Numbers::default(),
+            newest: None,
             begun: now,
             state: (SessionState::Up, now),
             told: (true, false),
@@ -171,9 +154,7 @@ impl Roster {
 
     /// Accepted sessions whose end is not decided.
     pub(crate) fn accepted(&self) -> impl Iterator<Item = &Member> {
-        self.members
-            .values()
-            .filter(|member| !member.ending && member.side() == Side::Acceptor)
+        self.members.values().filter(|member| !member.ending && member.side() == Side::Acceptor)
     }
 
     /// Numbers of the sessions of a link, those that are ending included.
@@ -193,9 +174,7 @@ impl Roster {
     /// When the first drain is over.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let draining = self.members.values().filter(|member| !member.ending);
-        draining
-            .filter_map(|member| member.drain.map(|(until, _)| until))
-            .min()
+        draining.filter_map(|member| member.drain.map(|(until, _)| until)).min()
     }
 }
 
@@ -234,7 +213,8 @@ impl Member {
         self.carriers.values().filter(|carrier| !carrier.suspect).count()
     }
 
-    /// Takes a carrier in; `false` if its number was used before.
+    /// Takes a carrier in; `false` if its number is not above all before, by the rule of the session itself: what
+    /// one of the two took and the other did not would never be reported down.
     pub(crate) fn join(
         &mut self,
         now: Instant,
@@ -242,22 +222,15 @@ impl Member {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> bool {
-        let fresh = self.numbers.take(number.0.into());
-        if fresh {
-            self.carriers.insert(
-                number,
-                Carrier {
-                    local,
-                    remote,
-                    suspect: false,
-                    since: now,
-                },
-            );
-            if self.recovering.is_some() {
-                self.rejoined.get_or_insert(now);
-            }
+        if self.newest.is_some_and(|newest| number <= newest) {
+            return false;
         }
-        fresh
+        self.newest = Some(number);
+        self.carriers.insert(number, Carrier { local, remote, suspect: false, since: now });
+        if self.recovering.is_some() {
+            self.rejoined.get_or_insert(now);
+        }
+        true
     }
 
     /// Updates the state, and says what the paths have to be told.
@@ -266,10 +239,7 @@ impl Member {
         if state != self.state.0 {
             self.state = (state, now);
         }
-        let (live, suspect) = (
-            !self.carriers.is_empty(),
-            !self.carriers.is_empty() && self.trusted() == 0,
-        );
+        let (live, suspect) = (!self.carriers.is_empty(), !self.carriers.is_empty() && self.trusted() == 0);
         let before = std::mem::replace(&mut self.told, (live, suspect));
         let session = self.number;
         let mut changes = Vec::new();
@@ -319,11 +289,7 @@ impl Member {
             carrier: *number,
             local: carrier.local,
             remote: carrier.remote,
-            state: if carrier.suspect {
-                CarrierState::Suspect
-            } else {
-                CarrierState::Up
-            },
+            state: if carrier.suspect { CarrierState::Suspect } else { CarrierState::Up },
             since_micros: micros(carrier.since),
             round_trip: RoundTrip::default(),
             traffic: Traffic::default(),
@@ -345,6 +311,8 @@ impl Member {
             begun_micros: micros(self.begun),
             traffic: Traffic::default(),
             streams: 0,
+            unread_bytes: 0,
+            window_bytes: 0,
             carriers: self.carriers.iter().map(carrier).collect(),
         }
     }
@@ -361,27 +329,5 @@ impl Member {
         } else {
             SessionState::Up
         }
-    }
-}
-
-impl Numbers {
-    /// Notes a number as used; `false` if it was, or is too old to tell.
-    fn take(&mut self, number: u64) -> bool {
-        if number >= self.next {
-            let ahead = number - self.next + 1;
-            self.recent = u32::try_from(ahead)
-                .ok()
-                .and_then(|by| self.recent.checked_shl(by))
-                .unwrap_or(0)
-                | 1;
-            self.next = number + 1;
-            return true;
-        }
-        let bit = 1u64
-            .checked_shl(u32::try_from(self.next - 1 - number).unwrap_or(u32::MAX))
-            .unwrap_or(0);
-        let fresh = bit != 0 && self.recent & bit == 0;
-        self.recent |= bit;
-        fresh
     }
 }

@@ -18,7 +18,8 @@ use crate::wire::ALPN;
 
 /// Whether a link access lets in a dialer without a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ClientAuth {
+#[non_exhaustive]
+pub enum ClientAuth {
     /// No: its handshake fails with [`TlsReason::NoPeerCertificate`].
     #[default]
     Required,

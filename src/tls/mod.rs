@@ -4,7 +4,7 @@
 //! configurations of both ends: TLS 1.3 only, trust in `ca.crt` alone, host names always verified, no
 //! session resumption. What fails is told as a [`TlsReason`](crate::error::TlsReason).
 
-pub(crate) mod config;
+pub mod config;
 pub mod credentials;
 pub mod leaf;
 pub(crate) mod proof;

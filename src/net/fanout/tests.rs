@@ -27,7 +27,7 @@ fn of_stream(stream: u64) -> EventKind {
         session: SessionNumber(1),
         stream: StreamId(stream),
         traffic: Traffic::default(),
-        code: None,
+        error: None,
     }
 }
 

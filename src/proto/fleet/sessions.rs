@@ -7,7 +7,8 @@ use crate::event::EventKind;
 use crate::id::{CarrierNumber, Cost, SessionNumber};
 use crate::proto::facts::{Admission, Arrival, DialedFacts, FleetAction, Refusal, SessionFact, Verdict};
 use crate::proto::fleet::Fleet;
-use crate::proto::group::{Group, Orders};
+use crate::proto::group::Group;
+use crate::proto::orders::Orders;
 use crate::proto::paths::PathChange;
 use crate::proto::registry::{self, Ruling};
 use crate::proto::roster::{Beginning, Member, Origin};
@@ -28,15 +29,8 @@ impl Fleet {
         if self.closing.is_some() {
             let scope = CloseScope::Session;
             let detail = "this router shuts down".into();
-            return self.refuse(
-                arrival,
-                Refusal {
-                    scope,
-                    code: CloseCode::SHUTDOWN,
-                    detail,
-                    retry_after: None,
-                },
-            );
+            return self
+                .refuse(arrival, Refusal { scope, code: CloseCode::SHUTDOWN, detail, retry_after: None });
         }
         match registry::judge(&self.config, &self.roster, arrival, proof_ok) {
             Ruling::Refuse(refusal) => self.refuse(arrival, refusal),
@@ -48,16 +42,8 @@ impl Fleet {
                     .is_some_and(|member| member.join(now, carrier, local, remote));
                 if !taken {
                     let (scope, code) = (CloseScope::Carrier, CloseCode::BAD_HELLO);
-                    let detail = "carrier number used before".into();
-                    return self.refuse(
-                        arrival,
-                        Refusal {
-                            scope,
-                            code,
-                            detail,
-                            retry_after: None,
-                        },
-                    );
+                    let detail = "carrier number not above those before".into();
+                    return self.refuse(arrival, Refusal { scope, code, detail, retry_after: None });
                 }
                 self.announce_carrier(session, carrier);
                 self.refresh(now, session);
@@ -67,9 +53,7 @@ impl Fleet {
                 for old in displaced {
                     self.end_session(now, old.session, old.end, old.code);
                 }
-                Admission::Begin {
-                    session: self.accept(now, arrival),
-                }
+                Admission::Begin { session: self.accept(now, arrival) }
             }
         }
     }
@@ -80,31 +64,15 @@ impl Fleet {
             return;
         };
         match fact {
-            SessionFact::CarrierDown {
-                carrier,
-                end,
-                last_received_ago,
-                traffic,
-                round_trip,
-            } => {
+            SessionFact::CarrierDown { carrier, end, last_received_ago, traffic, round_trip } => {
                 if member.carriers.remove(&carrier).is_none() {
                     return;
                 }
-                let event = EventKind::CarrierDown {
-                    session,
-                    carrier,
-                    end,
-                    last_received_ago,
-                    traffic,
-                    round_trip,
-                };
+                let event =
+                    EventKind::CarrierDown { session, carrier, end, last_received_ago, traffic, round_trip };
                 self.events.push_back(event);
             }
-            SessionFact::CarrierSuspect {
-                carrier,
-                last_received_ago,
-                round_trip,
-            } => {
+            SessionFact::CarrierSuspect { carrier, last_received_ago, round_trip } => {
                 let Some(known) = member.carriers.get_mut(&carrier).filter(|known| !known.suspect) else {
                     return;
                 };
@@ -121,30 +89,24 @@ impl Fleet {
                     return;
                 };
                 (known.suspect, known.since) = (false, now);
-                self.events
-                    .push_back(EventKind::CarrierTrusted { session, carrier });
+                self.events.push_back(EventKind::CarrierTrusted { session, carrier });
             }
             SessionFact::Recovering => self.recovering(now, session),
             SessionFact::Resumed { resent_bytes } => self.resumed(now, session, resent_bytes),
             SessionFact::PeerCost(cost) => self.alter_cost(session, |member| &mut member.peer_cost, cost),
             SessionFact::PeerActive(active) => {
-                self.path(PathChange::Standby {
-                    session,
-                    standby: !active,
-                });
+                self.path(PathChange::Standby { session, standby: !active });
             }
             SessionFact::PeerDraining => {
                 if !std::mem::replace(&mut member.peer_draining, true) && !member.ending {
-                    self.events.push_back(EventKind::SessionDraining {
-                        session,
-                        by_peer: true,
-                    });
+                    self.events.push_back(EventKind::SessionDraining { session, by_peer: true });
                     self.path(PathChange::Draining { session });
                 }
             }
             SessionFact::Drained => {
-                if member.drain.is_some() {
-                    let code = CloseCode::DRAINED;
+                if let Some((_, code)) = member.drain {
+                    // A router that leaves says so, however early its streams were over.
+                    let code = if code == CloseCode::SHUTDOWN { code } else { CloseCode::DRAINED };
                     self.end_session(now, session, SessionEnd::Closed(code), code);
                 }
             }
@@ -172,10 +134,7 @@ impl Fleet {
         };
         let (expected, found) = (member.peer.instance, facts.hello.instance);
         if expected != found {
-            return Err((
-                DialError::OtherInstance { expected, found },
-                CloseCode::OTHER_INSTANCE,
-            ));
+            return Err((DialError::OtherInstance { expected, found }, CloseCode::OTHER_INSTANCE));
         }
         let joined = SessionClaim::Joined { session: member.id };
         let carrier = facts.hello.carrier;
@@ -198,10 +157,7 @@ impl Fleet {
             none => {
                 *none = Some((until, code));
                 self.actions.push_back(FleetAction::DrainSession { session });
-                self.events.push_back(EventKind::SessionDraining {
-                    session,
-                    by_peer: false,
-                });
+                self.events.push_back(EventKind::SessionDraining { session, by_peer: false });
                 self.path(PathChange::Draining { session });
             }
         }
@@ -233,18 +189,13 @@ impl Fleet {
         };
         member.ending = true;
         member.settle(now);
-        self.actions
-            .push_back(FleetAction::EndSession { session, end, code });
+        self.actions.push_back(FleetAction::EndSession { session, end, code });
         self.path(PathChange::Down { session });
     }
 
     /// This end's cost of a session has changed.
     pub(super) fn set_own_cost(&mut self, session: SessionNumber, cost: Cost) {
-        if self
-            .roster
-            .member(session)
-            .is_some_and(|member| !member.ending && member.own_cost != cost)
-        {
+        if self.roster.member(session).is_some_and(|member| !member.ending && member.own_cost != cost) {
             self.actions.push_back(FleetAction::SetCost { session, cost });
             self.alter_cost(session, |member| &mut member.own_cost, cost);
         }
@@ -267,10 +218,7 @@ impl Fleet {
             now,
             Beginning {
                 id: arrival.fresh_id,
-                origin: Origin::Accepted {
-                    access: arrival.access,
-                    secret: arrival.fresh_secret.clone(),
-                },
+                origin: Origin::Accepted { access: arrival.access, secret: arrival.fresh_secret.clone() },
                 name: hello.link.clone(),
                 group: hello.group.clone(),
                 hello,
@@ -287,18 +235,13 @@ impl Fleet {
 
     fn refuse(&mut self, arrival: &Arrival, refusal: Refusal) -> Admission {
         let why = match refusal.code {
-            CloseCode::SITE_ID_CONFLICT => PeerRefusal::SiteIdConflict {
-                site: arrival.hello.site_id.clone(),
-            },
+            CloseCode::SITE_ID_CONFLICT => {
+                PeerRefusal::SiteIdConflict { site: arrival.hello.site_id.clone() }
+            }
             code => PeerRefusal::Hello(code),
         };
         let (access, address) = (arrival.access, arrival.remote);
-        self.events.push_back(EventKind::PeerRefused {
-            access,
-            address,
-            phase: Phase::Hello,
-            refusal: why,
-        });
+        self.events.push_back(EventKind::PeerRefused { access, address, phase: Phase::Hello, refusal: why });
         Admission::Refuse(refusal)
     }
 
@@ -313,10 +256,7 @@ impl Fleet {
         if member.recovering.is_none() {
             member.recovering = Some(now);
             let resume_window = member.resume_window;
-            self.events.push_back(EventKind::SessionRecovering {
-                session,
-                resume_window,
-            });
+            self.events.push_back(EventKind::SessionRecovering { session, resume_window });
         }
         self.on_group(now, session, |group, orders| {
             group.handle_carriers(now, 0, 0, orders);
@@ -331,11 +271,7 @@ impl Fleet {
         if let Some(since) = member.recovering.take() {
             let until = member.rejoined.take().unwrap_or(now);
             let after = until.saturating_duration_since(since);
-            self.events.push_back(EventKind::SessionResumed {
-                session,
-                after,
-                resent_bytes,
-            });
+            self.events.push_back(EventKind::SessionResumed { session, after, resent_bytes });
         }
     }
 
@@ -362,11 +298,7 @@ impl Fleet {
                 round_trip: RoundTrip::default(),
             });
         }
-        self.events.push_back(EventKind::SessionDown {
-            session,
-            end,
-            traffic,
-        });
+        self.events.push_back(EventKind::SessionDown { session, end, traffic });
         if !decided {
             self.path(PathChange::Down { session });
         }
@@ -386,9 +318,7 @@ impl Fleet {
         for change in member.settle(now) {
             self.path(change);
         }
-        self.on_group(now, session, |group, orders| {
-            group.handle_carriers(now, carriers, trusted, orders)
-        });
+        self.on_group(now, session, |group, orders| group.handle_carriers(now, carriers, trusted, orders));
         if let Some(link) = link {
             self.announce(now, link);
         }
@@ -432,18 +362,10 @@ impl Fleet {
     }
 
     fn announce_carrier(&mut self, session: SessionNumber, carrier: CarrierNumber) {
-        let known = self
-            .roster
-            .member(session)
-            .and_then(|member| member.carriers.get(&carrier));
+        let known = self.roster.member(session).and_then(|member| member.carriers.get(&carrier));
         if let Some(known) = known {
             let (local, remote) = (known.local, known.remote);
-            self.events.push_back(EventKind::CarrierUp {
-                session,
-                carrier,
-                local,
-                remote,
-            });
+            self.events.push_back(EventKind::CarrierUp { session, carrier, local, remote });
         }
     }
 }

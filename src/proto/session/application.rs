@@ -137,6 +137,8 @@ impl Session {
         stream.send.clear();
         stream.send.state = SendState::Ended(Some(StreamError::Refused(code)));
         stream.pending.refuse = Some(code);
+        // A stop of the opener may have asked for a reset; the refusal ends the half in its place.
+        stream.pending.reset = None;
         if stream.recv.state == RecvState::Open {
             stream.recv.discard();
             stream.recv.state = RecvState::Stopped;
@@ -284,6 +286,23 @@ impl Session {
         })
     }
 
+    /// Why a stream did not end in good order both ways, as far as is known; a stream still open has been cut off.
+    pub(crate) fn stream_error(&self, key: StreamKey) -> Option<StreamError> {
+        let stream = self.stream(key)?;
+        let received = match &stream.recv.state {
+            RecvState::Finished => None,
+            RecvState::Failed(error) => Some(error.clone()),
+            RecvState::Open | RecvState::Stopped => Some(StreamError::Closed),
+        };
+        let sent = match &stream.send.state {
+            SendState::Finishing | SendState::Ended(None) => None,
+            SendState::Ended(Some(error)) | SendState::Resetting(error) => Some(error.clone()),
+            SendState::Open => Some(StreamError::Closed),
+        };
+        // What the peer or the session did says more than what was done here.
+        received.clone().filter(|error| *error != StreamError::Closed).or(sent).or(received)
+    }
+
     /// The reader took bytes: grants more once half a window is free, and widens the window of a reader that took
     /// them within two round trips, as long as the budgets allow.
     fn grant(&mut self, now: Instant, key: StreamKey) {
@@ -308,8 +327,10 @@ impl Session {
     /// A stream has changed: lists it for sending, or removes it if it is over and let go.
     pub(super) fn touched(&mut self, key: StreamKey) {
         let slot = key.slot as usize;
+        let ended = self.ended().is_some();
         let Some(stream) = self.streams.get_mut(slot).filter(|stream| stream.id == key.id) else { return };
-        if !stream.held && stream.is_over() {
+        // After the session has ended nothing that waits to be sent ever will be.
+        if !stream.held && (ended || stream.is_over()) {
             self.remove(slot);
             return;
         }

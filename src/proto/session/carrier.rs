@@ -36,14 +36,10 @@ pub(crate) struct Carrier {
     pub(crate) greeting: Option<Bytes>,
     /// Pongs that wait: the newest ping's token, since one answer serves all.
     pub(crate) pong: Option<u64>,
-    /// The close that waits to be sent.
-    pub(crate) closing: Option<Closing>,
     /// The driver, when it waits for something to send.
     pub(crate) driver: Option<Waker>,
     /// What went over it.
     pub(crate) traffic: Traffic,
-    /// When it came up.
-    pub(crate) since: Instant,
 }
 
 /// A close on its way.
@@ -65,15 +61,13 @@ impl Carrier {
             log: Log::new(),
             schedule: Schedule::default(),
             streams: 0,
-            acks: Acks { received: 0, announced: 0, due: None, newest: now },
+            acks: Acks { received: 0, announced: 0, due: None, overdue: false, newest: now },
             pace: Pace::new(),
             life: Life::new(now, liveness, jitter),
             greeting: None,
             pong: None,
-            closing: None,
             driver: None,
             traffic: Traffic::default(),
-            since: now,
         }
     }
 
@@ -106,6 +100,8 @@ pub(crate) struct Acks {
     announced: u64,
     /// When an acknowledgement must go out at the latest.
     pub(crate) due: Option<Instant>,
+    /// That time has come, but the driver has not: its connection takes nothing.
+    overdue: bool,
     /// When the newest logged frame came.
     newest: Instant,
 }
@@ -122,13 +118,25 @@ impl Acks {
 
     /// The acknowledgement to send: always when `riding` along with other frames, else only when due.
     pub(crate) fn take(&mut self, now: Instant, riding: bool) -> Option<(u64, Duration)> {
-        let due = self.due?;
-        if !riding && due > now {
+        if !self.is_waiting() || !riding && !self.overdue && self.due.is_some_and(|due| due > now) {
             return None;
         }
         self.due = None;
+        self.overdue = false;
         self.announced = self.received;
         Some((self.received, now.saturating_duration_since(self.newest)))
+    }
+
+    /// Whether there is something to acknowledge.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.overdue || self.due.is_some()
+    }
+
+    /// What is due stays so without a timer: a driver that cannot send now would only be called again and again.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let due = self.due.take_if(|due| *due <= now).is_some();
+        self.overdue |= due;
+        due
     }
 
     /// Makes an acknowledgement due at once, as a ping asks for.
@@ -205,12 +213,13 @@ impl Pace {
     }
 
     /// About 2 × least round trip × delivery rate, so that the schedule and not a socket buffer decides who goes
-    /// next, and never below [`LEAST_FLIGHT`].
+    /// next, never below [`LEAST_FLIGHT`] and never above [`MOST_FLIGHT`].
     fn flight_cap(&self) -> u64 {
         let rate = self.rate[0].max(self.rate[1]);
         let least = self.round_trip.minimum.unwrap_or_default().as_secs_f64();
-        // The product of two finite non-negative numbers; `as` saturates.
-        ((2.0 * rate * least) as u64).max(LEAST_FLIGHT)
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative; saturates")]
+        let twice = (2.0 * rate * least) as u64;
+        twice.clamp(LEAST_FLIGHT, MOST_FLIGHT)
     }
 }
 
@@ -223,6 +232,8 @@ pub(crate) struct Life {
     owed_since: Option<Instant>,
     /// Whether a ping is among what is owed.
     pinged: bool,
+    /// A ping is to be sent as soon as the driver can.
+    ping_due: bool,
     /// Suspect now.
     pub(crate) suspect: bool,
     /// This carrier's silence before a ping.
@@ -238,6 +249,7 @@ impl Life {
             last_received: now,
             owed_since: None,
             pinged: false,
+            ping_due: false,
             suspect: false,
             // A quarter either way, so that ten thousand peers do not ping in step.
             keepalive: liveness.keepalive.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0),
@@ -250,6 +262,7 @@ impl Life {
     /// A byte came: life enough. Returns whether the carrier was suspect.
     pub(crate) fn heard(&mut self, now: Instant) -> bool {
         self.last_received = now;
+        self.ping_due = false;
         if self.owed_since.is_some() {
             self.owed_since = Some(now);
         }
@@ -272,8 +285,16 @@ impl Life {
             return false;
         }
         self.pinged = true;
+        self.ping_due = false;
         self.owes(now);
         true
+    }
+
+    /// Notes that a ping is due, if it is; the timer for it has then done its work.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let due = !self.pinged && !self.ping_due && now >= self.last_received + self.keepalive;
+        self.ping_due |= due;
+        due
     }
 
     /// The pong came.
@@ -303,7 +324,7 @@ impl Life {
     /// When [`Life`] has something to do next.
     pub(crate) fn poll_timeout(&self, round_trip: &RoundTrip) -> Instant {
         let dead = self.last_received + self.dead;
-        let ping = (!self.pinged).then(|| self.last_received + self.keepalive);
+        let ping = (!self.pinged && !self.ping_due).then(|| self.last_received + self.keepalive);
         let suspect = if self.suspect { None } else { self.suspect_at(round_trip) };
         [ping, suspect].into_iter().flatten().fold(dead, Instant::min)
     }
@@ -323,6 +344,10 @@ const ACK_DELAY: Duration = Duration::from_millis(20);
 
 /// Data in flight is never bound below this: at 1 GB/s over loopback less would idle the writer between two wake-ups.
 const LEAST_FLIGHT: u64 = 256 << 10;
+
+/// Nor above this: 2 × 10 Gbit/s × 100 ms. A peer chooses what it looks like, by the times of its acknowledgements:
+/// near once and far ever after looks as fast as memory and as far as it likes, and all in flight is held here.
+pub(crate) const MOST_FLIGHT: u64 = 256 << 20;
 
 /// Two of these spans make the window of the least round trip: 10 s, or a route change would starve the sender.
 const LEAST_SPAN: Duration = Duration::from_secs(5);
@@ -344,7 +369,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_is_due_after_four_records_or_a_moment() {
         let start = epoch();
-        let mut acks = Acks { received: 0, announced: 0, due: None, newest: start };
+        let mut acks = Acks { received: 0, announced: 0, due: None, overdue: false, newest: start };
         acks.count(start, 100);
         assert_eq!(acks.take(start, false), None);
         assert_eq!(acks.take(start + ACK_DELAY, false), Some((100, ACK_DELAY)));
@@ -362,6 +387,17 @@ mod tests {
         pace.sample(start + LEAST_SPAN * 2, Duration::from_millis(1), Duration::ZERO, 0);
         pace.sample(start + LEAST_SPAN * 4, Duration::from_millis(1), Duration::ZERO, 0);
         assert_eq!(pace.flight_cap(), LEAST_FLIGHT, "an old rate is forgotten");
+    }
+
+    #[test]
+    fn a_peer_that_was_near_once_and_far_ever_after_does_not_lift_the_bound_on_data_in_flight() {
+        let (start, mut pace) = (epoch(), Pace::new());
+        pace.sample(start, Duration::from_secs(30), Duration::ZERO, 1);
+        pace.sample(start, CLOCK_GRAIN, Duration::ZERO, LEAST_FLIGHT);
+        let later = start + LEAST_SPAN;
+        pace.sample(later, Duration::from_secs(5), Duration::ZERO, 1);
+        pace.sample(later + LEAST_SPAN, Duration::from_secs(5), Duration::ZERO, 1);
+        assert_eq!(pace.flight_cap(), MOST_FLIGHT);
     }
 
     #[test]

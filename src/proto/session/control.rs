@@ -20,7 +20,6 @@ pub(crate) struct Outgoing {
     told: HashSet<RoutingKey>,
     cost: Option<Cost>,
     drain: bool,
-    active: Option<bool>,
 }
 
 impl Outgoing {
@@ -49,22 +48,15 @@ impl Outgoing {
         self.drain = true;
     }
 
-    /// Says whether this end is active.
-    pub(crate) fn active(&mut self, active: bool) {
-        self.active = Some(active);
-    }
-
     /// Whether anything waits to be said.
     pub(crate) fn is_empty(&self) -> bool {
-        self.cost.is_none() && !self.drain && self.active.is_none() && self.changed.is_empty()
+        self.cost.is_none() && !self.drain && self.changed.is_empty()
     }
 
     /// The next change with its sequence number; small ones before the key table.
     pub(crate) fn next(&mut self) -> Option<(u64, ControlChange)> {
         let change = if std::mem::take(&mut self.drain) {
             ControlChange::Drain
-        } else if let Some(active) = self.active.take() {
-            ControlChange::Active(active)
         } else if let Some(cost) = self.cost.take() {
             ControlChange::Cost(cost)
         } else {

@@ -37,7 +37,9 @@ impl Piece {
         let mut inline = [0; INLINE];
         let len = head.len().min(INLINE);
         inline[..len].copy_from_slice(&head[..len]);
-        Self { head: inline, head_len: len as u8, payload }
+        // len <= INLINE, which fits.
+        let head_len = u8::try_from(len).unwrap_or_default();
+        Self { head: inline, head_len, payload }
     }
 
     /// Frames anything but data. Small frames are held inline; `scratch` is used to encode and left empty.
@@ -149,6 +151,11 @@ impl Log {
     /// Sent and not acknowledged, in bytes.
     pub(crate) fn in_flight(&self) -> u64 {
         self.sent - self.acked
+    }
+
+    /// The position after the last frame sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Everything before it is acknowledged.

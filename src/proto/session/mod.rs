@@ -14,8 +14,12 @@
 //! sends.
 
 mod application;
+#[cfg(test)]
+mod audit;
 mod carrier;
 mod control;
+#[cfg(any(test, feature = "__entries"))]
+pub mod entries;
 mod flood;
 mod key;
 mod log;
@@ -31,7 +35,7 @@ mod tests;
 mod transmit;
 mod wakers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use std::time::Instant;
 
@@ -68,6 +72,11 @@ pub(crate) struct Session {
     opened: u64,
     /// How many the peer lets us open in the life of the session.
     peer_max_streams: u64,
+    /// One more than the highest index (id / 2) of a stream the peer has opened.
+    peer_opened: u64,
+    /// Lower indices whose opens have not come: they may be on another carrier. Since an id is never used again,
+    /// `late.len() + live streams of the peer <= limits.max_streams`.
+    late: BTreeSet<u64>,
     /// Streams of the peer that are over and let go.
     released: u64,
     /// How many the peer was told it may open.
@@ -170,13 +179,8 @@ pub(crate) enum SessionEvent {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CarrierView {
     pub(crate) number: CarrierNumber,
-    pub(crate) suspect: bool,
-    pub(crate) since: Instant,
-    pub(crate) last_received_ago: Duration,
     pub(crate) round_trip: RoundTrip,
     pub(crate) traffic: Traffic,
-    pub(crate) streams: usize,
-    pub(crate) in_flight: u64,
 }
 
 impl Session {
@@ -188,6 +192,8 @@ impl Session {
             slots: HashMap::new(),
             opened: 0,
             peer_max_streams: params.peer_max_streams,
+            peer_opened: 0,
+            late: BTreeSet::new(),
             released: 0,
             announced_streams: params.limits.max_streams,
             waiting: VecDeque::new(),
@@ -255,17 +261,6 @@ impl Session {
         }
     }
 
-    /// Tells the peer whether this end is active.
-    pub(crate) fn announce_active(&mut self, active: bool) {
-        self.outgoing.active(active);
-        self.wake_drivers();
-    }
-
-    /// Ends the session for good, telling the peer with `code`.
-    pub(crate) fn close(&mut self, now: Instant, code: CloseCode) {
-        self.end(now, SessionEnd::Closed(code), Some(code));
-    }
-
     /// Ends the session for good for a reason the fleet found; the peer, if it is still there, is told `code`.
     pub(crate) fn end_with(&mut self, now: Instant, end: SessionEnd, code: CloseCode) {
         self.end(now, end, Some(code));
@@ -279,6 +274,11 @@ impl Session {
         }
     }
 
+    /// Whether the session has no carrier and waits for one.
+    pub(crate) fn is_recovering(&self) -> bool {
+        matches!(self.state, State::Recovering { .. })
+    }
+
     /// Whether nothing is under way: no stream is left, and the peer has received everything.
     pub(crate) fn is_idle(&self) -> bool {
         self.streams.is_empty() && self.carriers.iter().all(|carrier| carrier.log.is_empty()) && self.fallen.is_empty()
@@ -287,6 +287,11 @@ impl Session {
     /// How many streams have an entry.
     pub(crate) fn stream_count(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Bytes received and not yet read. Looks at every stream.
+    pub(crate) fn unread(&self) -> u64 {
+        self.streams.iter().map(|(_, stream)| stream.recv.queued as u64).sum()
     }
 
     /// Bytes by which windows have grown beyond their minimum.
@@ -315,16 +320,11 @@ impl Session {
     }
 
     /// The live carriers.
-    pub(crate) fn carriers(&self, now: Instant) -> Vec<CarrierView> {
+    pub(crate) fn carriers(&self) -> Vec<CarrierView> {
         let view = |carrier: &Carrier| CarrierView {
             number: carrier.number,
-            suspect: carrier.life.suspect,
-            since: carrier.since,
-            last_received_ago: carrier.life.silence(now),
             round_trip: carrier.pace.round_trip(),
             traffic: carrier.traffic,
-            streams: carrier.streams,
-            in_flight: carrier.log.in_flight(),
         };
         self.carriers.iter().map(view).collect()
     }

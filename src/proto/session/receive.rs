@@ -21,9 +21,11 @@ impl Session {
             if self.ended().is_some() {
                 return;
             }
-            let carrier = &mut self.carriers[index];
             if logged_bytes > 0 {
-                carrier.acks.count(now, logged_bytes);
+                self.carriers[index].acks.count(now, logged_bytes);
+            }
+            if !matches!(frame, Frame::Close { .. }) {
+                self.peer_has_answered(number);
             }
             if let Err(violation) = self.handle_frame(now, index, frame) {
                 self.end(now, SessionEnd::Violation(violation), Some(violation.into()));
@@ -41,17 +43,21 @@ impl Session {
         if carrier.life.heard(now) {
             self.events.push_back(SessionEvent::CarrierTrusted { number });
         }
-        self.peer_has_answered(number);
     }
 
     /// The time is `now`: what is due is done. Afterwards every timeout lies ahead.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         for index in (0..self.carriers.len()).rev() {
-            let carrier = &mut self.carriers[index];
+            // One that falls may be one too many to be unsettled, and take the session and the others with it.
+            let Some(carrier) = self.carriers.get_mut(index) else { break };
             let (number, silence) = (carrier.number, carrier.life.silence(now));
             if carrier.life.is_dead(now) {
                 self.fall(now, index, CarrierEnd::Dead(silence));
                 continue;
+            }
+            let due = carrier.acks.handle_timeout(now) | carrier.life.handle_timeout(now);
+            if due {
+                self.wakers.take(&mut carrier.driver);
             }
             let round_trip = carrier.pace.round_trip();
             if carrier.life.becomes_suspect(now, &round_trip) {
@@ -90,7 +96,9 @@ impl Session {
             Frame::Ack { received, delay_micros } => {
                 self.flood.pay(now)?;
                 let delay = Duration::from_micros(delay_micros);
-                self.carriers[index].acknowledged(now, received, delay).map(|_| ())
+                self.carriers[index].acknowledged(now, received, delay)?;
+                self.counts_were_acknowledged(index);
+                Ok(())
             }
             Frame::Open { stream, destination, metadata } => {
                 self.handle_open(now, index, stream, OpenRequest { to: destination, metadata })
@@ -129,11 +137,14 @@ impl Session {
                 carrier.life.ponged(now, carrier.log.in_flight() > 0);
                 Ok(())
             }
-            Frame::Close { scope, code, .. } => {
+            Frame::Close { scope: CloseScope::Carrier, code, .. } => {
                 self.fall(now, index, CarrierEnd::PeerClosed(code));
-                if scope == CloseScope::Session {
-                    self.end(now, SessionEnd::PeerClosed(code), None);
-                }
+                Ok(())
+            }
+            Frame::Close { scope: CloseScope::Session, code, .. } => {
+                // Not a loss to recover from, however short the resume window is.
+                self.take_carrier(now, index, CarrierEnd::PeerClosed(code));
+                self.end(now, SessionEnd::PeerClosed(code), None);
                 Ok(())
             }
             Frame::Unknown { .. } => self.flood.pay(now),
@@ -148,13 +159,7 @@ impl Session {
         request: OpenRequest,
     ) -> Result<(), Violation> {
         self.flood.pay(now)?;
-        let of_dialer = id.0.is_multiple_of(2);
-        if of_dialer == (self.params.side == Side::Dialer) || self.slots.contains_key(&id) {
-            return Err(Violation::Unexpected);
-        }
-        if id.0 / 2 >= self.announced_streams {
-            return Err(Violation::StreamLimit);
-        }
+        self.admit_id(id)?;
         let refusal = match &request.to {
             _ if self.draining => Some(StreamCode::DRAINING),
             OpenTo::Key(key) if !self.outgoing.serves(key) => Some(StreamCode::NOT_SERVED),
@@ -170,9 +175,46 @@ impl Session {
             Some(code) => self.turn_down(key, code),
             None => {
                 self.unaccepted += 1;
+                self.forget_judged();
                 self.incoming.push_back(key);
                 self.waiting.push_back((now + self.params.accept_deadline, key));
             }
+        }
+        Ok(())
+    }
+
+    /// Forgets streams that wait no more, once they are the greater part of those remembered: an accepted stream is
+    /// not looked for in the queues, and a peer opens many within one deadline.
+    fn forget_judged(&mut self) {
+        let most = self.params.limits.unaccepted * 2;
+        let streams = &self.streams;
+        let waits = |key: &StreamKey| {
+            let stream = streams.get(key.slot as usize).filter(|stream| stream.id == key.id);
+            stream.is_some_and(|stream| stream.opening == Opening::Waiting)
+        };
+        if self.waiting.len() >= most {
+            self.waiting.retain(|(_, key)| waits(key));
+        }
+        if self.incoming.len() >= most {
+            self.incoming.retain(waits);
+        }
+    }
+
+    /// Takes note that the peer uses a stream id: one of its own, within its limit, for the first time. A peer that
+    /// could use one again would get a stream for it beyond its limit each time.
+    fn admit_id(&mut self, id: StreamId) -> Result<(), Violation> {
+        let (index, of_dialer) = (id.0 / 2, id.0.is_multiple_of(2));
+        if of_dialer == (self.params.side == Side::Dialer) {
+            return Err(Violation::Unexpected);
+        }
+        if index >= self.announced_streams {
+            return Err(Violation::StreamLimit);
+        }
+        if index >= self.peer_opened {
+            self.late.extend(self.peer_opened..index);
+            self.peer_opened = index + 1;
+        } else if !self.late.remove(&index) {
+            return Err(Violation::Unexpected);
         }
         Ok(())
     }
@@ -305,11 +347,19 @@ impl Session {
         for (slot, stream) in &mut self.streams {
             let lost = StreamError::SessionLost(end.clone());
             stream.send.clear();
+            if stream.opening == Opening::Waiting {
+                // Whoever holds it finds that there is nothing left to accept or refuse.
+                stream.opening = Opening::Refused(StreamCode::CANCELLED);
+            }
             if matches!(stream.send.state, SendState::Open | SendState::Finishing) {
                 stream.send.state = SendState::Ended(Some(lost.clone()));
             }
             if matches!(stream.recv.state, RecvState::Open | RecvState::Stopped) {
                 stream.recv.state = RecvState::Failed(lost);
+            }
+            if stream.opening == Opening::Waiting {
+                // Whoever holds it may still try to accept it.
+                stream.opening = Opening::Refused(StreamCode::CANCELLED);
             }
             self.wakers.take(&mut stream.send.waker);
             self.wakers.take(&mut stream.recv.waker);

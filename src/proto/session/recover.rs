@@ -12,14 +12,14 @@
 use std::time::Instant;
 
 use crate::error::{CarrierEnd, SessionEnd, Violation};
-use crate::id::CarrierNumber;
+use crate::id::{CarrierNumber, Side};
 use crate::proto::session::carrier::{Carrier, Closing};
 use crate::proto::session::log::Log;
 use crate::proto::session::schedule::Turn;
 use crate::proto::session::{Session, SessionEvent, State};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
-use crate::wire::hello::DeadCarrier;
+use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 
 /// A dead carrier whose counts are not settled.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(super) enum Told {
     No,
     /// It does, once it has seen the hello of that carrier.
     InHelloOf(CarrierNumber),
+    /// It does, once it has acknowledged that carrier to beyond that position.
+    InFrameOf(CarrierNumber, u64),
     /// It does.
     Yes,
 }
@@ -69,8 +71,10 @@ impl Session {
 
     /// Dialer: the attempt came to nothing. The peer may have admitted it, so its count (nothing) has to be told.
     pub(crate) fn handle_join_failed(&mut self, now: Instant, number: CarrierNumber) {
+        let attempts = self.attempted.len();
         self.attempted.retain(|attempted| *attempted != number);
-        if self.ended().is_some() {
+        if self.attempted.len() == attempts || self.ended().is_some() {
+            // The peer gave it up first and has been answered.
             return;
         }
         for fallen in &mut self.fallen {
@@ -78,7 +82,8 @@ impl Session {
                 fallen.told = Told::No;
             }
         }
-        self.remember(now, Fallen { number, received: 0, log: Some(Log::new()), told: Told::No });
+        // Nothing was sent on it, so the peer's count does not matter.
+        self.remember(now, Fallen { number, received: 0, log: None, told: Told::No });
     }
 
     /// Dialer: the peer's hello came on a carrier; `dead` is what it says. The carrier is up and streams go on.
@@ -91,7 +96,8 @@ impl Session {
         number: CarrierNumber,
         dead: &[DeadCarrier],
     ) -> Result<(), Violation> {
-        if self.fallen.iter().any(|fallen| fallen.number == number) {
+        let is_new = self.last_number.is_none_or(|last| number > last);
+        if !is_new && !self.attempted.contains(&number) {
             // The peer gave it up before its answer was read.
             return Err(Violation::Unexpected);
         }
@@ -132,6 +138,8 @@ impl Session {
                 counts.push(DeadCarrier { number: listed.number, received: 0 });
             }
         }
+        // The unsettled come first and fit; a peer that asks for more than fit will ask again.
+        counts.truncate(MAX_DEAD);
         if let Some(index) = self.find(number) {
             self.carriers[index].greeting = Some(greet(counts));
         }
@@ -146,14 +154,16 @@ impl Session {
         }
     }
 
-    /// Closes one carrier in good order; its streams go on on others.
+    /// Closes one carrier in good order; its streams go on on others. So far only the simulated world plans moves.
+    #[cfg(test)]
     pub(crate) fn close_carrier(&mut self, now: Instant, number: CarrierNumber, code: CloseCode) {
         if let Some(index) = self.find(number) {
             self.say_farewell(now, index, code, CloseScope::Carrier);
         }
     }
 
-    /// Any byte on a carrier shows that the peer has seen the hello sent on it.
+    /// Any frame on a carrier but a close shows that the peer has seen the hello sent on it. A close does not: it
+    /// may be that of a dialer that gave the attempt up.
     pub(super) fn peer_has_answered(&mut self, number: CarrierNumber) {
         if self.fallen.is_empty() {
             return;
@@ -180,25 +190,45 @@ impl Session {
                 return Err(Violation::Unexpected);
             }
             self.fall(now, index, CarrierEnd::Replaced);
-        } else if self.last_number.is_none_or(|last| number > last) || self.attempted.contains(&number) {
-            // Its hello is still on its way to here, or its answer was. It will not count any more; the peer waits to
-            // hear that nothing of it did.
-            self.attempted.retain(|attempted| *attempted != number);
+        } else if self.last_number.is_none_or(|last| number > last) {
+            if self.params.side == Side::Dialer {
+                // Numbers are this end's to give, and this one it has not given.
+                return Err(Violation::Unexpected);
+            }
+            // Its hello is still on its way to here. It will not count any more; the peer waits to hear that nothing
+            // of it did.
             self.last_number = self.last_number.max(Some(number));
             self.remember(now, Fallen { number, received: 0, log: None, told: Told::No });
             return Ok(());
         }
-        self.settle(number, received)
+        self.settle(now, number, received)
     }
 
-    /// The counts of fallen carriers that wait to be told on a live one.
-    pub(super) fn next_untold(&mut self) -> Option<DeadCarrier> {
+    /// The counts of fallen carriers that wait to be told on a live one, where each is the next logged frame.
+    pub(super) fn next_untold(&mut self, index: usize) -> Option<DeadCarrier> {
         let fallen = self.fallen.iter_mut().find(|fallen| fallen.told == Told::No)?;
-        // The log makes sure that the frame arrives.
-        fallen.told = Told::Yes;
-        let count = fallen.count();
+        // The log makes sure that the frame arrives, but when it is sent again on another carrier it may be behind a
+        // hello that asks for the count: it is not forgotten before it is known to be there.
+        let carrier = &self.carriers[index];
+        fallen.told = Told::InFrameOf(carrier.number, carrier.log.sent());
+        Some(fallen.count())
+    }
+
+    /// What the peer has acknowledged on a carrier may have been counts.
+    pub(super) fn counts_were_acknowledged(&mut self, index: usize) {
+        if self.fallen.is_empty() {
+            return;
+        }
+        let carrier = &self.carriers[index];
+        for fallen in &mut self.fallen {
+            if let Told::InFrameOf(number, position) = fallen.told
+                && number == carrier.number
+                && carrier.log.acked() > position
+            {
+                fallen.told = Told::Yes;
+            }
+        }
         self.fallen.retain(|fallen| !fallen.is_settled());
-        Some(count)
     }
 
     /// Whether a fallen carrier's count waits to be told.
@@ -257,11 +287,15 @@ impl Session {
                 Some(index) => self.fall(now, index, CarrierEnd::Replaced),
                 None => {}
             }
-            self.settle(count.number, count.received)
+            self.settle(now, count.number, count.received)
         });
         if let Err(violation) = settled {
             self.end(now, SessionEnd::Violation(violation), Some(violation.into()));
             return Err(violation);
+        }
+        if self.ended().is_some() {
+            // The list made one carrier too many fall.
+            return Err(Violation::BadHello);
         }
         if let State::Recovering { since, begun } = std::mem::replace(&mut self.state, State::Up)
             && begun
@@ -271,12 +305,27 @@ impl Session {
             self.events.push_back(SessionEvent::Resumed { after, resent_bytes });
         }
         self.adopt(None, number);
+        self.fence_suspects(now, number);
         Ok(())
+    }
+
+    /// A carrier came up beside suspect ones: these are fenced and their streams move, which costs nothing if the
+    /// suspicion was wrong.
+    fn fence_suspects(&mut self, now: Instant, number: CarrierNumber) {
+        let is_suspect = |carrier: &Carrier| carrier.number != number && carrier.life.suspect;
+        while let Some(index) = self.carriers.iter().position(is_suspect) {
+            self.fall(now, index, CarrierEnd::Replaced);
+        }
     }
 
     /// The peer's count of a fallen carrier is known: what it does not cover goes to a live one, and so do its
     /// streams, which could not send anything newer until now.
-    fn settle(&mut self, number: CarrierNumber, received: u64) -> Result<(), Violation> {
+    fn settle(&mut self, now: Instant, number: CarrierNumber, received: u64) -> Result<(), Violation> {
+        if self.attempted.contains(&number) {
+            // The peer gave it up before its answer was read; the attempt comes to nothing, whatever is read yet.
+            self.handle_join_failed(now, number);
+            return Ok(());
+        }
         let Some(fallen) = self.fallen.iter_mut().find(|fallen| fallen.number == number) else { return Ok(()) };
         let Some(log) = fallen.log.take() else { return Ok(()) };
         let tail = log.into_tail(received)?;
@@ -305,11 +354,12 @@ impl Session {
         self.wakers.take(&mut carrier.driver);
     }
 
-    fn take_carrier(&mut self, now: Instant, index: usize, end: CarrierEnd) -> Carrier {
+    /// Takes a live carrier out, and tells that it ended.
+    pub(super) fn take_carrier(&mut self, now: Instant, index: usize, end: CarrierEnd) -> Carrier {
         let mut carrier = self.carriers.remove(index);
         self.wakers.take(&mut carrier.driver);
         for fallen in &mut self.fallen {
-            if fallen.told == Told::InHelloOf(carrier.number) {
+            if matches!(fallen.told, Told::InHelloOf(by) | Told::InFrameOf(by, _) if by == carrier.number) {
                 fallen.told = Told::No;
             }
         }
@@ -338,4 +388,4 @@ impl Session {
 }
 
 /// More unsettled carriers than a hello can list (64) cannot be told; by then joining has failed that often in a row.
-const MAX_FALLEN: usize = 64;
+pub(super) const MAX_FALLEN: usize = 64;

@@ -13,6 +13,7 @@ use crate::wire::MIN_WINDOW;
 use crate::wire::code::StreamCode;
 use crate::wire::decoder::{Decoded, Decoder};
 use crate::wire::frame::{Frame, OpenTo};
+use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 
 /// Both ends of a session on one carrier, and the time.
 struct Pair {
@@ -360,8 +361,8 @@ fn an_open_that_never_left_may_be_tried_elsewhere_and_one_that_left_may_not() {
     let left = pair.dialer.open(request(), Bytes::new()).unwrap();
     batch(&mut pair.dialer, pair.now, pair.carrier);
     let stayed = pair.dialer.open(request(), Bytes::new()).unwrap();
-    pair.dialer.close(pair.now, CloseCode::NORMAL);
     let end = SessionEnd::Closed(CloseCode::NORMAL);
+    pair.dialer.end_with(pair.now, end.clone(), CloseCode::NORMAL);
     let verdicts = [left, stayed].map(|key| pair.dialer.poll_verdict(key, Waker::noop()));
     assert_eq!(
         verdicts,
@@ -472,4 +473,142 @@ fn timeouts_lie_ahead_after_they_were_handled() {
 fn an_idle_stream_weighs_little() {
     assert!(size_of::<Stream>() <= 400, "{}", size_of::<Stream>());
     assert!(size_of::<Piece>() <= 64, "{}", size_of::<Piece>());
+}
+
+#[test]
+fn a_stream_id_is_not_used_again() {
+    let limits = SessionLimits { max_streams: 4, ..SessionLimits::default() };
+    let mut pair = Pair::with_limits(limits);
+    let (now, carrier) = (pair.now, pair.carrier);
+    let open = Frame::Open { stream: StreamId(0), destination: OpenTo::Site, metadata: Bytes::new() };
+    feed(&mut pair.acceptor, now, carrier, &open);
+    let (key, _) = pair.acceptor.poll_incoming().unwrap();
+    pair.acceptor.release(key);
+    feed(&mut pair.acceptor, now, carrier, &Frame::Reset { stream: StreamId(0), code: StreamCode::CANCELLED });
+    batch(&mut pair.acceptor, now, carrier);
+    assert_eq!(pair.acceptor.stream_count(), 0);
+    feed(&mut pair.acceptor, now, carrier, &open);
+    assert_eq!(pair.acceptor.ended(), Some(&SessionEnd::Violation(Violation::Unexpected)));
+}
+
+#[test]
+fn opens_may_come_out_of_order() {
+    let mut pair = Pair::new();
+    let (now, carrier) = (pair.now, pair.carrier);
+    for index in [3, 0, 5, 1, 2, 4] {
+        let open = Frame::Open { stream: StreamId(index * 2), destination: OpenTo::Site, metadata: Bytes::new() };
+        feed(&mut pair.acceptor, now, carrier, &open);
+    }
+    assert_eq!((pair.acceptor.ended(), pair.acceptor.stream_count()), (None, 6));
+    assert!(pair.acceptor.late.is_empty());
+}
+
+#[test]
+fn a_stream_that_waited_when_the_session_ended_is_not_accepted_and_leaves_nothing() {
+    let mut pair = Pair::new();
+    for _ in 0..2 {
+        pair.dialer.open(request(), Bytes::new()).unwrap();
+    }
+    pair.settle();
+    let [accepted, refused] = [(); 2].map(|()| pair.acceptor.poll_incoming().unwrap().0);
+    pair.acceptor.end_with(pair.now, SessionEnd::Closed(CloseCode::NORMAL), CloseCode::NORMAL);
+    assert!(!pair.acceptor.accept(accepted));
+    pair.acceptor.refuse(refused, StreamCode::REFUSED);
+    pair.acceptor.release(accepted);
+    pair.acceptor.release(refused);
+    assert_eq!(pair.acceptor.stream_count(), 0);
+}
+
+#[test]
+fn what_waited_to_be_sent_when_the_session_ended_keeps_no_stream() {
+    let mut pair = Pair::new();
+    let (near, _) = pair.open();
+    pair.dialer.reset(near, StreamCode::CANCELLED);
+    pair.dialer.stop(near, StreamCode::CANCELLED);
+    pair.dialer.end_with(pair.now, SessionEnd::Closed(CloseCode::NORMAL), CloseCode::NORMAL);
+    pair.dialer.release(near);
+    assert_eq!(pair.dialer.stream_count(), 0);
+}
+
+/// An acceptor with as many unsettled carriers as there may be, and two live ones.
+fn at_the_brink() -> Pair {
+    let mut pair = Pair::new();
+    let mut number = pair.carrier;
+    for _ in 0..64 {
+        pair.acceptor.handle_carrier_lost(pair.now, number, CarrierEnd::Eof);
+        number = CarrierNumber(number.0 + 1);
+        pair.acceptor.handle_join(pair.now, number, &[], |_| Bytes::new()).unwrap();
+    }
+    pair.carrier = CarrierNumber(number.0 + 1);
+    pair.acceptor.handle_join(pair.now, pair.carrier, &[], |_| Bytes::new()).unwrap();
+    pair
+}
+
+#[test]
+fn one_unsettled_carrier_too_many_ends_the_session_even_while_others_die_with_it() {
+    let mut pair = at_the_brink();
+    let at = pair.now + Liveness::default().dead;
+    pair.acceptor.handle_timeout(at);
+    assert!(pair.acceptor.ended().is_some());
+}
+
+#[test]
+fn a_join_that_makes_one_carrier_too_many_fall_does_not_bring_the_session_back() {
+    let mut pair = at_the_brink();
+    let dead = [DeadCarrier { number: pair.carrier, received: 0 }];
+    let number = CarrierNumber(pair.carrier.0 + 1);
+    let joined = pair.acceptor.handle_join(pair.now, number, &dead, |_| Bytes::new());
+    assert_eq!(joined, Err(Violation::BadHello));
+    assert!(pair.acceptor.ended().is_some());
+}
+
+#[test]
+fn an_answer_lists_no_more_dead_carriers_than_a_hello_may() {
+    let mut pair = at_the_brink();
+    let dead: Vec<_> = (1000..1064).map(|number| DeadCarrier { number: CarrierNumber(number), received: 0 }).collect();
+    let mut answered = 0;
+    let greet = |counts: Vec<DeadCarrier>| {
+        answered = counts.len();
+        Bytes::new()
+    };
+    pair.acceptor.handle_join(pair.now, CarrierNumber(2000), &dead, greet).unwrap();
+    assert_eq!(answered, MAX_DEAD);
+}
+
+#[test]
+fn an_answer_to_an_attempt_that_the_acceptor_gave_up_raises_nothing() {
+    let mut pair = Pair::new();
+    let (number, dead) = pair.dialer.prepare_join();
+    pair.acceptor.handle_join(pair.now, number, &dead, |_| Bytes::new()).unwrap();
+    pair.acceptor.handle_carrier_lost(pair.now, number, CarrierEnd::Eof);
+    pair.settle();
+    assert_eq!(pair.dialer.handle_carrier_up(pair.now, number, &[]), Err(Violation::Unexpected));
+    pair.dialer.handle_join_failed(pair.now, number);
+    assert_eq!((pair.dialer.ended(), pair.dialer.carriers.len()), (None, 1));
+    // The counts are forgotten once the frames that told them are acknowledged.
+    pair.now += Duration::from_secs(2);
+    pair.settle();
+    assert!(pair.dialer.fallen.is_empty() && pair.acceptor.fallen.is_empty());
+}
+
+#[test]
+fn a_dialer_is_not_told_of_carriers_it_never_tried() {
+    let mut pair = Pair::new();
+    let (now, carrier) = (pair.now, pair.carrier);
+    let frame = Frame::CarrierDead { carrier: CarrierNumber(u32::MAX), received: 0 };
+    feed(&mut pair.dialer, now, carrier, &frame);
+    assert_eq!(pair.dialer.ended(), Some(&SessionEnd::Violation(Violation::Unexpected)));
+}
+
+#[test]
+fn streams_that_were_accepted_are_not_remembered_until_their_deadline() {
+    let limits = SessionLimits { unaccepted: 4, ..SessionLimits::default() };
+    let mut pair = Pair::with_limits(limits);
+    for _ in 0..100 {
+        let (near, far) = pair.open();
+        pair.dialer.release(near);
+        pair.acceptor.release(far);
+        pair.settle();
+    }
+    assert!(pair.acceptor.waiting.len() <= 8, "{} deadlines", pair.acceptor.waiting.len());
 }

@@ -4,7 +4,6 @@
 //! control, then data by turns. So whatever was sent before on a dead carrier stays ahead of anything newer of its
 //! streams, and an open stays ahead of its data.
 
-use std::time::Duration;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -85,7 +84,7 @@ impl Session {
         }
         // Room for an acknowledgement, so that a batch of bulk data with one fills whole records.
         *room -= out.iter().map(Piece::len).sum::<usize>().min(*room);
-        if self.carriers[index].acks.due.is_some() {
+        if self.carriers[index].acks.is_waiting() {
             *room = room.saturating_sub(ack_len(self.carriers[index].acks.received));
         }
     }
@@ -109,7 +108,7 @@ impl Session {
         let cap = carrier.flight_cap() + CONTROL_SLACK;
         let may_send = |carrier: &Carrier, room: usize| room >= LARGEST_CONTROL && carrier.log.in_flight() < cap;
         while may_send(&self.carriers[index], *room) {
-            let Some(frame) = self.next_session_control() else { break };
+            let Some(frame) = self.next_session_control(index) else { break };
             emit(&mut self.carriers[index], &frame, &mut self.scratch, out, room);
         }
         let mut over = Vec::new();
@@ -212,8 +211,8 @@ impl Session {
         !self.outgoing.is_empty() || self.has_untold() || self.streams_to_announce().is_some()
     }
 
-    fn next_session_control(&mut self) -> Option<Frame> {
-        if let Some(count) = self.next_untold() {
+    fn next_session_control(&mut self, index: usize) -> Option<Frame> {
+        if let Some(count) = self.next_untold(index) {
             return Some(Frame::CarrierDead { carrier: count.number, received: count.received });
         }
         if let Some(limit) = self.streams_to_announce() {
@@ -312,7 +311,7 @@ const LEAST_DATA: usize = 64;
 const EARNS_ONE_PER: u64 = 1024;
 
 /// A delay beyond a minute says nothing more, and fits four bytes.
-const MAX_DELAY_MICROS: u64 = Duration::from_secs(60).as_micros() as u64;
+const MAX_DELAY_MICROS: u64 = 60_000_000;
 
 #[cfg(test)]
 mod tests {

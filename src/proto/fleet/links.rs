@@ -1,0 +1,189 @@
+//! What becomes of links: taken on, changed, given up, and what there is to say of them.
+
+use std::time::{Duration, Instant};
+
+use crate::event::EventKind;
+use crate::id::{Cost, GroupName, LinkId};
+use crate::proto::fleet::Fleet;
+use crate::proto::group::Group;
+use crate::proto::link::{Link, LinkWanted, News};
+use crate::wire::code::CloseCode;
+
+impl Fleet {
+    /// Adds a link, or changes it by the smallest change that does it: a cost touches no connection, endpoints touch
+    /// only the groups that came or went, credentials are used by the next dial. One that was given up stays so.
+    pub(crate) fn handle_link(&mut self, now: Instant, link: LinkId, wanted: LinkWanted) {
+        if self.closing.is_some() {
+            return;
+        }
+        match self.links.get_mut(&link) {
+            Some(known) if known.leaving => return,
+            Some(known) if known.wanted == wanted => return,
+            Some(known) => {
+                let before = std::mem::replace(&mut known.wanted, wanted);
+                self.apply_change(now, link, &before);
+            }
+            None => {
+                self.links.insert(link, Link::new(now, link, wanted));
+                self.announce_configured(link);
+                self.regroup(now, link);
+            }
+        }
+        self.announce(now, link);
+    }
+
+    /// Gives a link up: its sessions drain, and are ended when the grace is over. Nothing is begun any more.
+    pub(crate) fn handle_unlink(&mut self, now: Instant, link: LinkId, grace: Duration) {
+        self.leave(now, link, now + grace, CloseCode::DISCONNECTED);
+    }
+
+    /// Whether a link is one of this fleet.
+    pub(crate) fn has_link(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
+    /// Changes this end's cost of a link, as a changed document would.
+    pub(crate) fn handle_cost(&mut self, now: Instant, link: LinkId, cost: Cost) {
+        let Some(known) = self.links.get(&link) else { return };
+        let wanted = LinkWanted { cost, ..known.wanted.clone() };
+        self.handle_link(now, link, wanted);
+    }
+
+    fn apply_change(&mut self, now: Instant, link: LinkId, before: &LinkWanted) {
+        let Some(known) = self.links.get(&link) else {
+            return;
+        };
+        let wanted = known.wanted.clone();
+        let changes = before.changes(&wanted);
+        if before.usable == wanted.usable {
+            let names = changes.names();
+            if !names.is_empty() {
+                self.events.push_back(EventKind::LinkChanged {
+                    link,
+                    name: wanted.name.clone(),
+                    changes: names,
+                });
+            }
+        } else {
+            self.announce_configured(link);
+        }
+        if changes.cost {
+            for session in self.roster.of_link(link) {
+                self.set_own_cost(session, wanted.cost);
+            }
+        }
+        self.regroup(now, link);
+        if changes.credentials {
+            for (name, _) in &wanted.groups {
+                self.with_group(now, link, name, |group, orders| group.nudge(now, orders));
+            }
+        }
+    }
+
+    /// Makes the groups fit the document: new ones are dialed, gone ones drain, the others learn their endpoints.
+    fn regroup(&mut self, now: Instant, link: LinkId) {
+        let Some(known) = self.links.get_mut(&link) else {
+            return;
+        };
+        for (name, targets) in known.wanted.groups.clone() {
+            if known.group_mut(&name).is_none() {
+                known.groups.push(Group::new(now, name, targets, self.config.backoff));
+            }
+        }
+        let wanted = known.wanted.groups.clone();
+        let all: Vec<_> =
+            known.groups.iter().map(|group| (group.name().clone(), known.wish(group.name()))).collect();
+        let mut gone = Vec::new();
+        for (name, wish) in all {
+            let targets =
+                wanted.iter().find(|(listed, _)| *listed == name).map(|(_, targets)| targets.clone());
+            let listed = targets.is_some();
+            let session = self.with_group(now, link, &name, |group, orders| {
+                if let Some(targets) = targets {
+                    group.handle_targets(now, targets, orders);
+                }
+                group.handle_wish(now, wish, orders);
+                group.session()
+            });
+            gone.extend(session.flatten().filter(|_| !listed));
+        }
+        // Only now: draining looks at all groups of the link, and each must have its wish before that.
+        for session in gone {
+            self.drain(now, session, now + self.config.regroup_grace, CloseCode::DISCONNECTED);
+        }
+        if let Some(known) = self.links.get_mut(&link) {
+            known.sort();
+        }
+    }
+
+    /// Gives a link up by `until`.
+    pub(super) fn leave(&mut self, now: Instant, link: LinkId, until: Instant, code: CloseCode) {
+        let Some(known) = self.links.get_mut(&link) else {
+            return;
+        };
+        known.leaving = true;
+        self.regroup(now, link);
+        for session in self.roster.of_link(link) {
+            self.drain(now, session, until, code);
+        }
+        self.announce(now, link);
+    }
+
+    fn announce_configured(&mut self, link: LinkId) {
+        let Some(known) = self.links.get(&link) else {
+            return;
+        };
+        let name = known.wanted.name.clone();
+        self.events.push_back(match &known.wanted.usable {
+            Ok(()) => EventKind::LinkConfigured {
+                link,
+                name,
+                groups: known.wanted.group_names(),
+                cost: known.wanted.cost,
+            },
+            Err(message) => EventKind::LinkRefused { link: Some(link), name, message: message.clone() },
+        });
+    }
+
+    /// Announces what has become of a link's groups, wakes the duplicates of those that lost their session, and
+    /// forgets the link when it was given up and nothing of it is left.
+    pub(super) fn announce(&mut self, now: Instant, link: LinkId) {
+        let Some(known) = self.links.get_mut(&link) else {
+            return;
+        };
+        known.sort();
+        let news = known.news(now);
+        let name = known.wanted.name.clone();
+        let held =
+            |of: &GroupName| known.groups.iter().any(|group| group.name() == of && group.session().is_some());
+        let waiting = known.groups.iter().filter(|group| group.duplicate_of().is_some_and(|of| !held(of)));
+        let freed: Vec<GroupName> = waiting.map(|group| group.name().clone()).collect();
+        let leaving = known.leaving;
+        for item in news {
+            let event = match item {
+                News::GroupDown { group, session } => EventKind::GroupDown { link, group, session },
+                News::GroupUp { group, session } => {
+                    let Some(member) = self.roster.member(session) else {
+                        continue;
+                    };
+                    EventKind::GroupUp { link, group, session, peer: member.peer.clone() }
+                }
+                News::Operational { groups_up, groups } => EventKind::LinkOperational {
+                    link,
+                    name: name.clone(),
+                    operational: groups_up > 0,
+                    groups_up,
+                    groups,
+                },
+            };
+            self.events.push_back(event);
+        }
+        for group in freed {
+            self.with_group(now, link, &group, |group, orders| group.nudge(now, orders));
+        }
+        if leaving && self.roster.of_link(link).is_empty() {
+            self.links.remove(&link);
+            self.events.push_back(EventKind::LinkRemoved { link, name });
+        }
+    }
+}

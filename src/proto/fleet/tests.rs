@@ -1,0 +1,480 @@
+mod laws;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::*;
+use crate::config::PlaneConfig;
+use crate::error::{CarrierEnd, PeerRefusal};
+use crate::id::{
+    CarrierNumber, Cost, Instance, LinkName, Ordinal, Principal, RouterName, RouterRole, SessionId, SiteId,
+    SiteName,
+};
+use crate::proto::dial::Target;
+use crate::proto::facts::{Admission, Arrival, Local, SessionFact};
+use crate::proto::link::LinkWanted;
+use crate::proto::some_moment;
+use crate::snapshot::{GroupState, SessionState};
+use crate::stats::{RoundTrip, Traffic};
+use crate::wire::hello::{Hello, SessionSecret};
+
+const LINK: LinkId = LinkId(1);
+const ACCESS: AccessId = AccessId(1);
+const GRACE: Duration = Duration::from_secs(5);
+
+fn config() -> FleetConfig {
+    let local = Local {
+        site_id: SiteId::new("home").unwrap(),
+        site_name: SiteName::new("home").unwrap(),
+        router: RouterName::new("r0").unwrap(),
+        instance: Instance([0; 16]),
+        role: RouterRole::Interior,
+    };
+    FleetConfig { accepted_sessions: 8, ..FleetConfig::new(local, &PlaneConfig::default()) }
+}
+
+/// A link with these groups, each with so many endpoints.
+fn wanted(groups: &[(&str, u16)]) -> LinkWanted {
+    let targets = |name: &str, count: u16| {
+        (1..=count).map(|port| Target { host: Arc::from(format!("host-{name}")), port }).collect()
+    };
+    LinkWanted {
+        name: LinkName::new("east").unwrap(),
+        namespace: "".into(),
+        generation: Some(1),
+        cost: Cost::DEFAULT,
+        groups: groups.iter().map(|(name, count)| (name.parse().unwrap(), targets(name, *count))).collect(),
+        credentials: None,
+        usable: Ok(()),
+    }
+}
+
+fn hello(instance: u8, carrier: u32, session: SessionClaim) -> Box<Hello> {
+    Box::new(Hello {
+        features: 0,
+        site_id: format!("site-{instance}").parse().unwrap(),
+        site_name: SiteName::new("a site").unwrap(),
+        router: RouterName::new("r1").unwrap(),
+        instance: Instance([instance; 16]),
+        role: LinkRole::InterRouter,
+        link: LinkName::new("west").unwrap(),
+        group: GroupName::new("").unwrap(),
+        cost: Cost::DEFAULT,
+        max_streams: 1,
+        initial_window: 16_384,
+        ordinal: Ordinal(0),
+        resume_window: Duration::from_secs(20),
+        carrier: CarrierNumber(carrier),
+        session,
+        dead: Vec::new(),
+    })
+}
+
+fn certificate(subject: &str) -> Principal {
+    Principal::Certificate { issuer: "CN=ca".into(), subject: Arc::from(subject) }
+}
+
+fn facts(hello: Box<Hello>) -> DialedFacts {
+    let address = "192.0.2.1:5671".parse().unwrap();
+    DialedFacts { hello, principal: certificate("server"), local: address, remote: address }
+}
+
+/// An acceptor's hello of that instance, for a new session with an id of that byte.
+fn begun(instance: u8, id: u8) -> DialedFacts {
+    let (session, secret) = (SessionId([id; 16]), SessionSecret([id; 32]));
+    facts(hello(instance, 0, SessionClaim::Begun { session, secret }))
+}
+
+fn joined(instance: u8, id: u8, carrier: u32) -> DialedFacts {
+    facts(hello(instance, carrier, SessionClaim::Joined { session: SessionId([id; 16]) }))
+}
+
+/// A dialer's hello of that instance, to begin a session with an id of that byte.
+fn arrival(instance: u8, id: u8) -> Arrival {
+    let address = "192.0.2.2:40000".parse().unwrap();
+    Arrival {
+        access: ACCESS,
+        role: LinkRole::InterRouter,
+        hello: hello(instance, 0, SessionClaim::New),
+        principal: certificate("west"),
+        local: address,
+        remote: address,
+        fresh_id: SessionId([id; 16]),
+        fresh_secret: SessionSecret([id; 32]),
+    }
+}
+
+fn down(carrier: u32) -> SessionFact {
+    SessionFact::CarrierDown {
+        carrier: CarrierNumber(carrier),
+        end: CarrierEnd::Eof,
+        last_received_ago: Duration::ZERO,
+        traffic: Traffic::default(),
+        round_trip: RoundTrip::default(),
+    }
+}
+
+fn ended(end: SessionEnd) -> SessionFact {
+    SessionFact::Ended { end, traffic: Traffic::default() }
+}
+
+fn unreachable_endpoint() -> DialError {
+    let address = "192.0.2.1:5671".parse().unwrap();
+    DialError::Connect { address, kind: std::io::ErrorKind::ConnectionRefused }
+}
+
+/// A fleet driven by hand.
+struct Bench {
+    fleet: Fleet,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { fleet: Fleet::new(config(), 1), now: some_moment() }
+    }
+
+    /// With a link whose groups are each dialed once; what is dialed is returned.
+    fn linked(groups: &[(&str, u16)]) -> (Self, Vec<DialOrder>) {
+        let mut bench = Self::new();
+        bench.fleet.handle_link(bench.now, LINK, wanted(groups));
+        let dials = bench.dials();
+        bench.events();
+        (bench, dials)
+    }
+
+    /// With a link of one group, whose session 1 (instance 1, id 1) is up for a minute.
+    fn up() -> Self {
+        let (mut bench, dials) = Self::linked(&[("a", 1)]);
+        bench.dialed(dials[0].attempt, Ok(begun(1, 1)));
+        bench.actions();
+        bench.events();
+        bench.now += Duration::from_secs(60);
+        bench
+    }
+
+    fn dialed(&mut self, attempt: AttemptId, result: Result<DialedFacts, DialError>) -> Verdict {
+        self.fleet.handle_dialed(self.now, attempt, result)
+    }
+
+    fn fact(&mut self, fact: SessionFact) {
+        self.fleet.handle_session(self.now, SessionNumber(1), fact);
+    }
+
+    fn actions(&mut self) -> Vec<FleetAction> {
+        std::iter::from_fn(|| self.fleet.poll_action()).collect()
+    }
+
+    fn dials(&mut self) -> Vec<DialOrder> {
+        let dial = |action| match action {
+            FleetAction::Dial(order) => Some(order),
+            _ => None,
+        };
+        self.actions().into_iter().filter_map(dial).collect()
+    }
+
+    fn events(&mut self) -> Vec<EventKind> {
+        std::iter::from_fn(|| self.fleet.poll_event()).collect()
+    }
+
+    /// The events by their names alone.
+    fn told(&mut self) -> Vec<String> {
+        self.events().iter().map(name_of).collect()
+    }
+
+    fn status(&self) -> PlaneStatus {
+        self.fleet.snapshot(self.now, 1_000_000_000, 0)
+    }
+}
+
+/// `SessionUp`, `LinkOperational(1/2)`, …
+fn name_of(event: &EventKind) -> String {
+    match event {
+        EventKind::LinkOperational { groups_up, groups, .. } => {
+            format!("LinkOperational({groups_up}/{groups})")
+        }
+        other => format!("{other:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[test]
+fn a_dialed_session_comes_up_in_causal_order() {
+    let (mut bench, dials) = Bench::linked(&[("a", 1), ("b", 1)]);
+    let purposes: Vec<_> = dials.iter().map(|order| (order.group.as_str(), order.purpose)).collect();
+    assert_eq!(purposes, [("a", Purpose::Begin), ("b", Purpose::Begin)]);
+    let verdict = bench.dialed(dials[0].attempt, Ok(begun(1, 1)));
+    assert_eq!(verdict, Verdict::Begin { session: SessionNumber(1) });
+    assert_eq!(bench.told(), ["SessionUp", "CarrierUp", "GroupUp", "LinkOperational(1/2)"]);
+    bench.dialed(dials[1].attempt, Ok(begun(2, 2)));
+    assert_eq!(bench.told(), ["SessionUp", "CarrierUp", "GroupUp", "LinkOperational(2/2)"]);
+}
+
+#[test]
+fn a_lost_carrier_is_replaced_and_the_session_goes_on() {
+    let mut bench = Bench::up();
+    bench.fact(down(0));
+    bench.fact(SessionFact::Recovering);
+    assert_eq!(bench.told(), ["CarrierDown", "GroupDown", "LinkOperational(0/1)", "SessionRecovering"]);
+    let dials = bench.dials();
+    assert_eq!(dials[0].purpose, Purpose::Join { session: SessionNumber(1) });
+    bench.now += Duration::from_millis(300);
+    assert!(bench.status().links[0].operational, "the status gives a redial a second");
+    let verdict = bench.dialed(dials[0].attempt, Ok(joined(1, 1, 1)));
+    assert_eq!(verdict, Verdict::Join { session: SessionNumber(1) });
+    assert_eq!(bench.told(), ["CarrierUp", "GroupUp", "LinkOperational(1/1)"]);
+    bench.fact(SessionFact::Resumed { resent_bytes: 7 });
+    let after = Duration::from_millis(300);
+    let resumed = EventKind::SessionResumed { session: SessionNumber(1), after, resent_bytes: 7 };
+    assert_eq!(bench.events(), [resumed]);
+}
+
+#[test]
+fn the_status_calls_a_link_down_a_second_after_its_last_carrier() {
+    let mut bench = Bench::up();
+    let up_since = bench.status().links[0].operational_since_micros;
+    bench.fact(down(0));
+    bench.fact(SessionFact::Recovering);
+    bench.now += Duration::from_millis(999);
+    assert_eq!(bench.status().links[0].operational_since_micros, up_since - 999_000);
+    bench.now += Duration::from_millis(1);
+    let view = bench.status().links.remove(0);
+    assert_eq!((view.operational, view.operational_since_micros), (false, 1_000_000_000));
+    assert_eq!(view.groups[0].state, GroupState::Recovering);
+}
+
+#[test]
+fn a_session_gone_at_the_peer_is_followed_by_a_new_one() {
+    let mut bench = Bench::up();
+    bench.fact(down(0));
+    bench.fact(SessionFact::Recovering);
+    let join = bench.dials().remove(0);
+    bench.events();
+    let (code, detail) = (CloseCode::SESSION_GONE, "".into());
+    bench.dialed(join.attempt, Err(DialError::Closed { code, detail, retry_after: None }));
+    let session = SessionNumber(1);
+    let actions = bench.actions();
+    let [FleetAction::EndSession { .. }, FleetAction::Path(_), FleetAction::Dial(begin)] = &actions[..]
+    else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(actions[0], FleetAction::EndSession { session, end: SessionEnd::Gone, code });
+    assert_eq!(begin.purpose, Purpose::Begin);
+    bench.fact(ended(SessionEnd::Gone));
+    assert_eq!(bench.told(), ["DialFailed", "SessionDown"]);
+}
+
+#[test]
+fn a_second_group_that_reaches_the_same_instance_waits_as_a_duplicate() {
+    let (mut bench, dials) = Bench::linked(&[("a", 1), ("b", 1)]);
+    bench.dialed(dials[0].attempt, Ok(begun(1, 1)));
+    let verdict = bench.dialed(dials[1].attempt, Ok(begun(1, 2)));
+    let Verdict::Close { scope: CloseScope::Session, code: CloseCode::DUPLICATE, .. } = verdict else {
+        panic!("{verdict:?}")
+    };
+    let groups = bench.status().links.remove(0).groups;
+    assert_eq!((groups[0].state, groups[1].state), (GroupState::Up, GroupState::Duplicate));
+    let of = GroupName::new("a").unwrap();
+    assert_eq!(groups[1].error, Some(DialError::Duplicate { of }));
+    bench.actions();
+    bench.fact(ended(SessionEnd::PeerClosed(CloseCode::SHUTDOWN)));
+    let dialed: Vec<_> = bench.dials().into_iter().map(|order| order.group.as_str().to_owned()).collect();
+    assert_eq!(dialed, ["b"], "the duplicate looks again as soon as the other is gone");
+}
+
+#[test]
+fn a_new_cost_touches_no_connection() {
+    let mut bench = Bench::up();
+    let (session, cost) = (SessionNumber(1), Cost::new(10).unwrap());
+    bench.fleet.handle_link(bench.now, LINK, LinkWanted { cost, ..wanted(&[("a", 1)]) });
+    let path = FleetAction::Path(PathChange::Cost { session, cost });
+    assert_eq!(bench.actions(), [FleetAction::SetCost { session, cost }, path]);
+    assert_eq!(bench.told(), ["LinkChanged", "CostChanged"]);
+    // The peer's larger cost is in force; this end's smaller one then changes nothing but what the peer is told.
+    bench.fact(SessionFact::PeerCost(Cost::new(20).unwrap()));
+    assert_eq!(bench.told(), ["CostChanged"]);
+    bench.actions();
+    bench.fleet.handle_link(bench.now, LINK, wanted(&[("a", 1)]));
+    assert_eq!(bench.actions(), [FleetAction::SetCost { session, cost: Cost::DEFAULT }]);
+    assert_eq!(bench.told(), ["LinkChanged"]);
+}
+
+#[test]
+fn a_changed_group_list_dials_what_is_new_and_drains_what_is_gone() {
+    let mut bench = Bench::up();
+    bench.fleet.handle_link(bench.now, LINK, wanted(&[("b", 1)]));
+    let actions = bench.actions();
+    let session = SessionNumber(1);
+    assert!(actions.contains(&FleetAction::DrainSession { session }), "{actions:?}");
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, FleetAction::Dial(order) if order.group.as_str() == "b"))
+    );
+    assert_eq!(bench.told(), ["LinkChanged", "SessionDraining", "LinkOperational(1/2)"]);
+    bench.fact(SessionFact::Drained);
+    let code = CloseCode::DRAINED;
+    assert!(bench.actions().contains(&FleetAction::EndSession {
+        session,
+        end: SessionEnd::Closed(code),
+        code
+    }));
+    bench.fact(ended(SessionEnd::Closed(code)));
+    assert_eq!(bench.told(), ["GroupDown", "LinkOperational(0/1)", "CarrierDown", "SessionDown"]);
+    assert_eq!(bench.status().links[0].groups.len(), 1);
+}
+
+#[test]
+fn an_unlinked_session_drains_until_the_grace_is_over() {
+    let mut bench = Bench::up();
+    bench.fleet.handle_unlink(bench.now, LINK, GRACE);
+    assert_eq!(bench.told(), ["SessionDraining"]);
+    // A carrier lost meanwhile is still replaced: the streams that drain need it.
+    bench.fact(down(0));
+    bench.fact(SessionFact::Recovering);
+    let join = bench.dials().remove(0);
+    bench.dialed(join.attempt, Ok(joined(1, 1, 1)));
+    bench.events();
+    bench.actions();
+    assert_eq!(bench.fleet.poll_timeout(), Some(bench.now + GRACE));
+    bench.now += GRACE;
+    bench.fleet.handle_timeout(bench.now);
+    let (session, code) = (SessionNumber(1), CloseCode::DISCONNECTED);
+    let end = SessionEnd::Closed(code);
+    assert_eq!(bench.actions()[0], FleetAction::EndSession { session, end: end.clone(), code });
+    assert_eq!(bench.status().sessions[0].state, SessionState::Ending);
+    bench.fact(ended(end));
+    let told = ["GroupDown", "LinkOperational(0/1)", "CarrierDown", "SessionDown", "LinkRemoved"];
+    assert_eq!(bench.told(), told);
+    assert!(bench.fleet.is_idle());
+}
+
+#[test]
+fn a_link_that_cannot_be_used_is_refused_and_dialed_once_it_can() {
+    let mut bench = Bench::new();
+    let unusable = LinkWanted { usable: Err("no credentials named \"x\"".into()), ..wanted(&[("a", 1)]) };
+    bench.fleet.handle_link(bench.now, LINK, unusable);
+    assert_eq!((bench.told(), bench.dials()), (vec!["LinkRefused".to_owned()], vec![]));
+    assert!(!bench.status().links[0].configured);
+    bench.fleet.handle_link(bench.now, LINK, wanted(&[("a", 1)]));
+    assert_eq!((bench.told(), bench.dials().len()), (vec!["LinkConfigured".to_owned()], 1));
+}
+
+#[test]
+fn new_credentials_are_tried_at_once() {
+    let (mut bench, dials) = Bench::linked(&[("a", 1)]);
+    bench.dialed(dials[0].attempt, Err(unreachable_endpoint()));
+    assert_eq!(bench.status().links[0].groups[0].state, GroupState::Waiting);
+    bench.actions();
+    let credentials = Some(("east".into(), Ordinal(1)));
+    bench.fleet.handle_link(bench.now, LINK, LinkWanted { credentials, ..wanted(&[("a", 1)]) });
+    assert_eq!(bench.dials().len(), 1);
+}
+
+#[test]
+fn a_late_answer_is_closed_and_changes_nothing() {
+    let (mut bench, dials) = Bench::linked(&[("a", 1)]);
+    bench.fleet.handle_unlink(bench.now, LINK, GRACE);
+    assert_eq!(bench.actions(), [FleetAction::Cancel { attempt: dials[0].attempt }]);
+    assert_eq!(bench.told(), ["LinkRemoved"]);
+    let verdict = bench.dialed(dials[0].attempt, Ok(begun(1, 1)));
+    assert!(matches!(verdict, Verdict::Close { scope: CloseScope::Session, code: CloseCode::NORMAL, .. }));
+    assert_eq!((bench.actions(), bench.events()), (vec![], vec![]));
+}
+
+#[test]
+fn a_router_that_dials_itself_is_told_so() {
+    let (mut bench, dials) = Bench::linked(&[("a", 1)]);
+    let verdict = bench.dialed(dials[0].attempt, Ok(begun(0, 1)));
+    assert!(matches!(verdict, Verdict::Close { code: CloseCode::SELF_LINK, .. }), "{verdict:?}");
+    assert_eq!(bench.told(), ["DialFailed"]);
+}
+
+#[test]
+fn a_join_that_reaches_another_instance_leaves_the_session_alone() {
+    let mut bench = Bench::up();
+    bench.fact(down(0));
+    bench.fact(SessionFact::Recovering);
+    let join = bench.dials().remove(0);
+    let verdict = bench.dialed(join.attempt, Ok(begun(2, 2)));
+    let Verdict::Close { scope: CloseScope::Carrier, code: CloseCode::OTHER_INSTANCE, .. } = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!(bench.status().sessions[0].state, SessionState::Recovering);
+}
+
+#[test]
+fn a_restarted_dialer_takes_the_place_of_its_old_instance() {
+    let mut bench = Bench::new();
+    bench.fleet.handle_arrival(bench.now, &arrival(1, 1), |_| false);
+    bench.events();
+    bench.actions();
+    let mut restarted = arrival(1, 2);
+    restarted.hello.instance = Instance([7; 16]);
+    let admission = bench.fleet.handle_arrival(bench.now, &restarted, |_| false);
+    assert_eq!(admission, Admission::Begin { session: SessionNumber(2) });
+    let (session, end) = (SessionNumber(1), SessionEnd::Replaced { instance: Instance([7; 16]) });
+    assert_eq!(
+        bench.actions()[0],
+        FleetAction::EndSession { session, end: end.clone(), code: CloseCode::REPLACED }
+    );
+    bench.fact(ended(end));
+    assert_eq!(bench.told(), ["SessionUp", "CarrierUp", "CarrierDown", "SessionDown"]);
+}
+
+#[test]
+fn a_refused_arrival_is_an_event_and_nothing_else() {
+    let mut bench = Bench::new();
+    bench.fleet.handle_arrival(bench.now, &arrival(1, 1), |_| false);
+    bench.events();
+    bench.actions();
+    let mut usurper = arrival(1, 2);
+    usurper.principal = certificate("other");
+    let admission = bench.fleet.handle_arrival(bench.now, &usurper, |_| false);
+    assert!(matches!(admission, Admission::Refuse(_)));
+    let refusal = PeerRefusal::SiteIdConflict { site: SiteId::new("site-1").unwrap() };
+    let (access, address, phase) = (ACCESS, usurper.remote, crate::error::Phase::Hello);
+    assert_eq!(bench.events(), [EventKind::PeerRefused { access, address, phase, refusal }]);
+    assert_eq!(bench.actions(), []);
+}
+
+#[test]
+fn carrier_numbers_only_grow() {
+    let mut bench = Bench::new();
+    bench.fleet.handle_arrival(bench.now, &arrival(1, 1), |_| false);
+    for (number, taken) in
+        [(0, false), (5, true), (3, false), (5, false), (6, true)]
+    {
+        let mut join = arrival(1, 9);
+        let (session, proof) = (SessionId([1; 16]), [0; 32]);
+        *join.hello = Hello { carrier: CarrierNumber(number), ..(*join.hello).clone() };
+        join.hello.session = SessionClaim::Join { session, proof };
+        let admission = bench.fleet.handle_arrival(bench.now, &join, |_| true);
+        assert_eq!(matches!(admission, Admission::Join { .. }), taken, "{number}: {admission:?}");
+    }
+}
+
+#[test]
+fn a_shutdown_drains_everything_and_lets_nobody_in() {
+    let mut bench = Bench::up();
+    bench.fleet.handle_arrival(bench.now, &arrival(2, 2), |_| false);
+    bench.actions();
+    bench.fleet.handle_shutdown(bench.now, GRACE);
+    let drained: BTreeSet<SessionNumber> = bench
+        .actions()
+        .into_iter()
+        .filter_map(|action| match action {
+            FleetAction::DrainSession { session } => Some(session),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(drained, BTreeSet::from([SessionNumber(1), SessionNumber(2)]));
+    let admission = bench.fleet.handle_arrival(bench.now, &arrival(3, 3), |_| false);
+    assert!(matches!(admission, Admission::Refuse(refusal) if refusal.code == CloseCode::SHUTDOWN));
+    bench.now += GRACE;
+    bench.fleet.handle_timeout(bench.now);
+    for session in drained {
+        let end = SessionEnd::Closed(CloseCode::SHUTDOWN);
+        bench.fleet.handle_session(bench.now, session, ended(end));
+    }
+    assert!(bench.fleet.is_idle());
+}

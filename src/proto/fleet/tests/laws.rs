@@ -1,0 +1,500 @@
+//! Random inputs against the laws: what the fleet says must hold together whatever it is told.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use super::*;
+
+const SEEDS: u64 = 300;
+const STEPS: usize = 250;
+
+#[test]
+fn random_inputs_break_no_law() {
+    for seed in 0..SEEDS {
+        run(seed);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_events() {
+    for seed in 0..20 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}
+
+/// Runs a random script; gives the event log.
+fn run(seed: u64) -> Vec<String> {
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        world.step();
+        world.settle();
+    }
+    world.finish();
+    world.log
+}
+
+/// What the supervisor would hold: attempts under way, sessions and their carriers.
+struct World {
+    seed: u64,
+    rng: Rng,
+    fleet: Fleet,
+    now: Instant,
+    wanted: BTreeMap<LinkId, LinkWanted>,
+    next_link: u64,
+    /// Under way.
+    dials: Vec<DialOrder>,
+    /// Answered or cancelled.
+    past: Vec<AttemptId>,
+    sessions: BTreeMap<SessionNumber, Known>,
+    next_id: u8,
+    facts: Facts,
+    /// Per group what was tried since an endpoint came up again, and whether a whole round was seen since anything
+    /// happened that may begin one.
+    rounds: BTreeMap<(LinkId, GroupName), (bool, Vec<Target>)>,
+    log: Vec<String>,
+}
+
+struct Known {
+    id: u8,
+    instance: u8,
+    accepted: bool,
+    carriers: BTreeSet<u32>,
+    next_carrier: u32,
+    /// The fleet has asked for its end.
+    ending: bool,
+}
+
+/// Law 7, kept as the sets of what is up.
+#[derive(Default)]
+struct Facts {
+    links: BTreeSet<LinkId>,
+    sessions: BTreeMap<SessionNumber, Option<LinkId>>,
+    seen_sessions: BTreeSet<SessionNumber>,
+    carriers: BTreeSet<(SessionNumber, CarrierNumber)>,
+    seen_carriers: BTreeSet<(SessionNumber, CarrierNumber)>,
+    groups: BTreeMap<(LinkId, GroupName), SessionNumber>,
+    recovering: BTreeSet<SessionNumber>,
+}
+
+impl Facts {
+    /// Takes an event; says what is wrong with it, if anything.
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of event")]
+    fn take(&mut self, event: &EventKind) -> Result<(), &'static str> {
+        let holds = |holds: bool, law: &'static str| if holds { Ok(()) } else { Err(law) };
+        match event.clone() {
+            EventKind::LinkConfigured { link, .. } | EventKind::LinkRefused { link: Some(link), .. } => {
+                self.links.insert(link);
+                Ok(())
+            }
+            EventKind::LinkRemoved { link, .. } => {
+                let clear = !self.sessions.values().any(|of| *of == Some(link));
+                holds(self.links.remove(&link) && clear, "a link is removed once, after its sessions")
+            }
+            EventKind::SessionUp { session, link, .. } => {
+                self.sessions.insert(session, link);
+                holds(self.seen_sessions.insert(session), "a session comes up once")
+            }
+            EventKind::SessionDown { session, .. } => {
+                self.recovering.remove(&session);
+                let bare = !self.carriers.iter().any(|(of, _)| *of == session);
+                holds(
+                    bare && self.sessions.remove(&session).is_some(),
+                    "a session goes down once, after its carriers",
+                )
+            }
+            EventKind::CarrierUp { session, carrier, .. } => {
+                self.carriers.insert((session, carrier));
+                let fresh = self.seen_carriers.insert((session, carrier));
+                holds(
+                    fresh && self.sessions.contains_key(&session),
+                    "a carrier comes up once, in its session",
+                )
+            }
+            EventKind::CarrierDown { session, carrier, .. } => {
+                holds(self.carriers.remove(&(session, carrier)), "a carrier goes down once, after it came up")
+            }
+            EventKind::GroupUp { link, group, session, .. } => {
+                let free = self.groups.insert((link, group), session).is_none();
+                holds(free && self.sessions.contains_key(&session), "a group comes up when it was down")
+            }
+            EventKind::GroupDown { link, group, session } => holds(
+                self.groups.remove(&(link, group)) == Some(session),
+                "a group goes down with its session",
+            ),
+            EventKind::LinkOperational { link, operational, groups_up, groups, .. } => {
+                let up = self.groups.keys().filter(|(of, _)| *of == link).count();
+                holds(up == groups_up && operational == (up > 0) && up <= groups, "a link counts its groups")
+            }
+            EventKind::SessionRecovering { session, .. } => {
+                let bare = !self.carriers.iter().any(|(of, _)| *of == session);
+                let live = self.sessions.contains_key(&session);
+                holds(bare && live && self.recovering.insert(session), "a session recovers without carriers")
+            }
+            EventKind::SessionResumed { session, .. } => {
+                holds(self.recovering.remove(&session), "a session resumes after it recovered")
+            }
+            EventKind::DialFailed { next_attempt_in, .. } => holds(
+                next_attempt_in <= Duration::from_secs(65),
+                "no wait is longer than retry-after and backoff",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            rng: Rng::with_seed(seed),
+            fleet: Fleet::new(config(), seed),
+            now: some_moment(),
+            wanted: BTreeMap::new(),
+            next_link: 0,
+            dials: Vec::new(),
+            past: Vec::new(),
+            sessions: BTreeMap::new(),
+            next_id: 0,
+            facts: Facts::default(),
+            rounds: BTreeMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    fn step(&mut self) {
+        match self.rng.u8(0..20) {
+            0 => self.link(),
+            1 => self.change(),
+            2 if self.rng.u8(0..3) == 0 => self.unlink(),
+            3..=7 => self.answer(),
+            8 => self.late_answer(),
+            9 | 10 => self.arrive(),
+            11..=14 => self.tell(),
+            15 => self.end_what_is_ending(),
+            16 => {
+                let session = self.any_session();
+                self.fleet.handle_disconnect(self.now, session);
+            }
+            _ => self.pass_time(),
+        }
+    }
+
+    fn random_wanted(&mut self) -> LinkWanted {
+        let names = ["a", "b", "c"];
+        let mut groups: Vec<(&str, u16)> = Vec::new();
+        for name in names {
+            if self.rng.bool() {
+                groups.push((name, self.rng.u16(0..4)));
+            }
+        }
+        self.rng.shuffle(&mut groups);
+        LinkWanted {
+            cost: Cost::new(self.rng.u32(1..4)).unwrap(),
+            credentials: self.rng.bool().then(|| ("bundle".into(), Ordinal(self.rng.u64(0..2)))),
+            usable: if self.rng.u8(0..6) == 0 { Err("not usable".into()) } else { Ok(()) },
+            ..wanted(&groups)
+        }
+    }
+
+    fn link(&mut self) {
+        if self.wanted.len() < 3 {
+            self.next_link += 1;
+            let (link, wanted) = (LinkId(self.next_link), self.random_wanted());
+            self.wanted.insert(link, wanted.clone());
+            self.fleet.handle_link(self.now, link, wanted);
+        }
+    }
+
+    fn any_link(&mut self) -> Option<LinkId> {
+        let links: Vec<LinkId> = self.wanted.keys().copied().collect();
+        self.rng.choice(links)
+    }
+
+    fn change(&mut self) {
+        let Some(link) = self.any_link() else { return };
+        let wanted = self.random_wanted();
+        self.rounds.retain(|(of, _), _| *of != link);
+        self.wanted.insert(link, wanted.clone());
+        self.fleet.handle_link(self.now, link, wanted);
+    }
+
+    fn unlink(&mut self) {
+        let Some(link) = self.any_link() else { return };
+        self.wanted.remove(&link);
+        self.rounds.retain(|(of, _), _| *of != link);
+        let grace = Duration::from_secs(self.rng.u64(0..4));
+        self.fleet.handle_unlink(self.now, link, grace);
+    }
+
+    /// One of 1..=3, mostly told by the group, so that duplicates and other instances occur.
+    fn instance_behind(&mut self, group: &GroupName) -> u8 {
+        let own = 1 + group.as_str().as_bytes().first().map_or(0, |letter| letter - b'a');
+        if self.rng.u8(0..8) == 0 { self.rng.u8(0..4) } else { own }
+    }
+
+    fn answer(&mut self) {
+        if self.dials.is_empty() {
+            return;
+        }
+        let order = self.dials.swap_remove(self.rng.usize(..self.dials.len()));
+        self.past.push(order.attempt);
+        let result = if self.rng.u8(0..5) < 3 { Err(self.error()) } else { Ok(self.greeting(&order)) };
+        let greeted = result.as_ref().ok().map(|facts| facts.hello.instance.0[0]);
+        let gone = matches!(&result, Err(DialError::Closed { code: CloseCode::SESSION_GONE, .. }));
+        let verdict = self.fleet.handle_dialed(self.now, order.attempt, result);
+        match (verdict, greeted) {
+            (Verdict::Begin { session }, Some(instance)) => {
+                let carriers = BTreeSet::from([0]);
+                let (id, accepted, ending) = (self.next_id, false, false);
+                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending };
+                assert!(self.sessions.insert(session, known).is_none(), "seed {}: number reused", self.seed);
+                self.rounds.remove(&(order.link, order.group));
+            }
+            (Verdict::Join { session }, Some(_)) => {
+                let known = self.sessions.get_mut(&session).expect("a join of a known session");
+                known.carriers.insert(known.next_carrier);
+                known.next_carrier += 1;
+                self.rounds.remove(&(order.link, order.group));
+            }
+            _ if gone => drop(self.rounds.remove(&(order.link, order.group))),
+            // Three answers of another instance end the session and begin a new round; not told apart here.
+            (Verdict::Close { code: CloseCode::OTHER_INSTANCE, .. }, _) => {
+                self.rounds.remove(&(order.link, order.group));
+            }
+            _ => {}
+        }
+    }
+
+    fn greeting(&mut self, order: &DialOrder) -> DialedFacts {
+        let instance = self.instance_behind(&order.group);
+        match order.purpose {
+            Purpose::Begin => {
+                self.next_id = self.next_id.wrapping_add(1);
+                begun(instance, self.next_id)
+            }
+            Purpose::Join { session } => {
+                let known = &self.sessions[&session];
+                let instance = if self.rng.bool() { known.instance } else { instance };
+                joined(instance, known.id, known.next_carrier)
+            }
+        }
+    }
+
+    fn error(&mut self) -> DialError {
+        let detail: Arc<str> = "".into();
+        let retry_after = self.rng.bool().then(|| Duration::from_millis(self.rng.u64(0..100_000)));
+        match self.rng.u8(0..4) {
+            0 => DialError::Closed { code: CloseCode::SESSION_GONE, detail, retry_after: None },
+            1 => DialError::Closed { code: CloseCode::BUSY, detail, retry_after },
+            _ => unreachable_endpoint(),
+        }
+    }
+
+    /// An answer of an attempt that is over must change nothing.
+    fn late_answer(&mut self) {
+        let Some(attempt) = self.rng.choice(self.past.clone()) else {
+            return;
+        };
+        let before = self.fleet.snapshot(self.now, 0, 0);
+        let result = if self.rng.bool() { Ok(begun(3, 250)) } else { Err(unreachable_endpoint()) };
+        self.fleet.handle_dialed(self.now, attempt, result);
+        assert_eq!(self.fleet.snapshot(self.now, 0, 0), before, "seed {}", self.seed);
+        assert!(self.fleet.actions.is_empty() && self.fleet.events.is_empty(), "seed {}", self.seed);
+    }
+
+    fn arrive(&mut self) {
+        self.next_id = self.next_id.wrapping_add(1);
+        let mut arrival = arrival(self.rng.u8(0..4), self.next_id);
+        let who = self.rng.u8(0..10);
+        arrival.principal = match who {
+            0 => Principal::Anonymous,
+            1 => certificate("other"),
+            _ => certificate("west"),
+        };
+        if self.rng.u8(0..5) == 0 {
+            arrival.hello.site_id = "site-1".parse().unwrap();
+        }
+        let accepted: Vec<SessionNumber> =
+            self.sessions.iter().filter(|(_, known)| known.accepted).map(|(number, _)| *number).collect();
+        if let (Some(joins), true) = (self.rng.choice(accepted), self.rng.bool()) {
+            let known = &self.sessions[&joins];
+            let (session, proof) = (SessionId([known.id; 16]), [0; 32]);
+            arrival.hello = hello(known.instance, known.next_carrier, SessionClaim::Join { session, proof });
+        }
+        let proof_ok = self.rng.u8(0..5) > 0;
+        let instance = arrival.hello.instance.0[0];
+        match self.fleet.handle_arrival(self.now, &arrival, |_| proof_ok) {
+            Admission::Begin { session } => {
+                let (id, accepted, carriers) = (self.next_id, true, BTreeSet::from([0]));
+                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending: false };
+                self.sessions.insert(session, known);
+            }
+            Admission::Join { session } => {
+                let known = self.sessions.get_mut(&session).expect("a join of a known session");
+                known.carriers.insert(arrival.hello.carrier.0);
+                known.next_carrier = known.next_carrier.max(arrival.hello.carrier.0 + 1);
+            }
+            Admission::Refuse(_) => {}
+        }
+    }
+
+    fn any_session(&mut self) -> SessionNumber {
+        let numbers: Vec<SessionNumber> = self.sessions.keys().copied().collect();
+        // Now and then one that never was, or is over.
+        if self.rng.u8(0..10) == 0 {
+            SessionNumber(9999)
+        } else {
+            self.rng.choice(numbers).unwrap_or(SessionNumber(0))
+        }
+    }
+
+    fn tell(&mut self) {
+        let session = self.any_session();
+        let carrier = self.sessions.get(&session).and_then(|known| known.carriers.first().copied());
+        let number = CarrierNumber(carrier.unwrap_or(77));
+        let round_trip = RoundTrip::default();
+        let fact = match self.rng.u8(0..12) {
+            0..=3 => return self.lose(session, carrier),
+            4 | 5 => SessionFact::CarrierSuspect { carrier: number, last_received_ago: GRACE, round_trip },
+            6 | 7 => SessionFact::CarrierTrusted { carrier: number },
+            8 => SessionFact::PeerCost(Cost::new(self.rng.u32(1..5)).unwrap()),
+            9 => SessionFact::Resumed { resent_bytes: 1 },
+            10 => SessionFact::PeerDraining,
+            _ => SessionFact::Drained,
+        };
+        self.fleet.handle_session(self.now, session, fact);
+    }
+
+    /// A carrier is lost; when it was the last, the session says what that means for it.
+    fn lose(&mut self, session: SessionNumber, carrier: Option<u32>) {
+        let Some(carrier) = carrier else { return };
+        self.fleet.handle_session(self.now, session, down(carrier));
+        let known = self.sessions.get_mut(&session).expect("known");
+        known.carriers.remove(&carrier);
+        if known.carriers.is_empty() {
+            self.rounds.clear();
+            if self.rng.u8(0..4) == 0 {
+                self.end(session);
+            } else {
+                self.fleet.handle_session(self.now, session, SessionFact::Recovering);
+            }
+        }
+    }
+
+    fn end(&mut self, session: SessionNumber) {
+        self.sessions.remove(&session);
+        self.rounds.clear();
+        let end = SessionEnd::PeerClosed(CloseCode::NORMAL);
+        self.fleet.handle_session(self.now, session, ended(end));
+    }
+
+    fn end_what_is_ending(&mut self) {
+        let ending = self.sessions.iter().find(|(_, known)| known.ending).map(|(number, _)| *number);
+        if let Some(session) = ending {
+            self.end(session);
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let due = self.fleet.poll_timeout();
+        let some = self.now + Duration::from_millis(self.rng.u64(1..3000));
+        self.now = if self.rng.bool() { due.unwrap_or(some).max(self.now) } else { some };
+        self.fleet.handle_timeout(self.now);
+        // Law 10.
+        assert!(self.fleet.poll_timeout().is_none_or(|next| next > self.now), "seed {}", self.seed);
+    }
+
+    /// Carries out what was asked for, and checks everything.
+    fn settle(&mut self) {
+        while let Some(action) = self.fleet.poll_action() {
+            match action {
+                FleetAction::Dial(order) => self.dial(order),
+                FleetAction::Cancel { attempt } => {
+                    let before = self.dials.len();
+                    self.dials.retain(|order| order.attempt != attempt);
+                    assert_eq!(
+                        self.dials.len() + 1,
+                        before,
+                        "seed {}: cancelled what is not dialed",
+                        self.seed
+                    );
+                    self.past.push(attempt);
+                }
+                FleetAction::EndSession { session, .. } => {
+                    let known = self.sessions.get_mut(&session).expect("ends a known session");
+                    assert!(!known.ending, "seed {}: ended twice", self.seed);
+                    known.ending = true;
+                    self.rounds.clear();
+                }
+                FleetAction::DrainSession { session } | FleetAction::SetCost { session, .. } => {
+                    assert!(self.sessions.contains_key(&session), "seed {}", self.seed);
+                }
+                FleetAction::Path(_) => {}
+            }
+        }
+        while let Some(event) = self.fleet.poll_event() {
+            self.log.push(format!("{event:?}"));
+            if let Err(law) = self.facts.take(&event) {
+                panic!("seed {}: {law}: {event:?}", self.seed);
+            }
+        }
+        self.nothing_wanted_is_forgotten();
+    }
+
+    /// Law 9, first part: all alternates before any twice. What begins a new round clears `rounds`.
+    fn dial(&mut self, order: DialOrder) {
+        let same = |other: &DialOrder| (other.link, &other.group) == (order.link, &order.group);
+        assert!(!self.dials.iter().any(same), "seed {}: two attempts of one group", self.seed);
+        if let Some(wanted) = self.wanted.get(&order.link)
+            && let Some((_, targets)) = wanted.groups.iter().find(|(name, _)| *name == order.group)
+        {
+            let (whole, round) = self.rounds.entry((order.link, order.group.clone())).or_default();
+            if round.contains(&order.target) {
+                let all = round.len() == targets.len() || !*whole;
+                assert!(all, "seed {}: {order:?} after {round:?}", self.seed);
+                *whole = true;
+                round.clear();
+            }
+            round.push(order.target.clone());
+        }
+        self.dials.push(order);
+    }
+
+    /// Law 9, last part: what is wanted is up, being dialed, or waited for.
+    fn nothing_wanted_is_forgotten(&self) {
+        for view in self.fleet.snapshot(self.now, 0, 0).links {
+            let Some(wanted) = self.wanted.get(&view.link).filter(|wanted| wanted.usable.is_ok()) else {
+                continue;
+            };
+            for (name, targets) in &wanted.groups {
+                let group = view.groups.iter().find(|group| group.name == *name).expect("a wanted group");
+                let dialed = self.dials.iter().any(|order| order.link == view.link && order.group == *name);
+                let busy = dialed || group.next_attempt_micros.is_some() || group.state == GroupState::Up;
+                assert!(busy || targets.is_empty(), "seed {}: {group:?} is forgotten", self.seed);
+            }
+        }
+    }
+
+    /// Shuts down: everything that came up must go down.
+    fn finish(&mut self) {
+        self.wanted.clear();
+        self.fleet.handle_shutdown(self.now, Duration::ZERO);
+        self.settle();
+        for session in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.end(session);
+            self.settle();
+        }
+        let facts = &self.facts;
+        let left = self.fleet.snapshot(self.now, 0, 0);
+        assert!(
+            self.fleet.is_idle() && self.dials.is_empty(),
+            "seed {}: {left:#?}, {:?}",
+            self.seed,
+            self.dials
+        );
+        assert!(facts.links.is_empty() && facts.sessions.is_empty(), "seed {}", self.seed);
+        assert!(facts.carriers.is_empty() && facts.groups.is_empty(), "seed {}", self.seed);
+        assert!(self.fleet.attempts.is_empty() && self.fleet.poll_timeout().is_none(), "seed {}", self.seed);
+    }
+}

@@ -1,0 +1,84 @@
+//! What must be true of a session between any two calls, for tests that look at it then.
+
+use crate::id::CarrierNumber;
+use crate::proto::session::Session;
+use crate::proto::session::stream::{Opening, RecvState, Stream};
+use crate::wire::MIN_WINDOW;
+
+impl Session {
+    /// Checks credit, budgets and the counts kept beside the tables they count.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        let mut widened = 0;
+        for (_, stream) in &self.streams {
+            widened += stream.recv.window - MIN_WINDOW;
+            stream.audit(self.params.limits.send_buffer.max(MIN_WINDOW as usize))?;
+        }
+        let used = self.pool.used();
+        hold(widened == used && used <= self.params.limits.pool, || format!("windows {widened}, pool {used}"))?;
+        let process = self.params.pool.used();
+        hold(used <= process && process <= self.params.limits.process_pool, || format!("process pool {process}"))?;
+        hold(self.slots.len() == self.streams.len(), || "slots and streams differ".into())?;
+        hold(self.fallen.len() <= 64, || format!("{} fallen carriers", self.fallen.len()))?;
+        let waiting = self.streams.iter().filter(|(_, stream)| stream.opening == Opening::Waiting).count();
+        hold(waiting == self.unaccepted && waiting <= self.params.limits.unaccepted, || {
+            format!("{waiting} wait, {} counted", self.unaccepted)
+        })?;
+        if self.ended().is_some() {
+            return hold(self.carriers.is_empty(), || "a carrier outlives the session".into());
+        }
+        for carrier in &self.carriers {
+            let streams = self.streams.iter().filter(|(_, stream)| stream.carrier == Some(carrier.number)).count();
+            hold(streams == carrier.streams, || format!("{streams} streams, {} counted", carrier.streams))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the counts of all dead carriers are settled and no attempt to join is open.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.fallen.is_empty() && self.farewells.is_empty() && self.attempted.is_empty()
+    }
+
+    /// The id of the stream that is opened next.
+    pub(crate) fn next_stream_id(&self) -> u64 {
+        self.opened * 2 + u64::from(self.params.side == crate::id::Side::Acceptor)
+    }
+
+    /// Bytes in flight on a carrier, and the bound on them.
+    pub(crate) fn flight(&self, number: CarrierNumber) -> Option<(u64, u64)> {
+        let carrier = &self.carriers[self.find(number)?];
+        Some((carrier.log.in_flight(), carrier.flight_cap()))
+    }
+
+    /// What is not as it is at rest, for the message of a failed test.
+    pub(crate) fn unrest(&self) -> String {
+        let streams: Vec<_> = self.streams.iter().map(|(_, stream)| stream).collect();
+        let carriers: Vec<_> = self.carriers.iter().map(|carrier| (carrier.number, carrier.log.in_flight())).collect();
+        let (fallen, attempted, farewells) = (&self.fallen, &self.attempted, &self.farewells);
+        format!("carriers {carriers:?} fallen {fallen:?} attempted {attempted:?} farewells {farewells:?} streams {streams:#?}")
+    }
+}
+
+impl Stream {
+    fn audit(&self, send_buffer: usize) -> Result<(), String> {
+        let (send, recv) = (&self.send, &self.recv);
+        let queued: usize = send.queue.iter().map(bytes::Bytes::len).sum();
+        let unread: usize = recv.queue.iter().map(bytes::Bytes::len).sum();
+        let sound = send.sent <= send.limit
+            && send.queued == queued
+            && queued <= send_buffer
+            && recv.received <= recv.limit
+            && recv.limit <= recv.consumed + recv.window
+            && recv.queued == unread
+            && unread as u64 <= recv.window;
+        let counted = matches!(recv.state, RecvState::Stopped | RecvState::Failed(_))
+            || recv.consumed + unread as u64 == recv.received;
+        hold(sound && counted, || format!("unsound stream {self:?}"))
+    }
+}
+
+fn hold(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}

@@ -1,0 +1,113 @@
+//! The laws: what is looked at after every step, and what must be so in the end.
+
+use std::collections::BTreeSet;
+
+use crate::error::SessionEnd;
+use crate::id::{CarrierNumber, RoutingKey};
+use crate::proto::session::SessionEvent;
+use crate::sim::faults::Fate;
+use crate::sim::world::World;
+use crate::wire::code::CloseCode;
+
+/// What one end was told so far.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    up: BTreeSet<CarrierNumber>,
+    recovering: bool,
+    ended: bool,
+    /// What the peer serves.
+    keys: BTreeSet<RoutingKey>,
+}
+
+impl Ledger {
+    /// A carrier is up.
+    pub(super) fn came_up(&mut self, number: CarrierNumber) {
+        self.up.insert(number);
+    }
+
+    /// It is not, after all.
+    pub(super) fn never_came_up(&mut self, number: CarrierNumber) {
+        self.up.remove(&number);
+    }
+
+    /// Law 7: what goes up comes down, once; what is lost is resumed or over; nothing comes after the end.
+    fn take(&mut self, event: &SessionEvent) -> Result<(), String> {
+        let fits = !self.ended
+            && match event {
+                SessionEvent::CarrierDown { number, .. } => self.up.remove(number),
+                SessionEvent::CarrierSuspect { number, .. } | SessionEvent::CarrierTrusted { number } => {
+                    self.up.contains(number)
+                }
+                SessionEvent::Drained | SessionEvent::PeerChanged => true,
+                SessionEvent::Ended { .. } => !std::mem::replace(&mut self.ended, true) && self.up.is_empty(),
+                SessionEvent::Recovering { .. } => !std::mem::replace(&mut self.recovering, true) && self.up.is_empty(),
+                SessionEvent::Resumed { .. } => std::mem::replace(&mut self.recovering, false),
+            };
+        if fits { Ok(()) } else { Err(format!("law 7: {event:?} with {self:?}")) }
+    }
+}
+
+impl World {
+    /// What a caller of a session owes it, and what is checked after every step.
+    pub(super) fn settle(&mut self, end: usize) -> Result<(), String> {
+        let Some(session) = &mut self.ends[end].session else { return Ok(()) };
+        session.take_wakers().wake();
+        let mut suspects = Vec::new();
+        while let Some(event) = session.poll_event() {
+            self.script.tell(self.now, &(end, &event));
+            self.ends[end].ledger.take(&event)?;
+            if let SessionEvent::CarrierSuspect { number, .. } = event {
+                suspects.push(number);
+            }
+        }
+        while let Some((key, served)) = session.poll_key() {
+            let keys = &mut self.ends[end].ledger.keys;
+            // A key that was served and withdrawn between two looks is told of as withdrawn.
+            if served { keys.insert(key) } else { keys.remove(&key) };
+        }
+        session.audit().map_err(|what| format!("law 2: end {end}: {what}"))?;
+        let expected = session.ended().is_none_or(|why| is_fated(self.plan.fate, end, why));
+        if !expected {
+            return Err(format!("law 4: end {end} ended: {:?}", session.ended()));
+        }
+        if end == 0 {
+            suspects.into_iter().for_each(|number| self.suspect(number));
+        }
+        Ok(())
+    }
+
+    /// At rest: nothing is left anywhere, and both ends know the same.
+    pub(super) fn last_judgement(&self) -> Result<(), String> {
+        for end in 0..2 {
+            let Some(session) = &self.ends[end].session else { continue };
+            if session.stream_count() > 0 || session.pool_used() > 0 {
+                return Err(format!("law 3: end {end} keeps something: {}", session.unrest()));
+            }
+            if session.ended().is_some() {
+                continue;
+            }
+            if self.plan.fate != Fate::Survives && self.end_of(1 - end).is_some() {
+                return Err(format!("law 3: end {end} does not know that the session is over"));
+            }
+            let (keys, cost) = self.load.said_by(1 - end);
+            if *keys != self.ends[end].ledger.keys || session.peer_cost() != cost {
+                return Err(format!("law 4: end {end} knows {:?}", self.ends[end].ledger.keys));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a session may end like that.
+fn is_fated(fate: Fate, end: usize, why: &SessionEnd) -> bool {
+    match (fate, why) {
+        (Fate::Closed(closer, _), SessionEnd::Closed(code)) => closer == end && *code == CloseCode::NORMAL,
+        // A close that is lost with its carrier is found out by the next, or by waiting in vain for one.
+        (Fate::Closed(closer, _), SessionEnd::PeerClosed(code)) => closer != end && *code == CloseCode::NORMAL,
+        (Fate::Closed(closer, _), SessionEnd::Gone) => closer == 1 && end == 0,
+        (Fate::Closed(closer, _), SessionEnd::ResumeExpired(_)) => closer == 0 && end == 1,
+        (Fate::Forgotten(_), SessionEnd::Gone) => end == 0,
+        (Fate::Cut(_), SessionEnd::ResumeExpired(_) | SessionEnd::PeerClosed(_)) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,188 @@
+//! The workload: what the applications of both ends do, and what each may expect of the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::id::{Cost, RoutingKey, StreamId};
+use crate::proto::session::{OpenFailure, OpenRequest, Session};
+use crate::sim::faults::{Plan, pick};
+use crate::sim::flow::{Ending, Flow, Habit, Half, Hold, Reader, Stage};
+use crate::sim::script::Script;
+use crate::wire::MIN_WINDOW;
+use crate::wire::code::StreamCode;
+use crate::wire::frame::OpenTo;
+
+/// Both applications.
+#[derive(Debug)]
+pub(super) struct Load {
+    flows: BTreeMap<StreamId, Flow>,
+    /// Streams that each end still opens.
+    to_open: [usize; 2],
+    /// The longest direction.
+    longest: u64,
+    /// What each end serves.
+    keys: [BTreeSet<RoutingKey>; 2],
+    /// What each end says it costs.
+    cost: [Option<Cost>; 2],
+    healed: bool,
+    /// How long an application waits before its next turn.
+    pause: [Duration; 2],
+}
+
+impl Load {
+    /// The workload of a plan.
+    pub(super) fn new(plan: &Plan, random: &mut fastrand::Rng) -> Self {
+        let of_dialer = random.usize(..=plan.streams);
+        Self {
+            flows: BTreeMap::new(),
+            to_open: [of_dialer, plan.streams - of_dialer],
+            longest: plan.stream_bytes,
+            keys: Default::default(),
+            cost: [None; 2],
+            healed: false,
+            pause: [SHORTEST_PAUSE; 2],
+        }
+    }
+
+    /// One application's turn. Returns how long it then waits.
+    pub(super) fn tick(
+        &mut self,
+        end: usize,
+        session: &mut Session,
+        (at, now): (Duration, Instant),
+        random: &mut fastrand::Rng,
+        script: &mut Script,
+    ) -> Result<Option<Duration>, String> {
+        if !self.healed && random.u32(..4) == 0 {
+            self.change_mind(end, session, random);
+        }
+        if self.to_open[end] > 0 && random.bool() {
+            self.open(end, session, random)?;
+        }
+        let mut moved = !self.healed;
+        while let Some((key, request)) = session.poll_incoming() {
+            moved = true;
+            let Some(flow) = self.flows.get_mut(&key.id) else { return Err(format!("law 4: {key:?} was never opened")) };
+            let hold = &mut flow.holds[end];
+            if hold.stage != Stage::Unborn || flow.request != request {
+                return Err(format!("law 4: {key:?} was opened twice, or {request:?} is not what was asked for"));
+            }
+            script.note(at, "incoming", [key.id.0, end as u64, 0]);
+            hold.stage = Stage::Waiting(key, hold.habit.decides.0);
+        }
+        let others_done = self.flows.values().all(|flow| flow.is_done() || flow.is_stalled());
+        for flow in self.flows.values_mut() {
+            if self.healed {
+                flow.relent(others_done);
+            }
+            moved |= flow.turn(end, session, now, random)?;
+        }
+        let pause = &mut self.pause[end];
+        *pause = if moved { SHORTEST_PAUSE } else { (*pause * 2).min(LONGEST_PAUSE) };
+        Ok(Some(pause.mul_f64(random.f64().max(0.1))))
+    }
+
+    /// An end forgot the session, and with it its side of every stream.
+    pub(super) fn forget(&mut self, end: usize) -> Option<Duration> {
+        self.to_open[end] = 0;
+        for flow in self.flows.values_mut() {
+            flow.holds[end].stage = Stage::Released;
+        }
+        None
+    }
+
+    /// All is well from now on.
+    pub(super) fn heal(&mut self) {
+        self.healed = true;
+        self.to_open = [0; 2];
+    }
+
+    /// Whether every stream has been let go at both ends.
+    pub(super) fn is_done(&self) -> bool {
+        self.to_open == [0; 2] && self.flows.values().all(Flow::is_done)
+    }
+
+    /// What an end said of itself.
+    pub(super) fn said_by(&self, end: usize) -> (&BTreeSet<RoutingKey>, Option<Cost>) {
+        (&self.keys[end], self.cost[end])
+    }
+
+    /// The streams that are not done.
+    pub(super) fn unrest(&self) -> String {
+        let flows: Vec<_> = self.flows.values().filter(|flow| !flow.is_done()).collect();
+        format!("{flows:#?}")
+    }
+
+    fn change_mind(&mut self, end: usize, session: &mut Session, random: &mut fastrand::Rng) {
+        if session.ended().is_some() {
+            return;
+        }
+        if random.u32(..4) == 0 {
+            self.cost[end] = Cost::new(random.u32(1..1000)).ok();
+            self.cost[end].into_iter().for_each(|cost| session.announce_cost(cost));
+            return;
+        }
+        let key = key(random);
+        let served = !self.keys[end].remove(&key);
+        session.serve(&key, served);
+        if served {
+            self.keys[end].insert(key);
+        }
+    }
+
+    fn open(&mut self, end: usize, session: &mut Session, random: &mut fastrand::Rng) -> Result<(), String> {
+        let to = if random.u32(..3) == 0 { OpenTo::Key(key(random)) } else { OpenTo::Site };
+        let request = OpenRequest { to, metadata: Bytes::from(vec![7; random.usize(..300)]) };
+        let holds = [self.habit(random), self.habit(random)].map(Hold::new);
+        let initial = if random.bool() { random.u64(1..=MIN_WINDOW).min(holds[end].habit.goal) } else { 0 };
+        let mut halves: [Half; 2] = Default::default();
+        // Which stream it becomes is known only afterwards, and with it the content.
+        let id = StreamId(session.next_stream_id());
+        let bytes = halves[end].initial(id, end, initial);
+        match session.open(request.clone(), bytes) {
+            Ok(key) if key.id == id => {
+                let mut flow = Flow { id, request, holds, halves };
+                flow.holds[end].stage = Stage::Asked(key);
+                self.to_open[end] -= 1;
+                self.flows.insert(id, flow);
+                Ok(())
+            }
+            Ok(key) => Err(format!("{key:?} is not {id:?}")),
+            Err(OpenFailure::Limit) => Ok(()),
+            Err(OpenFailure::NeverSent(_)) if session.ended().is_some() => {
+                self.to_open[end] = 0;
+                Ok(())
+            }
+            Err(failure) => Err(format!("opening fails: {failure:?}")),
+        }
+    }
+
+    fn habit(&self, random: &mut fastrand::Rng) -> Habit {
+        let refusal = (random.u32(..6) == 0).then(|| StreamCode::application(9));
+        let stops_at = random.u64(..=self.longest);
+        Habit {
+            goal: if random.u32(..4) == 0 { 0 } else { random.u64(..=self.longest) },
+            ending: *pick(
+                random,
+                &[Ending::Finish, Ending::Finish, Ending::Finish, Ending::Reset, Ending::Release, Ending::Linger],
+            ),
+            reader: *pick(
+                random,
+                &[Reader::Quick, Reader::Quick, Reader::Quick, Reader::Slow, Reader::Stalled, Reader::Until(stops_at)],
+            ),
+            decides: (*pick(random, &[0, 0, 0, 3, 100]), refusal),
+        }
+    }
+}
+
+fn key(random: &mut fastrand::Rng) -> RoutingKey {
+    let name = pick(random, &["a", "b", "c", "d"]);
+    RoutingKey::new(name).expect("a letter is a key")
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// At rest an application looks about so often: what it waits for rings its bell, but it hears it only in its turn.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);

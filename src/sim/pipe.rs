@@ -1,0 +1,178 @@
+//! One direction of a carrier's connection: bytes that take time, come cut anywhere, and may cease to come.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Bytes on their way from one end to the other, in order.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    shape: Shape,
+    spans: VecDeque<Span>,
+    /// Bytes in `spans`. `held <= shape.capacity`
+    held: usize,
+    /// Bytes taken in all.
+    carried: u64,
+    /// Until then the line is busy with what was taken before.
+    busy_until: Duration,
+    /// Until then nothing is delivered.
+    stalled_until: Duration,
+    /// After exactly so many bytes the pipe breaks.
+    fuse: Option<u64>,
+    /// Everything written disappears.
+    broken: bool,
+    /// When the end of the stream is seen by its reader, once all spans are.
+    closed_at: Option<Duration>,
+}
+
+/// What a line is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// One way.
+    pub(super) latency: Duration,
+    /// The rate, turned over.
+    pub(super) nanos_per_byte: u64,
+    /// How much fits in; beyond it the writer has to wait.
+    pub(super) capacity: usize,
+    /// What is written is cut into at most so many spans.
+    pub(super) cuts: u32,
+}
+
+#[derive(Debug)]
+struct Span {
+    at: Duration,
+    bytes: Bytes,
+}
+
+impl Pipe {
+    /// An empty pipe; it breaks after `fuse` bytes.
+    pub(super) fn new(shape: Shape, fuse: Option<u64>) -> Self {
+        Self {
+            shape,
+            spans: VecDeque::new(),
+            held: 0,
+            carried: 0,
+            busy_until: Duration::ZERO,
+            stalled_until: Duration::ZERO,
+            fuse,
+            broken: false,
+            closed_at: None,
+        }
+    }
+
+    /// Takes what fits off `bytes`; says whether the pipe broke by it.
+    pub(super) fn write(&mut self, now: Duration, bytes: &mut Bytes, random: &mut fastrand::Rng) -> bool {
+        if self.broken {
+            bytes.clear();
+            return false;
+        }
+        let room = self.shape.capacity.saturating_sub(self.held);
+        if room < bytes.len().min(self.shape.capacity / 2) {
+            // As a socket does: a writer is not woken for the sake of a few bytes.
+            return false;
+        }
+        let mut taken = bytes.split_to(bytes.len().min(room));
+        let before = self.carried;
+        self.carried += taken.len() as u64;
+        let blown = self.fuse.is_some_and(|fuse| self.carried >= fuse);
+        if let Some(fuse) = self.fuse.filter(|_| blown) {
+            // What does not fit a usize is longer than any span.
+            taken.truncate(usize::try_from(fuse.saturating_sub(before)).unwrap_or(usize::MAX));
+            self.broken = true;
+            bytes.clear();
+        }
+        self.held += taken.len();
+        for _ in 0..random.u32(..self.shape.cuts.max(1)) {
+            if taken.len() > 1 {
+                let at = random.usize(1..taken.len());
+                let span = taken.split_to(at);
+                self.carry(now, span);
+            }
+        }
+        self.carry(now, taken);
+        blown
+    }
+
+    fn carry(&mut self, now: Duration, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.busy_until = self.busy_until.max(now) + Duration::from_nanos(self.shape.nanos_per_byte * bytes.len() as u64);
+        self.spans.push_back(Span { at: self.busy_until + self.shape.latency, bytes });
+    }
+
+    /// When the reader has something to see.
+    pub(super) fn next_at(&self) -> Option<Duration> {
+        let next = self.spans.front().map(|span| span.at).or(self.closed_at)?;
+        Some(next.max(self.stalled_until))
+    }
+
+    /// What has arrived by now.
+    pub(super) fn read(&mut self, now: Duration) -> Option<Bytes> {
+        if self.stalled_until > now || self.spans.front()?.at > now {
+            return None;
+        }
+        let span = self.spans.pop_front()?;
+        self.held -= span.bytes.len();
+        Some(span.bytes)
+    }
+
+    /// Whether the reader sees the end of the stream.
+    pub(super) fn has_ended(&self, now: Duration) -> bool {
+        self.spans.is_empty() && self.stalled_until <= now && self.closed_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether a writer would have to wait.
+    pub(super) fn is_full(&self) -> bool {
+        !self.broken && self.held >= self.shape.capacity
+    }
+
+    /// The writer ends the stream. A broken pipe keeps that to itself.
+    pub(super) fn close(&mut self, now: Duration) {
+        if !self.broken && self.closed_at.is_none() {
+            self.closed_at = Some(self.busy_until.max(now) + self.shape.latency);
+        }
+    }
+
+    /// Breaks it; what is on the way is lost with it if so wished.
+    pub(super) fn break_off(&mut self, lose: bool) {
+        self.broken = true;
+        if lose {
+            self.spans.clear();
+            self.held = 0;
+        }
+    }
+
+    /// Delivers nothing for that long.
+    pub(super) fn stall(&mut self, until: Duration) {
+        self.stalled_until = self.stalled_until.max(until);
+    }
+
+    /// Takes away what would make it break.
+    pub(super) fn heal(&mut self) {
+        self.fuse = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_breaks_after_exactly_its_bytes_and_delivers_them_in_order() {
+        let shape = Shape { latency: Duration::from_millis(1), nanos_per_byte: 1, capacity: 100, cuts: 4 };
+        for fuse in 0..40 {
+            let (mut pipe, mut random) = (Pipe::new(shape, Some(fuse)), fastrand::Rng::with_seed(fuse));
+            let mut sent = Bytes::from((0..30).collect::<Vec<u8>>());
+            let broke = pipe.write(Duration::ZERO, &mut sent, &mut random);
+            assert_eq!(broke, fuse <= 30);
+            let mut got = Vec::new();
+            while let Some(at) = pipe.next_at() {
+                got.extend_from_slice(&pipe.read(at).unwrap());
+            }
+            let expected: Vec<u8> = (0..30).take(usize::try_from(fuse).unwrap()).collect();
+            assert_eq!(got, expected);
+        }
+    }
+}

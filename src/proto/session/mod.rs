@@ -19,7 +19,7 @@ mod audit;
 mod carrier;
 mod control;
 #[cfg(any(test, feature = "__entries"))]
-pub mod entries;
+pub(crate) mod entries;
 mod flood;
 mod key;
 mod log;

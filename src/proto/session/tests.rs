@@ -12,7 +12,7 @@ use crate::id::RoutingKey;
 use crate::wire::MIN_WINDOW;
 use crate::wire::code::StreamCode;
 use crate::wire::decoder::{Decoded, Decoder};
-use crate::wire::frame::{Frame, OpenTo};
+use crate::wire::frame::{CloseScope, Frame, OpenTo};
 use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 
 /// Both ends of a session on one carrier, and the time.
@@ -611,4 +611,96 @@ fn streams_that_were_accepted_are_not_remembered_until_their_deadline() {
         pair.settle();
     }
     assert!(pair.acceptor.waiting.len() <= 8, "{} deadlines", pair.acceptor.waiting.len());
+}
+
+#[test]
+fn regression_a_driver_that_cannot_send_is_not_called_again_at_once() {
+    let mut pair = Pair::new();
+    let (near, _) = pair.open();
+    pair.dialer.write(near, Bytes::from_static(b"x")).unwrap();
+    pair.step();
+    for _ in 0..20 {
+        let Some(at) = pair.acceptor.poll_timeout(pair.carrier) else { break };
+        pair.now = pair.now.max(at);
+        pair.acceptor.handle_timeout(pair.now);
+        // The connection is full: nothing is taken for it, neither acknowledgement nor ping.
+        assert!(pair.acceptor.poll_timeout(pair.carrier).is_none_or(|next| next > pair.now));
+    }
+    assert!(pair.acceptor.carriers.is_empty(), "a silent peer is dead in the end");
+}
+
+#[test]
+fn regression_a_refusal_is_not_followed_by_the_reset_that_a_stop_asked_for() {
+    let mut pair = Pair::new();
+    let near = pair.dialer.open(request(), Bytes::new()).unwrap();
+    pair.settle();
+    let (far, _) = pair.acceptor.poll_incoming().unwrap();
+    pair.dialer.stop(near, StreamCode::CANCELLED);
+    let stop = Frame::Stop { stream: near.id, code: StreamCode::CANCELLED };
+    let (now, carrier) = (pair.now, pair.carrier);
+    feed(&mut pair.acceptor, now, carrier, &stop);
+    pair.acceptor.refuse(far, StreamCode::REFUSED);
+    let frames = batch(&mut pair.acceptor, now, carrier).len();
+    assert_eq!(frames, 2, "a refusal and an acknowledgement");
+}
+
+#[test]
+fn regression_a_close_of_the_session_is_no_loss_to_recover_from() {
+    let limits = SessionLimits { resume_window: Duration::ZERO, ..SessionLimits::default() };
+    let mut pair = Pair::with_limits(limits);
+    let close = Frame::Close {
+        scope: CloseScope::Session,
+        code: CloseCode::NORMAL,
+        retry_after_millis: 0,
+        detail: String::new(),
+    };
+    let (now, carrier) = (pair.now, pair.carrier);
+    feed(&mut pair.dialer, now, carrier, &close);
+    assert_eq!(pair.dialer.ended(), Some(&SessionEnd::PeerClosed(CloseCode::NORMAL)));
+    let events: Vec<_> = std::iter::from_fn(|| pair.dialer.poll_event()).collect();
+    assert!(
+        matches!(events[..], [SessionEvent::PeerChanged, SessionEvent::CarrierDown { .. }, SessionEvent::Ended { .. }]),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn regression_the_close_of_an_attempt_given_up_does_not_answer_its_hello() {
+    let mut pair = Pair::new();
+    pair.open();
+    pair.dialer.handle_carrier_lost(pair.now, pair.carrier, CarrierEnd::Eof);
+    let (number, dead) = pair.dialer.prepare_join();
+    pair.acceptor.handle_join(pair.now, number, &dead, |_| Bytes::new()).unwrap();
+    let close =
+        Frame::Close { scope: CloseScope::Carrier, code: CloseCode::NORMAL, retry_after_millis: 0, detail: String::new() };
+    feed(&mut pair.acceptor, pair.now, number, &close);
+    assert_eq!(pair.acceptor.fallen.len(), 2, "the dialer has not seen the count of the first carrier");
+}
+
+#[test]
+fn regression_a_count_that_was_told_but_did_not_arrive_is_told_again() {
+    let mut pair = Pair::new();
+    let (near, far) = pair.open();
+    let first = pair.carrier;
+    pair.rejoin();
+    // The first carrier still lives; half of what goes over it is lost with it.
+    pair.now += Duration::from_secs(1);
+    pair.carrier = first;
+    pair.dialer.write(near, Bytes::from_static(b"one")).unwrap();
+    pair.decoders = [Decoder::new(), Decoder::new()];
+    pair.step();
+    pair.dialer.write(near, Bytes::from_static(b"two")).unwrap();
+    batch(&mut pair.dialer, pair.now, first);
+    pair.dialer.handle_carrier_lost(pair.now, first, CarrierEnd::Eof);
+    // The second carries the dialer's count, and dies before it has carried the acceptor's.
+    let second = CarrierNumber(first.0 + 1);
+    let count = Frame::CarrierDead { carrier: first, received: pair.dialer.fallen[0].count().received };
+    batch(&mut pair.dialer, pair.now, second);
+    feed(&mut pair.acceptor, pair.now, second, &count);
+    batch(&mut pair.acceptor, pair.now, second);
+    pair.dialer.handle_carrier_lost(pair.now, second, CarrierEnd::Eof);
+    pair.rejoin();
+    pair.settle();
+    assert_eq!((pair.dialer.ended(), pair.acceptor.ended()), (None, None));
+    assert_eq!(read_all(&mut pair.acceptor, pair.now, far), b"onetwo");
 }

@@ -704,3 +704,21 @@ fn regression_a_count_that_was_told_but_did_not_arrive_is_told_again() {
     assert_eq!((pair.dialer.ended(), pair.acceptor.ended()), (None, None));
     assert_eq!(read_all(&mut pair.acceptor, pair.now, far), b"onetwo");
 }
+
+#[test]
+fn a_stream_that_ended_before_it_was_accepted_is_still_handed_over() {
+    let mut pair = Pair::new();
+    let near = pair.dialer.open(request(), Bytes::from_static(b"fire and forget")).unwrap();
+    pair.dialer.finish(near);
+    pair.dialer.stop(near, StreamCode::CANCELLED);
+    pair.settle();
+    let (far, _) = pair.acceptor.poll_incoming().unwrap();
+    assert!(pair.acceptor.accept(far));
+    pair.settle();
+    assert_eq!(pair.dialer.poll_verdict(near, Waker::noop()), Poll::Ready(Ok(())));
+    assert_eq!(read_all(&mut pair.acceptor, pair.now, far), b"fire and forget");
+    pair.dialer.release(near);
+    pair.acceptor.release(far);
+    pair.settle();
+    assert_eq!((pair.dialer.stream_count(), pair.acceptor.stream_count()), (0, 0));
+}

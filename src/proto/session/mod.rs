@@ -261,6 +261,12 @@ impl Session {
         }
     }
 
+    /// Ends the session for good, telling the peer with `code`.
+    #[cfg(any(test, feature = "__entries"))]
+    pub(crate) fn close(&mut self, now: Instant, code: CloseCode) {
+        self.end(now, SessionEnd::Closed(code), Some(code));
+    }
+
     /// Ends the session for good for a reason the fleet found; the peer, if it is still there, is told `code`.
     pub(crate) fn end_with(&mut self, now: Instant, end: SessionEnd, code: CloseCode) {
         self.end(now, end, Some(code));

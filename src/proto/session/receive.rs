@@ -347,10 +347,6 @@ impl Session {
         for (slot, stream) in &mut self.streams {
             let lost = StreamError::SessionLost(end.clone());
             stream.send.clear();
-            if stream.opening == Opening::Waiting {
-                // Whoever holds it finds that there is nothing left to accept or refuse.
-                stream.opening = Opening::Refused(StreamCode::CANCELLED);
-            }
             if matches!(stream.send.state, SendState::Open | SendState::Finishing) {
                 stream.send.state = SendState::Ended(Some(lost.clone()));
             }

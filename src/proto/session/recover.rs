@@ -155,7 +155,7 @@ impl Session {
     }
 
     /// Closes one carrier in good order; its streams go on on others. So far only the simulated world plans moves.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "__entries"))]
     pub(crate) fn close_carrier(&mut self, now: Instant, number: CarrierNumber, code: CloseCode) {
         if let Some(index) = self.find(number) {
             self.say_farewell(now, index, code, CloseScope::Carrier);

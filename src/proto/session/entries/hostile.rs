@@ -250,8 +250,7 @@ impl World {
             script::SERVE => return self.session.serve(&key(input.byte()), input.bool()),
             script::ANNOUNCE => {
                 let cost = Cost::new(u32::from(input.byte()) + 1).unwrap_or(Cost::DEFAULT);
-                self.session.announce_cost(cost);
-                return self.session.announce_active(cost.get() % 2 == 0);
+                return self.session.announce_cost(cost);
             }
             script::DRAIN => return self.session.drain(),
             script::CLOSE_LOCAL => return self.session.close(self.now, CloseCode::NORMAL),

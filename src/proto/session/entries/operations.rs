@@ -327,8 +327,7 @@ impl World {
         let choice = input.byte();
         let End { session, serves, .. } = &mut self.ends[end];
         if operation == script::ANNOUNCE {
-            session.announce_cost(Cost::new(u32::from(choice) + 1).unwrap_or(Cost::DEFAULT));
-            return session.announce_active(choice & 1 == 1);
+            return session.announce_cost(Cost::new(u32::from(choice) + 1).unwrap_or(Cost::DEFAULT));
         }
         let choice = choice % KEYS;
         let served = input.bool();

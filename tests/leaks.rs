@@ -1,6 +1,7 @@
 //! What has ended leaves nothing behind: no task, no socket, no entry. One test, so that nothing else runs beside it.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks and measures with a clock")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;

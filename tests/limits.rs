@@ -1,7 +1,7 @@
 //! Bounds, and the ways a stream can begin and end: real sockets, real TLS.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![allow(clippy::disallowed_methods, reason = "a rate is measured with a clock")]
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks and measures with a clock")]
 
 mod common;
 
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use common::stage::{Stage, opening, pair, plane_with, poll_until, reachable};
 use common::{key, within};
 use sitelink::{
-    Destination, LinkStream, OpenError, OpenRequest, Plane, PlaneConfig, PlaneError, SiteId, StreamCode, StreamError,
+    Destination, LinkStream, OpenError, OpenRequest, Plane, PlaneConfig, PlaneError, SiteId, StreamCode,
+    StreamError,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -86,7 +87,10 @@ async fn stalled_readers_hold_their_window_and_nothing_else() {
 
     let status = stage.east.status();
     let session = &status.sessions[0];
-    println!("unread {} bytes, windows beyond the minimum {} bytes", session.unread_bytes, session.window_bytes);
+    println!(
+        "unread {} bytes, windows beyond the minimum {} bytes",
+        session.unread_bytes, session.window_bytes
+    );
     // A reader that never read anything has the window every stream begins with: 16 KiB, full.
     assert_eq!(session.unread_bytes, 16 * (16 << 10));
     assert!(session.window_bytes <= pool);
@@ -331,9 +335,11 @@ async fn a_withdrawn_key_is_served_no_more_but_its_streams_go_on() {
 #[tokio::test]
 async fn a_site_is_reached_by_its_id() {
     let stage = Stage::plain().await;
-    let ways: [(&Plane, &Plane, &str); 2] = [(&stage.west, &stage.east, "east-id"), (&stage.east, &stage.west, "west-id")];
+    let ways: [(&Plane, &Plane, &str); 2] =
+        [(&stage.west, &stage.east, "east-id"), (&stage.east, &stage.west, "west-id")];
     for (from, to, site) in ways {
-        let (near, incoming) = opening(from, to, OpenRequest::to_site(SiteId::new(site).unwrap()), "unused").await;
+        let (near, incoming) =
+            opening(from, to, OpenRequest::to_site(SiteId::new(site).unwrap()), "unused").await;
         assert_eq!(incoming.routing_key(), None);
         let mut far = incoming.accept().unwrap();
         let mut near = within(near).await.unwrap().unwrap();

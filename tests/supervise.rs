@@ -1,7 +1,7 @@
 //! Links are kept: dialed, redialed, drained, ended, and told of. Real sockets, real TLS.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![allow(clippy::disallowed_methods, reason = "what takes long is measured with a clock")]
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks and measures with a clock")]
 
 mod common;
 

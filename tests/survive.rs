@@ -1,5 +1,6 @@
 //! Streams outlive the connections beneath them: real sockets, real TLS, a relay that cuts.
 
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks and measures with a clock")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -11,7 +12,8 @@ use common::relay::{Cut, Door};
 use common::stage::{Diary, Stage, brisk, listen, pair, plane_with};
 use common::{credentials, key, link, within};
 use sitelink::{
-    CarrierEnd, CloseCode, Event, EventKind, LinkStream, OpenRequest, Plane, PlaneConfig, SessionEnd, StreamError,
+    CarrierEnd, CloseCode, Event, EventKind, LinkStream, OpenRequest, Plane, PlaneConfig, SessionEnd,
+    StreamError,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -65,7 +67,10 @@ async fn drain(from: &mut LinkStream, stream: u64) -> u64 {
     while let Some(mut chunk) = from.recv().await.unwrap() {
         while chunk.has_remaining() {
             let len = chunk.len().min(8_000);
-            assert!(chunk[..len] == content(stream, received, len), "stream {stream} is wrong after {received}");
+            assert!(
+                chunk[..len] == content(stream, received, len),
+                "stream {stream} is wrong after {received}"
+            );
             chunk.advance(len);
             received += len as u64;
         }
@@ -144,7 +149,12 @@ async fn accept_part(mut stream: LinkStream, part: Part, id: u64, mut done: watc
 }
 
 /// Opens `count` streams, one of each part in turn; both ends of each work until `done`.
-async fn open_all(from: &Plane, to: &Plane, first: u64, done: &watch::Receiver<bool>) -> Vec<tokio::task::JoinHandle<()>> {
+async fn open_all(
+    from: &Plane,
+    to: &Plane,
+    first: u64,
+    done: &watch::Receiver<bool>,
+) -> Vec<tokio::task::JoinHandle<()>> {
     let served = key(&format!("parts-{first}"));
     to.serve(&served).unwrap();
     let mut tasks = Vec::new();
@@ -169,7 +179,10 @@ async fn open_all(from: &Plane, to: &Plane, first: u64, done: &watch::Receiver<b
 }
 
 /// Each key that comes up goes down once, and only then may come up again.
-fn assert_paired<K: PartialEq + std::fmt::Debug>(events: &[Event], step: impl Fn(&EventKind) -> Option<(K, bool)>) {
+fn assert_paired<K: PartialEq + std::fmt::Debug>(
+    events: &[Event],
+    step: impl Fn(&EventKind) -> Option<(K, bool)>,
+) {
     let mut up: Vec<K> = Vec::new();
     for event in events {
         match step(&event.kind) {
@@ -234,7 +247,8 @@ async fn fifty_streams_survive_a_hundred_cuts() {
     for diary in [stage.west_diary, stage.east_diary] {
         let events = diary.closed().await;
         assert_pairs(&events);
-        let count = |wanted: fn(&EventKind) -> bool| events.iter().filter(|event| wanted(&event.kind)).count();
+        let count =
+            |wanted: fn(&EventKind) -> bool| events.iter().filter(|event| wanted(&event.kind)).count();
         assert_eq!(count(|kind| matches!(kind, EventKind::SessionUp { .. })), 1, "one session all along");
         let resumed = count(|kind| matches!(kind, EventKind::SessionResumed { .. }));
         assert!(resumed > 20, "resumed only {resumed} times");

@@ -1,6 +1,7 @@
 //! A TCP relay between dialer and access that can be told to misbehave: to cut, to stall, to refuse, to be dumb.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks and measures with a clock")]
 #![allow(clippy::unwrap_used, reason = "a relay that cannot be set up fails its test")]
 
 use std::net::SocketAddr;
@@ -81,7 +82,14 @@ impl Relay {
     pub(crate) async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind(super::loopback()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let orders = Orders { door: Door::Open, cuts: 0, cut: Cut::Reset, stalled_up: 0, stalled_down: 0, releases: 0 };
+        let orders = Orders {
+            door: Door::Open,
+            cuts: 0,
+            cut: Cut::Reset,
+            stalled_up: 0,
+            stalled_down: 0,
+            releases: 0,
+        };
         let shared = Arc::new(Shared {
             target,
             orders: watch::Sender::new(orders),
@@ -125,7 +133,9 @@ impl Relay {
     /// From now on, nothing is forwarded on the connections there are; they stay open.
     pub(crate) fn stall(&self) {
         let accepted = self.accepted();
-        self.shared.orders.send_modify(|orders| (orders.stalled_up, orders.stalled_down) = (accepted, accepted));
+        self.shared
+            .orders
+            .send_modify(|orders| (orders.stalled_up, orders.stalled_down) = (accepted, accepted));
     }
 
     /// From now on, nothing the access sends is forwarded on the connections there are.

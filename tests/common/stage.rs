@@ -1,6 +1,7 @@
 //! Two planes with a relay between them, and a diary of what each tells.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks and measures with a clock")]
 #![allow(clippy::unwrap_used, reason = "a setup that fails fails its test")]
 
 use std::net::SocketAddr;
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sitelink::{
-    Access, AccessSpec, Destination, Event, EventKind, Incoming, LinkId, LinkRole, LinkStream, OpenRequest, Plane,
-    PlaneConfig, SessionEnd, Site,
+    Access, AccessSpec, Destination, Event, EventKind, Incoming, LinkId, LinkRole, LinkStream, OpenRequest,
+    Plane, PlaneConfig, SessionEnd, Site,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -59,7 +60,9 @@ impl Diary {
 
     /// Waits until `wanted` holds for what was told, and returns that.
     pub(crate) async fn until(&mut self, mut wanted: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
-        if let Ok(Ok(all)) = tokio::time::timeout(super::DEADLINE, self.seen.wait_for(|all| wanted(all))).await {
+        if let Ok(Ok(all)) =
+            tokio::time::timeout(super::DEADLINE, self.seen.wait_for(|all| wanted(all))).await
+        {
             return all.clone();
         }
         panic!("never told: {:#?}", self.kinds());
@@ -72,7 +75,11 @@ impl Diary {
     }
 
     /// Waits for that many events of a kind.
-    pub(crate) async fn many(&mut self, count: usize, mut wanted: impl FnMut(&EventKind) -> bool) -> Vec<Event> {
+    pub(crate) async fn many(
+        &mut self,
+        count: usize,
+        mut wanted: impl FnMut(&EventKind) -> bool,
+    ) -> Vec<Event> {
         let mut all = self.until(|all| all.iter().filter(|event| wanted(&event.kind)).count() >= count).await;
         all.retain(|event| wanted(&event.kind));
         all

@@ -73,6 +73,9 @@
 
 pub mod api;
 pub mod config;
+#[cfg(any(test, feature = "__entries"))]
+#[doc(hidden)]
+pub mod entries;
 pub mod error;
 pub mod event;
 pub mod id;

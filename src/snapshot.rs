@@ -146,6 +146,10 @@ pub struct SessionView {
     pub traffic: Traffic,
     /// Streams open now.
     pub streams: u64,
+    /// Bytes received that the application has not read.
+    pub unread_bytes: u64,
+    /// Bytes by which windows have grown beyond the minimum that every stream has: what is taken of the pool.
+    pub window_bytes: u64,
     /// Its live carriers, in order of their numbers.
     pub carriers: Vec<CarrierView>,
 }

@@ -137,13 +137,20 @@ impl Incoming {
     /// It waited for too long, or its session or opener has ended it meanwhile.
     pub fn accept(mut self) -> Result<LinkStream, StreamError> {
         let Some(arrived) = self.arrived.take() else { return Err(StreamError::Closed) };
-        let accepted = arrived.session.with(|session| session.accept(arrived.key));
+        let verdict = arrived.session.with(|session| {
+            if session.accept(arrived.key) {
+                return Ok(());
+            }
+            let lost = session.ended().cloned().map(StreamError::SessionLost);
+            session.release(arrived.key);
+            Err(lost.unwrap_or(StreamError::Refused(StreamCode::TIMED_OUT)))
+        });
+        verdict?;
         let key = self.routing_key.take();
         let destination = || key.map_or_else(|| Destination::Site(self.hub.local.site_id.clone()), Destination::Key);
         let (session, id) = (arrived.session.number(), arrived.key.id);
         let watch = StreamWatch::begin(&self.hub.fanout, session, id, destination, true);
-        let stream = LinkStream::new(arrived.session, arrived.key, None, watch);
-        if accepted { Ok(stream) } else { Err(StreamError::Refused(StreamCode::TIMED_OUT)) }
+        Ok(LinkStream::new(arrived.session, arrived.key, None, watch))
     }
 
     /// Refuses it with a code. The opener tries the next site for the codes that say that there is nobody to serve

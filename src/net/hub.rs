@@ -288,10 +288,13 @@ impl Hub {
         let mut status = self.fleet().snapshot(now, clock::unix_micros(), as_of);
         for view in &mut status.sessions {
             let Some(handle) = self.session(view.session) else { continue };
-            let (traffic, streams, carriers) =
-                handle.with(|session| (session.traffic(), session.stream_count(), session.carriers()));
-            view.traffic = traffic;
-            view.streams = streams as u64;
+            let carriers = handle.with(|session| {
+                view.traffic = session.traffic();
+                view.streams = session.stream_count() as u64;
+                view.unread_bytes = session.unread();
+                view.window_bytes = session.pool_used();
+                session.carriers()
+            });
             for carrier in &mut view.carriers {
                 if let Some(live) = carriers.iter().find(|live| live.number == carrier.carrier) {
                     carrier.round_trip = live.round_trip;

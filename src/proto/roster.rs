@@ -311,6 +311,8 @@ impl Member {
             begun_micros: micros(self.begun),
             traffic: Traffic::default(),
             streams: 0,
+            unread_bytes: 0,
+            window_bytes: 0,
             carriers: self.carriers.iter().map(carrier).collect(),
         }
     }

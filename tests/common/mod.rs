@@ -4,19 +4,22 @@
 #![allow(clippy::unwrap_used, reason = "a setup that fails fails its test")]
 
 pub(crate) mod pki;
+pub(crate) mod relay;
+pub(crate) mod stage;
+pub(crate) mod raw;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use sitelink::{
     Access, AccessSpec, Credentials, CredentialsParts, Event, EventKind, Events, LinkId, LinkRole, Manifest,
-    Ordinal, Plane, RoutingKey, Site,
+    Ordinal, Plane, PlaneConfig, RoutingKey, Site,
 };
 
 use self::pki::{Bundle, TestCa};
 
 /// The one deadline of every wait: far beyond what anything here takes, so that reaching it is a fault.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A bundle as credentials.
 pub(crate) fn credentials(name: &str, bundle: &Bundle) -> Credentials {
@@ -38,7 +41,13 @@ pub(crate) fn loopback() -> SocketAddr {
 
 /// A plane of a site of that name.
 pub(crate) async fn plane(name: &str) -> Plane {
-    Plane::builder(Site::new(format!("{name}-id"), name).unwrap()).start().await.unwrap()
+    plane_with(name, PlaneConfig::default()).await
+}
+
+/// The same with settings.
+pub(crate) async fn plane_with(name: &str, config: PlaneConfig) -> Plane {
+    let site = Site::new(format!("{name}-id"), name).unwrap();
+    Plane::builder(site).config(config).start().await.unwrap()
 }
 
 /// A Link document with one endpoint.
@@ -57,6 +66,7 @@ pub(crate) async fn link(plane: &Plane, name: &str, to: SocketAddr, with: Creden
 
 /// West links to east; both are up.
 pub(crate) struct Pair {
+    pub(crate) ca: TestCa,
     pub(crate) west: Plane,
     pub(crate) east: Plane,
     pub(crate) link: LinkId,
@@ -77,7 +87,7 @@ impl Pair {
         let link = link(&west, "east", to, credentials("client", &ca.client("west"))).await;
         until(&mut west_events, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
         until(&mut east_events, |kind| matches!(kind, EventKind::SessionUp { .. })).await;
-        Self { west, east, link, access, west_events, east_events }
+        Self { ca, west, east, link, access, west_events, east_events }
     }
 
     pub(crate) async fn new() -> Self {

@@ -104,8 +104,9 @@ impl Fleet {
                 }
             }
             SessionFact::Drained => {
-                if member.drain.is_some() {
-                    let code = CloseCode::DRAINED;
+                if let Some((_, code)) = member.drain {
+                    // A router that leaves says so, however early its streams were over.
+                    let code = if code == CloseCode::SHUTDOWN { code } else { CloseCode::DRAINED };
                     self.end_session(now, session, SessionEnd::Closed(code), code);
                 }
             }

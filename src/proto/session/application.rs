@@ -53,8 +53,8 @@ impl Session {
         };
         let id = StreamId(self.opened * 2 + parity);
         self.opened += 1;
-        // One late credit and one late stop may come for it after it is over.
-        self.flood.earn(2);
+        // One late verdict, one late credit and one late stop may come for it after it is over.
+        self.flood.earn(3);
         let mut stream = Stream::new(id, Opening::Asked, self.params.peer_window);
         stream.request = Some(Box::new(request));
         stream.pending.open = true;

@@ -1,13 +1,9 @@
 //! What must be true of a session between any two calls, for tests that look at it then.
 
-use std::time::Instant;
-
 use crate::id::CarrierNumber;
 use crate::proto::session::Session;
 use crate::proto::session::stream::{Opening, RecvState, Stream};
 use crate::wire::MIN_WINDOW;
-use crate::wire::code::CloseCode;
-use crate::wire::frame::CloseScope;
 
 impl Session {
     /// Checks credit, budgets and the counts kept beside the tables they count.
@@ -48,13 +44,6 @@ impl Session {
     /// Whether the counts of all dead carriers are settled and no attempt to join is open.
     pub(crate) fn is_settled(&self) -> bool {
         self.fallen.is_empty() && self.farewells.is_empty() && self.attempted.is_empty()
-    }
-
-    /// Closes one carrier in good order; its streams go on on others.
-    pub(crate) fn close_carrier(&mut self, now: Instant, number: CarrierNumber, code: CloseCode) {
-        if let Some(index) = self.find(number) {
-            self.say_farewell(now, index, code, CloseScope::Carrier);
-        }
     }
 
     /// The id of the stream that is opened next.

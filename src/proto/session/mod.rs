@@ -18,6 +18,8 @@ mod application;
 mod audit;
 mod carrier;
 mod control;
+#[cfg(any(test, feature = "__entries"))]
+pub(crate) mod entries;
 mod flood;
 mod key;
 mod log;
@@ -261,6 +263,12 @@ impl Session {
         }
     }
 
+    /// Ends the session for good, telling the peer with `code`.
+    #[cfg(any(test, feature = "__entries"))]
+    pub(crate) fn close(&mut self, now: Instant, code: CloseCode) {
+        self.end(now, SessionEnd::Closed(code), Some(code));
+    }
+
     /// Ends the session for good for a reason the fleet found; the peer, if it is still there, is told `code`.
     pub(crate) fn end_with(&mut self, now: Instant, end: SessionEnd, code: CloseCode) {
         self.end(now, end, Some(code));
@@ -289,8 +297,12 @@ impl Session {
         self.streams.len()
     }
 
+    /// Bytes received and not yet read. Looks at every stream.
+    pub(crate) fn unread(&self) -> u64 {
+        self.streams.iter().map(|(_, stream)| stream.recv.queued as u64).sum()
+    }
+
     /// Bytes by which windows have grown beyond their minimum.
-    #[cfg(test)]
     pub(crate) fn pool_used(&self) -> u64 {
         self.pool.used()
     }

@@ -20,7 +20,6 @@ impl ProcessPool {
     }
 
     /// Bytes taken.
-    #[cfg(test)]
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -74,7 +73,6 @@ impl SessionPool {
     }
 
     /// Bytes taken.
-    #[cfg(test)]
     pub(crate) fn used(&self) -> u64 {
         self.used
     }

@@ -154,6 +154,14 @@ impl Session {
         }
     }
 
+    /// Closes one carrier in good order; its streams go on on others. So far only the simulated world plans moves.
+    #[cfg(any(test, feature = "__entries"))]
+    pub(crate) fn close_carrier(&mut self, now: Instant, number: CarrierNumber, code: CloseCode) {
+        if let Some(index) = self.find(number) {
+            self.say_farewell(now, index, code, CloseScope::Carrier);
+        }
+    }
+
     /// Any frame on a carrier but a close shows that the peer has seen the hello sent on it. A close does not: it
     /// may be that of a dialer that gave the attempt up.
     pub(super) fn peer_has_answered(&mut self, number: CarrierNumber) {
@@ -182,10 +190,11 @@ impl Session {
                 return Err(Violation::Unexpected);
             }
             self.fall(now, index, CarrierEnd::Replaced);
-        } else if self.params.side == Side::Dialer && self.last_number.is_none_or(|last| number > last) {
-            // Numbers are this end's to give, and this one it has not given.
-            return Err(Violation::Unexpected);
         } else if self.last_number.is_none_or(|last| number > last) {
+            if self.params.side == Side::Dialer {
+                // Numbers are this end's to give, and this one it has not given.
+                return Err(Violation::Unexpected);
+            }
             // Its hello is still on its way to here. It will not count any more; the peer waits to hear that nothing
             // of it did.
             self.last_number = self.last_number.max(Some(number));
@@ -296,7 +305,17 @@ impl Session {
             self.events.push_back(SessionEvent::Resumed { after, resent_bytes });
         }
         self.adopt(None, number);
+        self.fence_suspects(now, number);
         Ok(())
+    }
+
+    /// A carrier came up beside suspect ones: these are fenced and their streams move, which costs nothing if the
+    /// suspicion was wrong.
+    fn fence_suspects(&mut self, now: Instant, number: CarrierNumber) {
+        let is_suspect = |carrier: &Carrier| carrier.number != number && carrier.life.suspect;
+        while let Some(index) = self.carriers.iter().position(is_suspect) {
+            self.fall(now, index, CarrierEnd::Replaced);
+        }
     }
 
     /// The peer's count of a fallen carrier is known: what it does not cover goes to a live one, and so do its
@@ -335,6 +354,7 @@ impl Session {
         self.wakers.take(&mut carrier.driver);
     }
 
+    /// Takes a live carrier out, and tells that it ended.
     pub(super) fn take_carrier(&mut self, now: Instant, index: usize, end: CarrierEnd) -> Carrier {
         let mut carrier = self.carriers.remove(index);
         self.wakers.take(&mut carrier.driver);

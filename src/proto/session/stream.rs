@@ -201,9 +201,11 @@ impl Stream {
         }
     }
 
-    /// Whether both halves have ended on the wire.
+    /// Whether both halves have ended on the wire. One that waits to be accepted is not over, however it ended: what
+    /// came of it may be read, and its opener waits for the verdict.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.send.state, SendState::Ended(_))
+        self.opening != Opening::Waiting
+            && matches!(self.send.state, SendState::Ended(_))
             && !self.pending.any_but_credit()
             && matches!(self.recv.state, RecvState::Finished | RecvState::Failed(_))
     }

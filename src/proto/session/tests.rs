@@ -585,8 +585,8 @@ fn an_answer_to_an_attempt_that_the_acceptor_gave_up_raises_nothing() {
     assert_eq!(pair.dialer.handle_carrier_up(pair.now, number, &[]), Err(Violation::Unexpected));
     pair.dialer.handle_join_failed(pair.now, number);
     assert_eq!((pair.dialer.ended(), pair.dialer.carriers.len()), (None, 1));
-    // A count is forgotten when the frame that told it is acknowledged.
-    pair.now += Duration::from_secs(1);
+    // The counts are forgotten once the frames that told them are acknowledged.
+    pair.now += Duration::from_secs(2);
     pair.settle();
     assert!(pair.dialer.fallen.is_empty() && pair.acceptor.fallen.is_empty());
 }
@@ -703,4 +703,22 @@ fn regression_a_count_that_was_told_but_did_not_arrive_is_told_again() {
     pair.settle();
     assert_eq!((pair.dialer.ended(), pair.acceptor.ended()), (None, None));
     assert_eq!(read_all(&mut pair.acceptor, pair.now, far), b"onetwo");
+}
+
+#[test]
+fn a_stream_that_ended_before_it_was_accepted_is_still_handed_over() {
+    let mut pair = Pair::new();
+    let near = pair.dialer.open(request(), Bytes::from_static(b"fire and forget")).unwrap();
+    pair.dialer.finish(near);
+    pair.dialer.stop(near, StreamCode::CANCELLED);
+    pair.settle();
+    let (far, _) = pair.acceptor.poll_incoming().unwrap();
+    assert!(pair.acceptor.accept(far));
+    pair.settle();
+    assert_eq!(pair.dialer.poll_verdict(near, Waker::noop()), Poll::Ready(Ok(())));
+    assert_eq!(read_all(&mut pair.acceptor, pair.now, far), b"fire and forget");
+    pair.dialer.release(near);
+    pair.acceptor.release(far);
+    pair.settle();
+    assert_eq!((pair.dialer.stream_count(), pair.acceptor.stream_count()), (0, 0));
 }

@@ -1,0 +1,168 @@
+//! The main job in one command: two sites, a link, a transfer that survives the loss of the link's connection.
+//!
+//! `cargo run --release --example demo` makes throwaway certificates and real documents, starts two routers as
+//! processes of their own, pushes random data through TCP → link → TCP, cuts the link's TCP connection half way, and
+//! compares checksums. Then a third site with a foreign certificate is refused. The exit status is 0 only if all of it
+//! held.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::time::timeout;
+
+use self::process::Router;
+use self::relay::Relay;
+use self::screen::Screen;
+use self::support::{Authority, Outcome};
+
+mod process;
+mod relay;
+#[path = "../router/mod.rs"]
+mod router;
+mod screen;
+#[path = "../support/mod.rs"]
+mod support;
+mod traffic;
+
+/// Shows two sites link, and real connections cross.
+#[derive(Debug, Parser)]
+struct Args {
+    /// How much to transfer, in MiB
+    #[arg(long, default_value_t = 1024)]
+    mib: u64,
+}
+
+fn main() -> ExitCode {
+    // The routers of the demonstration are this very program, called by another name.
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|first| first == "router") {
+        return router::main(std::iter::once("router".into()).chain(arguments));
+    }
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let shown = runtime.map_err(Into::into).and_then(|runtime| {
+        runtime
+            .block_on(async { timeout(DEADLINE, show(args.mib << 20)).await.map_err(|_| "took too long")? })
+    });
+    match shown {
+        Ok(summary) => {
+            println!("\n{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn show(bytes: u64) -> Outcome<String> {
+    let screen = Screen::new();
+    let folder = tempfile::tempdir()?;
+    let (sink, echo) = (traffic::sink().await?, traffic::echo().await?);
+
+    screen.heading("1. Two sites, each a router process, and a link with mutual TLS between them");
+    let stage =
+        Stage { folder: folder.path(), authority: Authority::new("demo authority")?, screen: &screen };
+    let (mut east, link_port) = stage.east(sink, echo).await?;
+    // The link runs through a relay, so that there is something to cut.
+    let relay = Relay::start(link_port).await?;
+    let mut west = stage.west(relay.port())?;
+    // The listeners come up in the order of their paths, so each is looked for by its key.
+    let far_sink = west.address_of("tcp_listener_up", "sink").await?;
+    let far_echo = west.address_of("tcp_listener_up", "echo").await?;
+
+    screen.heading("2. Ping-pong of 100 bytes through TCP, link and TCP");
+    let direct = traffic::ping_pong(([127, 0, 0, 1], echo).into()).await?;
+    let linked = traffic::ping_pong(far_echo).await?;
+    screen.result(&format!("p50 {:.0?}, p99 {:.0?}", linked.median, linked.p99));
+    screen.result(&format!("without routers: p50 {:.0?}, p99 {:.0?}", direct.median, direct.p99));
+
+    screen.heading(&format!(
+        "3. {} MiB through the same way; the link's connection is cut half way",
+        bytes >> 20
+    ));
+    let transfer = traffic::push(far_sink, bytes, &screen, || relay.cut()).await?;
+    let resumed = west.event("session_resumed").await?;
+    screen.result(&format!("{:.2} GB/s, cut and hashing included", transfer.rate / 1e9));
+    screen.result(&format!(
+        "{} bytes were sent again; the application's connection noticed nothing",
+        resumed["resent_bytes"]
+    ));
+
+    screen.heading("4. A third site, north, whose certificate another authority issued");
+    stage.refuse_foreigner(&mut east, link_port).await?;
+    screen.result("refused, and both ends know why");
+
+    screen.heading("5. Both routers are told to stop");
+    west.stop().await?;
+    east.stop().await?;
+    Ok(format!("verified: {} bytes, sha256 match", transfer.bytes))
+}
+
+/// Where the routers play.
+struct Stage<'a> {
+    folder: &'a Path,
+    /// Whom east and west trust.
+    authority: Authority,
+    screen: &'a Screen,
+}
+
+impl Stage<'_> {
+    /// Starts east, which takes links and serves both keys. The port is that of its link access.
+    async fn east(&self, sink: u16, echo: u16) -> Outcome<(Router, u16)> {
+        let credentials = self.folder.join("east");
+        self.authority.issue("east")?.write(&credentials)?;
+        let mut arguments: Vec<OsString> = Vec::new();
+        arguments.extend(["--listen".into(), "inter-router=127.0.0.1:0".into()]);
+        arguments.extend(["--server-credentials".into(), credentials.into_os_string()]);
+        arguments.extend(["--tcp-connector".into(), format!("sink=127.0.0.1:{sink}").into()]);
+        arguments.extend(["--tcp-connector".into(), format!("echo=127.0.0.1:{echo}").into()]);
+        let mut east = Router::start("east", self.screen, arguments)?;
+        let access = east.event("access_up").await?;
+        let address: SocketAddr = access["address"].as_str().ok_or("an access has an address")?.parse()?;
+        Ok((east, address.port()))
+    }
+
+    /// Starts west from real documents: a Link and the Secret it names.
+    fn west(&self, port: u16) -> Outcome<Router> {
+        let resources = self.folder.join("west-resources");
+        std::fs::create_dir_all(&resources)?;
+        let secret = self.authority.issue("west")?.secret("to-east-tls");
+        std::fs::write(resources.join("link.yaml"), support::link("to-east", port, "to-east-tls"))?;
+        std::fs::write(resources.join("secret.yaml"), secret)?;
+        let mut arguments: Vec<OsString> = vec!["--resources".into(), resources.into_os_string()];
+        arguments.extend(["--tcp-listener".into(), "sink=127.0.0.1:0".into()]);
+        arguments.extend(["--tcp-listener".into(), "echo=127.0.0.1:0".into()]);
+        Router::start("west", self.screen, arguments)
+    }
+
+    /// Starts a third site that trusts the right authority and was certified by another, and waits until both
+    /// ends have said why it may not link.
+    async fn refuse_foreigner(&self, east: &mut Router, port: u16) -> Outcome<()> {
+        let mut bundle = Authority::new("foreign authority")?.issue("north")?;
+        bundle.ca_crt = self.authority.issue("unused")?.ca_crt;
+        let resources = self.folder.join("north.yaml");
+        let (link, secret) = (support::link("to-east", port, "north-tls"), bundle.secret("north-tls"));
+        std::fs::write(&resources, format!("{link}---\n{secret}"))?;
+        let mut north =
+            Router::start("north", self.screen, ["--resources".into(), resources.into_os_string()])?;
+
+        let refused = east.event("peer_refused").await?;
+        let failed = north.event("dial_failed").await?;
+        if refused["refusal"]["tls"].get("unknown_issuer").is_none() {
+            return Err(format!("east refused north for another reason: {}", refused["refusal"]).into());
+        }
+        if failed["error"]["tls"].get("certificate_refused").is_none() {
+            return Err(format!("north was told another reason: {}", failed["error"]).into());
+        }
+        north.stop().await
+    }
+}
+
+/// A machine ten times slower than the one this was written on still makes it.
+const DEADLINE: Duration = Duration::from_secs(170);

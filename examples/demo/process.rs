@@ -1,0 +1,99 @@
+//! A router in a process of its own: its events are shown as they come, and can be waited for.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::router::events::readable;
+use crate::screen::Screen;
+use crate::support::Outcome;
+
+/// A running router. Dropping it kills the process.
+pub(crate) struct Router {
+    name: &'static str,
+    child: Child,
+    /// Ends with the process.
+    events: mpsc::Receiver<Value>,
+    /// Events that came while another was waited for.
+    seen: Vec<Value>,
+}
+
+impl Router {
+    /// Starts this program as a router.
+    pub(crate) fn start(
+        name: &'static str,
+        screen: &Screen,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Outcome<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["router", "--site", name, "--events", "json"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("the router has no output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let (tell, events) = mpsc::channel(EVENTS);
+        let screen = screen.clone();
+        TaskTracker::new().spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let event = serde_json::from_str(&line).unwrap_or_default();
+                screen.event(name, &readable(&event));
+                // Never waited for: a router must not stand still because nobody looks.
+                let _ = tell.try_send(event);
+            }
+        });
+        Ok(Self { name, child, events, seen: Vec::new() })
+    }
+
+    /// Waits for the next event of a kind. Each event is given out once.
+    pub(crate) async fn event(&mut self, kind: &str) -> Outcome<Value> {
+        let found = self.find(|event| event["event"] == kind).await;
+        found.map_err(|error| format!("{}: {kind}: {error}", self.name).into())
+    }
+
+    /// Waits for an event of a kind about a routing key, and takes its address.
+    pub(crate) async fn address_of(&mut self, kind: &str, key: &str) -> Outcome<SocketAddr> {
+        let event = self.find(|event| event["event"] == kind && event["key"] == key).await?;
+        Ok(event["address"].as_str().ok_or("the event has no address")?.parse()?)
+    }
+
+    /// Asks it to stop; an error unless it ends in good order.
+    pub(crate) async fn stop(mut self) -> Outcome<()> {
+        let id = self.child.id().ok_or("the router has ended already")?;
+        // Signals need a system call that std does not offer; every shell does.
+        Command::new("sh").arg("-c").arg(format!("kill -TERM {id}")).status().await?;
+        while timeout(PATIENCE, self.events.recv()).await?.is_some() {}
+        let status = timeout(PATIENCE, self.child.wait()).await??;
+        if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", self.name).into()) }
+    }
+
+    async fn find(&mut self, wanted: impl Fn(&Value) -> bool) -> Outcome<Value> {
+        if let Some(index) = self.seen.iter().position(&wanted) {
+            return Ok(self.seen.remove(index));
+        }
+        loop {
+            let event = timeout(PATIENCE, self.events.recv()).await.map_err(|_| "not seen in time")?;
+            let event = event.ok_or("the router has ended")?;
+            if wanted(&event) {
+                return Ok(event);
+            }
+            self.seen.push(event);
+        }
+    }
+}
+
+/// Longer than any phase of linking may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Far more than the routers of the demonstration have to tell.
+const EVENTS: usize = 4096;

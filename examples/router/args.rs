@@ -1,0 +1,86 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use sitelink::{LinkRole, RouterRole, RoutingKey};
+
+use super::Keyed;
+
+/// A small site-to-site router.
+#[derive(Debug, Parser)]
+#[command(name = "router", version)]
+pub(super) struct Args {
+    /// Name of the site, for people
+    #[arg(long, value_name = "NAME")]
+    pub site: String,
+    /// Id of the site, unique in the network [default: its name]
+    #[arg(long, value_name = "ID")]
+    pub site_id: Option<String>,
+    /// Name of this router within the site
+    #[arg(long, value_name = "ROUTER")]
+    pub name: Option<String>,
+    /// What this router is in the network
+    #[arg(long, value_name = "ROLE", value_parser = role, default_value = "interior")]
+    pub role: RouterRole,
+    /// File or folder of Link and Secret documents
+    #[arg(long, value_name = "PATH")]
+    pub resources: Vec<PathBuf>,
+    /// Folder of bundle folders (<name>/{ca.crt,tls.crt,tls.key}) for links without a Secret
+    #[arg(long, value_name = "DIR")]
+    pub credentials: Option<PathBuf>,
+    /// Take links: inter-router=ADDR or edge=ADDR; port 0 takes a free one
+    #[arg(long, value_name = "ROLE=ADDR", value_parser = listen)]
+    pub listen: Vec<Listen>,
+    /// Bundle folder or Secret file to take links with
+    #[arg(long, value_name = "PATH")]
+    pub server_credentials: Option<PathBuf>,
+    /// Carry each TCP connection to ADDR to a site that serves KEY
+    #[arg(long, value_name = "KEY=ADDR", value_parser = keyed)]
+    pub tcp_listener: Vec<Keyed>,
+    /// Serve KEY by TCP connections to ADDR
+    #[arg(long, value_name = "KEY=ADDR", value_parser = keyed)]
+    pub tcp_connector: Vec<Keyed>,
+    /// How events are written to standard output
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub events: Format,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Format {
+    /// One JSON object a line.
+    Json,
+    /// One readable line each.
+    Text,
+}
+
+/// One `--listen`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listen {
+    pub role: LinkRole,
+    pub address: SocketAddr,
+}
+
+fn role(text: &str) -> Result<RouterRole, String> {
+    match text {
+        "interior" => Ok(RouterRole::Interior),
+        "edge" => Ok(RouterRole::Edge),
+        _ => Err("must be interior or edge".to_owned()),
+    }
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    let (role, address) = text.split_once('=').ok_or("must be ROLE=ADDR")?;
+    let role = role.parse().map_err(|error| format!("{error}"))?;
+    let address = address.parse().map_err(|error| format!("{address}: {error}"))?;
+    Ok(Listen { role, address })
+}
+
+fn keyed(text: &str) -> Result<Keyed, String> {
+    // A key may hold '='; an address does not.
+    let (key, address) = text.rsplit_once('=').ok_or("must be KEY=ADDR")?;
+    let key = RoutingKey::new(key).map_err(|error| error.to_string())?;
+    Ok(Keyed { key, address: address.to_owned() })
+}

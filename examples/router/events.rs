@@ -1,0 +1,131 @@
+//! What happens, on standard output: the plane's events and the router's own.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use sitelink::{Events, RoutingKey};
+
+use super::args::Format;
+
+/// Writes one line for each event. Whole lines only, whoever writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reporter(Format);
+
+/// What only the router knows.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Fact<'a> {
+    /// A Link's credentials cannot be used.
+    CredentialsRefused { link: String, message: String },
+    /// A document, or a part of it, cannot be used.
+    DocumentRefused { message: String },
+    /// A document can be used and is odd.
+    DocumentWarning { message: String },
+    /// A signal came: no new connections from here on.
+    Stopping,
+    /// A key is served by dialing an address.
+    TcpConnectorUp { key: &'a RoutingKey, target: &'a str },
+    /// An address is reserved for a listener; it listens as soon as its key has a path.
+    TcpListenerBound { key: &'a RoutingKey, address: std::net::SocketAddr },
+    /// A listener's key has no path: clients are refused.
+    TcpListenerDown { key: &'a RoutingKey, address: std::net::SocketAddr },
+    /// A listener takes connections.
+    TcpListenerUp { key: &'a RoutingKey, address: std::net::SocketAddr },
+}
+
+impl Reporter {
+    pub(super) fn new(format: Format) -> Self {
+        Self(format)
+    }
+
+    /// Writes one of the router's own events.
+    pub(super) fn fact(self, fact: &Fact<'_>) {
+        self.write(fact);
+    }
+
+    fn write(self, event: &impl Serialize) {
+        let line = match self.0 {
+            // In the order of the fields, as a type is read; a `Value` would sort them.
+            Format::Json => serde_json::to_string(event),
+            Format::Text => serde_json::to_value(event).map(|event| readable(&event)),
+        };
+        let line = line.unwrap_or_else(|error| format!("an event that cannot be written: {error}"));
+        // A reader that went away is no reason to stop carrying connections.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+}
+
+/// Writes the plane's events until the plane has shut down.
+pub(super) async fn print(mut events: Events, reporter: Reporter) {
+    while let Some(event) = events.next().await {
+        reporter.write(&event);
+    }
+}
+
+/// An event as one line for people: its name, then what it tells, without what only a machine wants.
+pub(crate) fn readable(event: &Value) -> String {
+    let mut line = format!("{:<19}", event["event"].as_str().unwrap_or("event"));
+    let mut fields: Vec<_> = event.as_object().into_iter().flatten().collect();
+    // Stable: what is not in the list follows by the alphabet.
+    fields.sort_by_key(|(key, _)| FIRST.iter().position(|first| first == key).unwrap_or(FIRST.len()));
+    for (key, value) in fields {
+        let text = plain(value);
+        if !UNREAD.contains(&key.as_str()) && !text.is_empty() {
+            line.push_str(&format!(" {key}={text}"));
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(","),
+        Value::Object(fields) => {
+            if let (Some(seconds), Some(nanos)) = (value["secs"].as_u64(), value["nanos"].as_u64()) {
+                return format!("{:.1?}", Duration::from_secs(seconds) + Duration::from_nanos(nanos));
+            }
+            if let (Some(site), Some(router)) = (value["site_name"].as_str(), value["router"].as_str()) {
+                return format!("{site}/{router}");
+            }
+            if let (Some(sent), Some(received)) =
+                (value["sent_bytes"].as_u64(), value["received_bytes"].as_u64())
+            {
+                return format!("{}/{}", size(sent), size(received));
+            }
+            let fields = fields.iter().filter(|(key, _)| !UNREAD.contains(&key.as_str()));
+            let fields: Vec<_> = fields.map(|(key, value)| format!("{key}: {}", plain(value))).collect();
+            if fields.len() > 1 { format!("{{{}}}", fields.join(", ")) } else { fields.concat() }
+        }
+        value => value.to_string(),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{:.1}kB", bytes as f64 / 1e3),
+        1_000_000.. => format!("{:.1}MB", bytes as f64 / 1e6),
+    }
+}
+
+/// What is looked for first in a line: who, then where, then why.
+const FIRST: [&str; 11] = [
+    "name",
+    "key",
+    "peer",
+    "destination",
+    "address",
+    "endpoint",
+    "phase",
+    "error",
+    "refusal",
+    "end",
+    "session",
+];
+
+/// What a reader of lines can do without: it has the order already, or it is an id that nobody remembers.
+const UNREAD: [&str; 6] = ["event", "seq", "at_micros", "id", "round_trip", "instance"];

@@ -1,0 +1,167 @@
+//! The router, as a module, so that the demonstration can start it as processes of its own binary.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use sitelink::{
+    AccessSpec, Credentials, CredentialsError, LinkSpec, Manifest, Plane, PlaneError, RoutingKey, Site,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::args::Args;
+use self::events::{Fact, Reporter};
+
+mod args;
+mod connector;
+mod copy;
+pub(crate) mod events;
+mod listener;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Runs the router until SIGINT or SIGTERM. The exit status is 0 only after a drain in good order.
+pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = Args::parse_from(arguments);
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(args))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("router: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Outcome<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let reporter = Reporter::new(args.events);
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+
+    let site = Site::new(args.site_id.as_deref().unwrap_or(&args.site), &args.site)?;
+    let mut builder = Plane::builder(site).role(args.role);
+    if let Some(name) = &args.name {
+        builder = builder.router_name(name.parse()?);
+    }
+    let plane = builder.start().await?;
+    // Subscribed before anything can happen, so that nothing is missed.
+    let events = plane.events();
+    let printing = tasks.spawn(events::print(events, reporter));
+
+    // Listeners first: they follow the paths that links bring.
+    for bind in &args.tcp_listener {
+        let listener = listener::Listener::bind(bind, &plane, &reporter)?;
+        tasks.spawn(listener.run(stop.clone(), tasks.clone()));
+    }
+    for target in &args.tcp_connector {
+        plane.serve(&target.key)?;
+        reporter.fact(&Fact::TcpConnectorUp { key: &target.key, target: &target.address });
+    }
+    tasks.spawn(connector::run(plane.clone(), args.tcp_connector.clone(), stop.clone(), tasks.clone()));
+
+    take_accesses(&args, &plane).await?;
+    take_links(&args, &plane, &reporter).await?;
+
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    reporter.fact(&Fact::Stopping);
+    // No new connections; those there are have until the end of the grace.
+    stop.cancel();
+    plane.shutdown(GRACE).await;
+    printing.await?;
+    tasks.close();
+    tokio::time::timeout(GRACE, tasks.wait()).await?;
+    Ok(())
+}
+
+async fn take_accesses(args: &Args, plane: &Plane) -> Outcome<()> {
+    if args.listen.is_empty() {
+        return Ok(());
+    }
+    let path = args.server_credentials.as_deref().ok_or("--listen needs --server-credentials")?;
+    let credentials = server_credentials(path)?;
+    for listen in &args.listen {
+        plane.listen(AccessSpec::new(listen.address, listen.role), credentials.clone()).await?;
+    }
+    Ok(())
+}
+
+async fn take_links(args: &Args, plane: &Plane, reporter: &Reporter) -> Outcome<()> {
+    let mut manifest = Manifest::default();
+    for path in &args.resources {
+        manifest.merge(Manifest::read(path)?);
+    }
+    // One bad document does not stop the others.
+    for refusal in manifest.refused() {
+        reporter.fact(&Fact::DocumentRefused { message: refusal.to_string() });
+    }
+    for warning in manifest.warnings() {
+        reporter.fact(&Fact::DocumentWarning { message: warning.to_string() });
+    }
+    for spec in manifest.links() {
+        let credentials = link_credentials(spec, &manifest, args.credentials.as_deref());
+        let credentials = credentials.unwrap_or_else(|error| {
+            // The link is taken on without: it shows as not configured, and why.
+            reporter
+                .fact(&Fact::CredentialsRefused { link: spec.key.to_string(), message: error.to_string() });
+            None
+        });
+        match plane.link(spec.clone(), credentials).await {
+            Ok(_) => {}
+            Err(error @ PlaneError::ShutDown) => return Err(error.into()),
+            Err(error) => {
+                let message = format!("Link {}: {error}", spec.key);
+                reporter.fact(&Fact::DocumentRefused { message });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A Link's credentials: the Secret of its namespace, else the folder of that name.
+fn link_credentials(
+    spec: &LinkSpec,
+    manifest: &Manifest,
+    folder: Option<&Path>,
+) -> Result<Option<Credentials>, CredentialsError> {
+    let Some(name) = &spec.tls_credentials else {
+        return Ok(None);
+    };
+    if let Some(secret) = manifest.secret(&spec.key.namespace, name) {
+        return Credentials::from_secret(secret).map(Some);
+    }
+    folder.map(|folder| Credentials::from_root(name, folder)).transpose()
+}
+
+/// `--server-credentials`: a folder, or a file with one usable Secret.
+fn server_credentials(path: &Path) -> Outcome<Credentials> {
+    if path.is_dir() {
+        return Ok(Credentials::from_dir("server", path)?);
+    }
+    let manifest = Manifest::read(path)?;
+    let secret = manifest.secrets().next().ok_or_else(|| format!("{}: holds no Secret", path.display()))?;
+    Ok(Credentials::from_secret(secret)?)
+}
+
+/// `KEY=ADDRESS`, as `--tcp-listener` and `--tcp-connector` take it.
+#[derive(Clone, Debug)]
+struct Keyed {
+    key: RoutingKey,
+    /// Host and port.
+    address: String,
+}
+
+/// How long streams may go on after a signal. Kubernetes kills after 30 s.
+const GRACE: Duration = Duration::from_secs(10);

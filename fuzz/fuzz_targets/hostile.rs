@@ -1,0 +1,6 @@
+#![no_main]
+
+use std::time::Instant;
+
+// The machines count from any instant and read no clock.
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sitelink::entries::fuzz_hostile(Instant::now(), data));

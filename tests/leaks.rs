@@ -1,0 +1,118 @@
+//! What has ended leaves nothing behind: no task, no socket, no entry. One test, so that nothing else runs beside it.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks and measures with a clock")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::stage::{Diary, Stage, reachable};
+use common::{credentials, key, link, within};
+use sitelink::{EventKind, OpenRequest, Plane};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Handle;
+
+/// What must be as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Census {
+    tasks: usize,
+    files: usize,
+    /// Of both planes: sessions, carriers, streams, links.
+    entries: [usize; 8],
+}
+
+impl Census {
+    fn take(stage: &Stage) -> Self {
+        let entries = |plane: &Plane| {
+            let status = plane.status();
+            let carriers = status.sessions.iter().map(|session| session.carriers.len()).sum();
+            let streams: u64 = status.sessions.iter().map(|session| session.streams).sum();
+            [status.sessions.len(), carriers, usize::try_from(streams).unwrap(), status.links.len()]
+        };
+        let (west, east) = (entries(&stage.west), entries(&stage.east));
+        Self {
+            tasks: Handle::current().metrics().num_alive_tasks(),
+            files: std::fs::read_dir("/proc/self/fd").unwrap().count(),
+            entries: std::array::from_fn(|at| if at < 4 { west[at] } else { east[at - 4] }),
+        }
+    }
+
+    /// Waits until everything is as it was, and says what is not.
+    async fn is_restored(&self, stage: &Stage, after: &str) {
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        let search = async {
+            while Self::take(stage) != *self {
+                tick.tick().await;
+            }
+        };
+        let _ = tokio::time::timeout(common::DEADLINE, search).await;
+        assert_eq!(Self::take(stage), *self, "after {after}");
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_streams_and_a_hundred_links_leave_nothing_behind() {
+    let mut stage = Stage::plain().await;
+    stage.east.serve(&key("echo")).unwrap();
+    reachable(&stage.west, "echo").await;
+    let east = stage.east.clone();
+    let server = tokio::task::spawn(async move {
+        while let Some(incoming) = east.accept().await {
+            let mut stream = incoming.accept().unwrap();
+            tokio::task::spawn(async move {
+                let mut request = Vec::new();
+                stream.read_to_end(&mut request).await.unwrap();
+                stream.write_all(&request).await.unwrap();
+                stream.finish();
+            });
+        }
+    });
+    let census = Census::take(&stage);
+    open_and_close(&stage.west).await;
+    census.is_restored(&stage, "10,000 streams").await;
+    come_and_go(&mut stage).await;
+    census.is_restored(&stage, "100 links").await;
+
+    server.abort();
+    for plane in [&stage.west, &stage.east] {
+        within(plane.shutdown(Duration::from_secs(5))).await;
+    }
+}
+
+/// 10,000 requests, 32 at a time.
+async fn open_and_close(west: &Plane) {
+    let clients: Vec<_> = (0..32)
+        .map(|client| {
+            let west = west.clone();
+            tokio::task::spawn(async move {
+                for request in 0..10_000 / 32 + usize::from(client < 10_000 % 32) {
+                    let text = format!("{client}/{request}");
+                    let mut stream = west.open(OpenRequest::to_key(key("echo"))).await.unwrap();
+                    stream.write_all(text.as_bytes()).await.unwrap();
+                    stream.finish();
+                    let mut answer = String::new();
+                    stream.read_to_string(&mut answer).await.unwrap();
+                    assert_eq!(answer, text);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        within(client).await.unwrap();
+    }
+}
+
+/// 100 links to the same router, one after the other, each used once it is up.
+async fn come_and_go(stage: &mut Stage) {
+    let client = credentials("client", &stage.ca.client("west"));
+    for number in 0..100 {
+        let mut diary = Diary::of(&stage.west);
+        let added = link(&stage.west, &format!("link-{number}"), stage.relay.address(), client.clone()).await;
+        diary.one(|kind| matches!(kind, EventKind::GroupUp { link, .. } if *link == added)).await;
+        stage.west.unlink(added, Duration::from_secs(5)).await.unwrap();
+        diary.one(|kind| matches!(kind, EventKind::LinkRemoved { link, .. } if *link == added)).await;
+        diary.leave().await;
+    }
+}

@@ -137,6 +137,8 @@ impl Session {
         stream.send.clear();
         stream.send.state = SendState::Ended(Some(StreamError::Refused(code)));
         stream.pending.refuse = Some(code);
+        // The refusal ends this half; a reset behind it would end it twice.
+        stream.pending.reset = None;
         if stream.recv.state == RecvState::Open {
             stream.recv.discard();
             stream.recv.state = RecvState::Stopped;

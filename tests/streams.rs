@@ -4,10 +4,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use common::{Pair, key, within};
 use sitelink::{OpenError, OpenRequest, StreamCode, StreamError};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]

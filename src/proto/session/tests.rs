@@ -722,3 +722,24 @@ fn a_stream_that_ended_before_it_was_accepted_is_still_handed_over() {
     pair.settle();
     assert_eq!((pair.dialer.stream_count(), pair.acceptor.stream_count()), (0, 0));
 }
+
+#[test]
+fn a_stream_that_its_opener_stops_and_the_acceptor_refuses_ends_once() {
+    let mut pair = Pair::new();
+    let near = pair.dialer.open(request(), Bytes::new()).unwrap();
+    pair.dialer.stop(near, StreamCode::CANCELLED);
+    let mut frames = Vec::new();
+    for piece in batch(&mut pair.dialer, pair.now, pair.carrier) {
+        for mut part in [piece.head(), &piece.payload()[..]] {
+            frames.extend(std::iter::from_fn(|| pair.decoders[0].decode(&mut part).unwrap()));
+        }
+    }
+    // Both frames come before the acceptor sends anything.
+    pair.acceptor.handle_frames(pair.now, pair.carrier, &mut frames);
+    let (far, _) = pair.acceptor.poll_incoming().unwrap();
+    pair.acceptor.refuse(far, StreamCode::REFUSED);
+    pair.settle();
+    assert_eq!((pair.dialer.ended(), pair.acceptor.ended()), (None, None));
+    let verdict = pair.dialer.poll_verdict(near, Waker::noop());
+    assert_eq!(verdict, Poll::Ready(Err(OpenFailure::Refused(StreamCode::REFUSED))));
+}

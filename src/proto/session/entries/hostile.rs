@@ -112,7 +112,7 @@ impl World {
         match operation {
             script::RAW => self.raw(input),
             script::OPEN..=script::HELLO => self.send_frame(operation, input),
-            script::AGAIN => self.send_again(usize::from(input.byte()) * 100),
+            script::AGAIN => self.send_again(usize::from(input.byte()) * 40),
             script::ACCEPT_LOCAL..=script::CLOSE_CARRIER => self.application(operation, input),
             script::TICK => self.tick(input.wait()),
             script::LOSE => {

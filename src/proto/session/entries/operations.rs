@@ -71,6 +71,8 @@ struct Connection {
     pipes: [Pipe; 2],
     /// Ends that use it.
     open: [bool; 2],
+    /// Whether the dialer has read the acceptor's hello.
+    answered: bool,
 }
 
 /// One way of a connection.

@@ -14,7 +14,8 @@ impl Session {
         let mut widened = 0;
         for (_, stream) in &self.streams {
             widened += stream.recv.window - MIN_WINDOW;
-            stream.audit(self.params.limits.send_buffer.max(crate::wire::MAX_PAYLOAD + crate::wire::HEADER))?;
+            stream
+                .audit(self.params.limits.send_buffer.max(crate::wire::MAX_PAYLOAD + crate::wire::HEADER))?;
         }
         let used = self.pool.used();
         hold(widened == used && used <= self.params.limits.pool, || {

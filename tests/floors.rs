@@ -169,10 +169,13 @@ fn hold(rule: Rule) {
 }
 
 /// Each rule, broken: (rule, files, what it must say).
+/// A rule, files that break it, and what it must say of them.
+type Case<'a> = (Rule, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn each_rule_sees_what_breaks_it() {
     let long = "fn f() {}\n".repeat(LONGEST_FILE + 1);
-    let cases: &[(Rule, &[(&str, &str)], &str)] = &[
+    let cases: &[Case<'_>] = &[
         (
             floors,
             &[("wire/frame.rs", "use crate::proto::mux::Mux;")],

@@ -1,6 +1,7 @@
 //! Streams end to end: real sockets, real TLS.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks by awaiting them")]
 
 mod common;
 

@@ -309,7 +309,7 @@ impl Supervisor {
     }
 
     /// A carrier that the fleet counts as up and the session does not take: it is down again at once.
-    fn never_up(&mut self, session: SessionNumber, carrier: CarrierNumber, connection: Secured) {
+    fn never_up(&self, session: SessionNumber, carrier: CarrierNumber, connection: Secured) {
         let down = SessionFact::CarrierDown {
             carrier,
             end: CarrierEnd::Violation(Violation::BadHello),

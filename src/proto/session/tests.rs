@@ -151,7 +151,7 @@ fn feed(session: &mut Session, now: Instant, carrier: CarrierNumber, frame: &Fra
 fn bytes_arrive_in_order_and_the_finish_after_them() {
     let mut pair = Pair::new();
     let (near, far) = pair.open();
-    let sent: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
+    let sent: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[0]).collect();
     pair.dialer.write(near, Bytes::from(sent.clone())).unwrap();
     pair.dialer.finish(near);
     let mut got = Vec::new();

@@ -1,4 +1,11 @@
 //! The task that keeps a plane as it is wanted: carries out what the fleet decides, and tells it what happens.
+//!
+//! `dialing.rs` has what becomes of its dial tasks, `arriving.rs` of dialers that arrive, `carriers.rs` of the carriers
+//! that come of either.
+
+mod arriving;
+mod carriers;
+mod dialing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,24 +14,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{CarrierEnd, DialError, SessionEnd, Violation};
-use crate::event::{EventKind, Peer};
-use crate::id::{CarrierNumber, SessionNumber, Side};
-use crate::net::dialer::{self, DialSpec, Dialed};
-use crate::net::greeting::{Secured, linger};
-use crate::net::handshake::Arrival;
-use crate::net::hub::{HelloParts, Hub, lock};
+use crate::error::{DialError, SessionEnd};
+use crate::event::EventKind;
+use crate::id::SessionNumber;
+use crate::net::clock;
+use crate::net::dialer::Dialed;
+use crate::net::hub::Hub;
 use crate::net::joining::Joining;
 use crate::net::listener::AccessReport;
 use crate::net::shared::SessionHandle;
-use crate::net::{carrier, clock, secret};
-use crate::proto::dial::{AttemptId, Purpose};
-use crate::proto::facts::{self, Admission, DialOrder, DialedFacts, FleetAction, SessionFact, Verdict};
-use crate::proto::session::{Session, SessionEvent, SessionParams};
-use crate::stats::{RoundTrip, Traffic};
+use crate::proto::dial::AttemptId;
+use crate::proto::facts::{FleetAction, SessionFact};
+use crate::proto::session::{Session, SessionEvent};
 use crate::wire::code::CloseCode;
-use crate::wire::frame::{CloseScope, Frame};
-use crate::wire::hello::{Hello, SessionClaim};
+use crate::wire::hello::SessionClaim;
 
 /// Runs until the plane has ended. `access_reports` is the other end of the hub's.
 pub(crate) async fn run(hub: Arc<Hub>, access_reports: mpsc::Receiver<AccessReport>) {
@@ -137,104 +140,6 @@ impl Supervisor {
         }
     }
 
-    /// Starts a dial task.
-    fn dial(&mut self, order: DialOrder) {
-        let attempt = order.attempt;
-        let dialing = lock(&self.hub.dialing).get(&order.link).cloned();
-        let joined = match order.purpose {
-            Purpose::Begin => None,
-            Purpose::Join { session } => match self.known.get(&session) {
-                Some(Known { handle, claim: Some(claim), .. }) => {
-                    Some(Arc::new(Joining::new(handle.clone(), claim.clone())))
-                }
-                _ => return self.abandon(attempt, "the session to join has ended"),
-            },
-        };
-        let Some(dialing) = dialing else {
-            return self.abandon(attempt, "no credentials to dial with");
-        };
-        let (hub, joining) = (Arc::clone(&self.hub), joined.clone());
-        let (name, group, cost) = (order.name, order.group, order.cost);
-        let ordinal = dialing.ordinal;
-        let hello = Box::new(move |exporter: &[u8; secret::EXPORTER]| {
-            let (carrier, session, dead) = match &joining {
-                None => (CarrierNumber(0), SessionClaim::New, Vec::new()),
-                Some(joining) => joining.claim(exporter),
-            };
-            let role = hub.local.role.link_role();
-            Ok(hub.hello(HelloParts { role, link: name, group, cost, ordinal, carrier, session, dead }))
-        });
-        let spec = DialSpec {
-            host: order.target.host,
-            port: order.target.port,
-            tls: dialing.tls,
-            deadlines: self.hub.config.deadlines,
-            dead: self.hub.config.liveness.dead,
-            hello,
-        };
-        let cancel = self.hub.cancel.child_token();
-        self.attempts.insert(attempt, cancel.clone());
-        let reports = self.dial_reports.clone();
-        self.hub.tasks.spawn(async move {
-            let dialing = Box::pin(dialer::dial(spec));
-            if let Some(outcome) = cancel.run_until_cancelled(dialing).await {
-                let outcome = outcome.map(Box::new);
-                // A supervisor that is gone wants no report: the connection closes.
-                let _ = reports.send(DialReport { attempt, outcome, joining: joined }).await;
-            }
-        });
-    }
-
-    /// Answers an order that cannot be carried out.
-    fn abandon(&self, attempt: AttemptId, why: &str) {
-        let error = DialError::Local(why.into());
-        self.hub.fleet().handle_dialed(clock::now(), attempt, Err(error));
-    }
-
-    fn handle_dialed(&mut self, report: DialReport) {
-        let DialReport { attempt, outcome, joining } = report;
-        self.attempts.remove(&attempt);
-        let now = clock::now();
-        let dialed = match outcome {
-            Ok(dialed) => *dialed,
-            Err(error) => {
-                drop(joining);
-                self.hub.fleet().handle_dialed(now, attempt, Err(error));
-                return;
-            }
-        };
-        let Dialed { connection, hello } = dialed;
-        let facts = DialedFacts {
-            hello: Box::new(hello.clone()),
-            principal: connection.principal.clone(),
-            local: connection.local,
-            remote: connection.remote,
-        };
-        let verdict = self.hub.fleet().handle_dialed(now, attempt, Ok(facts));
-        match verdict {
-            Verdict::Begin { session } => self.begin_dialed(session, hello, connection),
-            Verdict::Join { session } => {
-                let handle = self.known.get(&session).map(|known| known.handle.clone());
-                match handle.filter(|_| joining.is_some_and(|joining| joining.done(&hello.dead))) {
-                    Some(handle) => self.drive(handle, hello.carrier, connection),
-                    None => self.never_up(session, hello.carrier, connection),
-                }
-            }
-            Verdict::Close { scope, code, detail } => self.turn_away(connection, scope, code, &detail),
-        }
-    }
-
-    fn begin_dialed(&mut self, number: SessionNumber, hello: Hello, connection: Secured) {
-        let SessionClaim::Begun { session: id, secret } = hello.session.clone() else { return };
-        let handle = self.new_session(number, Side::Dialer, &hello, &connection);
-        let now = clock::now();
-        // A new session has no carrier that could contradict the hello.
-        let _ = handle.with(|session| session.handle_carrier_up(now, hello.carrier, &[]));
-        let claim = Some(secret::remember(id, secret));
-        self.admit(number, handle.clone(), claim);
-        self.drive(handle, hello.carrier, connection);
-    }
-
     fn handle_access(&mut self, report: AccessReport) {
         match report {
             AccessReport::Arrived(arrival) => self.handle_arrival(*arrival),
@@ -242,152 +147,6 @@ impl Supervisor {
                 self.hub.fanout.publish(EventKind::PeerRefused { access, address, phase, refusal });
             }
         }
-    }
-
-    fn handle_arrival(&mut self, arrival: Arrival) {
-        let listening = lock(&self.hub.accesses).get(&arrival.access).cloned();
-        let fresh = secret::fresh();
-        let (Some(listening), Some((fresh_id, fresh_secret))) = (listening, fresh) else {
-            return self.turn_away(arrival.connection, CloseScope::Carrier, CloseCode::SHUTDOWN, "");
-        };
-        let facts = facts::Arrival {
-            access: arrival.access,
-            role: listening.role,
-            hello: Box::new(arrival.hello.clone()),
-            principal: arrival.connection.principal.clone(),
-            local: arrival.connection.local,
-            remote: arrival.connection.remote,
-            fresh_id,
-            fresh_secret: fresh_secret.clone(),
-        };
-        let joined = match &arrival.hello.session {
-            SessionClaim::Join { session, .. } => Some(*session),
-            _ => None,
-        };
-        let proves = |secret: &_| joined.is_some_and(|session| arrival.proves(session, secret));
-        let admission = self.hub.fleet().handle_arrival(clock::now(), &facts, proves);
-        let (number, claim) = match admission {
-            Admission::Begin { session } => {
-                (session, SessionClaim::Begun { session: fresh_id, secret: fresh_secret })
-            }
-            Admission::Join { session } => match joined {
-                Some(id) => (session, SessionClaim::Joined { session: id }),
-                None => return,
-            },
-            Admission::Refuse(refusal) => {
-                let retry_after = refusal.retry_after.unwrap_or_default();
-                return self.refuse(arrival.connection, refusal.code, &refusal.detail, retry_after);
-            }
-        };
-        let Arrival { connection, hello, .. } = arrival;
-        if let SessionClaim::Begun { .. } = claim {
-            let handle = self.new_session(number, Side::Acceptor, &hello, &connection);
-            self.admit(number, handle, None);
-        }
-        let Some(known) = self.known.get(&number) else { return };
-        let (hub, handle) = (Arc::clone(&self.hub), known.handle.clone());
-        let answer = |dead| {
-            let ours = hub.hello(HelloParts {
-                role: listening.role,
-                link: hello.link.clone(),
-                group: hello.group.clone(),
-                cost: listening.cost,
-                ordinal: listening.ordinal,
-                carrier: hello.carrier,
-                session: claim,
-                dead,
-            });
-            let mut bytes = bytes::BytesMut::new();
-            Frame::Hello(Box::new(ours)).encode(&mut bytes);
-            bytes.freeze()
-        };
-        let now = clock::now();
-        match handle.with(|session| session.handle_join(now, hello.carrier, &hello.dead, answer)) {
-            Ok(()) => self.drive(handle, hello.carrier, connection),
-            Err(_) => self.never_up(number, hello.carrier, connection),
-        }
-    }
-
-    /// A carrier that the fleet counts as up and the session does not take: it is down again at once.
-    fn never_up(&self, session: SessionNumber, carrier: CarrierNumber, connection: Secured) {
-        let down = SessionFact::CarrierDown {
-            carrier,
-            end: CarrierEnd::Violation(Violation::BadHello),
-            last_received_ago: Duration::ZERO,
-            traffic: Traffic::default(),
-            round_trip: RoundTrip::default(),
-        };
-        let now = clock::now();
-        let alone = self
-            .known
-            .get(&session)
-            .is_some_and(|known| known.handle.with(|session| session.is_recovering()));
-        {
-            let mut fleet = self.hub.fleet();
-            fleet.handle_session(now, session, down);
-            if alone {
-                fleet.handle_session(now, session, SessionFact::Recovering);
-            }
-        }
-        self.turn_away(connection, CloseScope::Carrier, CloseCode::BAD_HELLO, "");
-    }
-
-    fn new_session(
-        &self,
-        number: SessionNumber,
-        side: Side,
-        hello: &Hello,
-        connection: &Secured,
-    ) -> SessionHandle {
-        let config = &self.hub.config;
-        let params = SessionParams {
-            side,
-            limits: config.session,
-            liveness: config.liveness,
-            accept_deadline: config.deadlines.accept,
-            peer_max_streams: hello.max_streams,
-            peer_window: hello.initial_window,
-            resume_window: hello.resume_window.min(config.session.resume_window),
-            pool: self.hub.pool.clone(),
-            seed: secret::seed(),
-        };
-        let peer = Peer::new(
-            hello.site_id.clone(),
-            hello.site_name.clone(),
-            hello.router.clone(),
-            hello.instance,
-            connection.principal.clone(),
-        );
-        let session = Session::new(clock::now(), params);
-        SessionHandle::new(number, peer, session, Arc::clone(&self.hub.inbox), Arc::clone(&self.hub.incoming))
-    }
-
-    fn admit(&mut self, number: SessionNumber, handle: SessionHandle, claim: Option<SessionClaim>) {
-        self.hub.admit(handle.clone());
-        let known = Known { handle, claim, due: None, told_draining: false, told_standby: false };
-        self.known.insert(number, known);
-    }
-
-    fn drive(&self, handle: SessionHandle, number: CarrierNumber, connection: Secured) {
-        let driving = carrier::drive(handle, number, connection);
-        let cancel = self.hub.cancel.clone();
-        self.hub.tasks.spawn(async move {
-            // A plane that ends at once has closed its sessions; their farewells get a moment.
-            tokio::select! {
-                () = driving => {}
-                () = async { cancel.cancelled().await; tokio::time::sleep(FAREWELL).await } => {}
-            }
-        });
-    }
-
-    fn turn_away(&self, mut connection: Secured, scope: CloseScope, code: CloseCode, detail: &str) {
-        connection.say_close(scope, code, detail, Duration::ZERO);
-        self.hub.tasks.spawn(linger(connection.tcp));
-    }
-
-    fn refuse(&self, connection: Secured, code: CloseCode, detail: &str, retry_after: Duration) {
-        let detail = detail.to_owned();
-        self.hub.tasks.spawn(async move { connection.refuse(code, &detail, retry_after).await });
     }
 
     /// Hears a session out and tells the fleet.

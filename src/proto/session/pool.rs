@@ -20,6 +20,7 @@ impl ProcessPool {
     }
 
     /// Bytes taken.
+    #[cfg(any(test, feature = "__entries"))]
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }

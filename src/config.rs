@@ -105,11 +105,7 @@ pub struct AccessLimits {
 
 impl Default for AccessLimits {
     fn default() -> Self {
-        Self {
-            handshakes: 1024,
-            handshakes_per_address: 64,
-            sessions: 1024,
-        }
+        Self { handshakes: 1024, handshakes_per_address: 64, sessions: 1024 }
     }
 }
 
@@ -186,37 +182,21 @@ impl PlaneConfig {
         let live = &self.liveness;
         let rules: [(bool, &'static str, &str); 9] = [
             (self.event_capacity.0 == 0, "event_capacity", "must be at least 1"),
-            (
-                self.backoff.first > self.backoff.cap,
-                "backoff.first",
-                "must not exceed backoff.cap",
-            ),
+            (self.backoff.first > self.backoff.cap, "backoff.first", "must not exceed backoff.cap"),
             (self.backoff.first.is_zero(), "backoff.first", "must not be zero"),
             (
                 live.keepalive.is_zero() || live.keepalive >= live.dead,
                 "liveness.keepalive",
                 "must be below liveness.dead",
             ),
-            (
-                live.suspect_floor > live.suspect_cap,
-                "liveness.suspect_floor",
-                "must not exceed suspect_cap",
-            ),
+            (live.suspect_floor > live.suspect_cap, "liveness.suspect_floor", "must not exceed suspect_cap"),
             (
                 session.max_streams == 0 || session.max_streams > MAX_STREAMS_CAP,
                 "session.max_streams",
                 "must be 1..=1048576",
             ),
-            (
-                session.max_window < crate::wire::MIN_WINDOW,
-                "session.max_window",
-                "must be at least 16384",
-            ),
-            (
-                session.send_buffer < 16_384,
-                "session.send_buffer",
-                "must be at least 16384",
-            ),
+            (session.max_window < crate::wire::MIN_WINDOW, "session.max_window", "must be at least 16384"),
+            (session.send_buffer < 16_384, "session.send_buffer", "must be at least 16384"),
             (
                 self.access.handshakes == 0 || self.access.handshakes_per_address == 0,
                 "access.handshakes",
@@ -224,10 +204,7 @@ impl PlaneConfig {
             ),
         ];
         match rules.into_iter().find(|(wrong, ..)| *wrong) {
-            Some((_, setting, problem)) => Err(PlaneError::Setting {
-                setting,
-                problem: problem.into(),
-            }),
+            Some((_, setting, problem)) => Err(PlaneError::Setting { setting, problem: problem.into() }),
             None => Ok(self),
         }
     }
@@ -249,12 +226,6 @@ mod tests {
     fn a_contradiction_is_refused_by_name() {
         let mut config = PlaneConfig::default();
         config.liveness.keepalive = config.liveness.dead;
-        assert!(matches!(
-            config.checked(),
-            Err(PlaneError::Setting {
-                setting: "liveness.keepalive",
-                ..
-            })
-        ));
+        assert!(matches!(config.checked(), Err(PlaneError::Setting { setting: "liveness.keepalive", .. })));
     }
 }

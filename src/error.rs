@@ -346,11 +346,7 @@ struct Detail<'a>(&'a str);
 
 impl fmt::Display for Detail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            write!(f, ": {}", self.0.escape_debug())
-        }
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0.escape_debug()) }
     }
 }
 

@@ -64,13 +64,7 @@ impl Peer {
         instance: Instance,
         principal: Principal,
     ) -> Self {
-        Self {
-            site_id,
-            site_name,
-            router,
-            instance,
-            principal,
-        }
+        Self { site_id, site_name, router, instance, principal }
     }
 }
 

@@ -208,10 +208,7 @@ impl Cost {
     pub fn new(cost: u32) -> Result<Self, IdError> {
         match cost {
             1..=Self::MAX => Ok(Self(cost)),
-            _ => Err(IdError {
-                what: "cost",
-                problem: "must be 1..=2147483647",
-            }),
+            _ => Err(IdError { what: "cost", problem: "must be 1..=2147483647" }),
         }
     }
 
@@ -238,10 +235,7 @@ impl fmt::Display for Cost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "the two router modes of Skupper, closed by its protocol"
-)]
+#[expect(clippy::exhaustive_enums, reason = "the two router modes of Skupper, closed by its protocol")]
 pub enum RouterRole {
     /// Links to other interior routers and may have link access.
     Interior,
@@ -264,10 +258,7 @@ impl RouterRole {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "the two link roles of Skupper, closed by its protocol"
-)]
+#[expect(clippy::exhaustive_enums, reason = "the two link roles of Skupper, closed by its protocol")]
 pub enum LinkRole {
     /// Between two interior routers.
     InterRouter,
@@ -299,10 +290,7 @@ impl FromStr for LinkRole {
         match text {
             "inter-router" => Ok(Self::InterRouter),
             "edge" => Ok(Self::Edge),
-            _ => Err(IdError {
-                what: "role",
-                problem: "must be inter-router or edge",
-            }),
+            _ => Err(IdError { what: "role", problem: "must be inter-router or edge" }),
         }
     }
 }

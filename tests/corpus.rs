@@ -2,6 +2,8 @@
 //!
 //! `cargo test --test corpus -- --ignored` writes the seeds anew.
 
+#![allow(clippy::unwrap_used, reason = "a corpus that cannot be read fails its test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,8 +19,11 @@ use sitelink::wire::frame::{CloseScope, ControlChange, Frame, OpenTo};
 use sitelink::wire::hello::{DeadCarrier, Hello, SessionClaim, SessionSecret};
 use sitelink::wire::{HEADER, MIN_WINDOW};
 
+/// What a target does with an input.
+type Shim = fn(&[u8]);
+
 /// Every target: its name and what it does with an input.
-const TARGETS: [(&str, fn(&[u8])); 5] = [
+const TARGETS: [(&str, Shim); 5] = [
     ("decoder", entries::fuzz_decoder),
     ("hello", entries::fuzz_hello),
     ("document", entries::fuzz_document),

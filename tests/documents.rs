@@ -197,23 +197,10 @@ fn each_fixture_is_read_as_expected() {
 #[test]
 fn the_folder_of_fixtures_is_read_in_the_order_of_names_and_the_later_of_a_name_is_refused() {
     let manifest = Manifest::read(folder()).unwrap();
-    assert_eq!(
-        manifest
-            .links()
-            .next()
-            .map(|link| link.key.to_string())
-            .as_deref(),
-        Some("my-token")
-    );
-    let twice: Vec<_> = manifest
-        .refused()
-        .iter()
-        .filter(|refusal| refusal.message().contains("already"))
-        .collect();
-    let names: Vec<_> = twice
-        .iter()
-        .map(|refusal| (refusal.kind(), refusal.name()))
-        .collect();
+    assert_eq!(manifest.links().next().map(|link| link.key.to_string()).as_deref(), Some("my-token"));
+    let twice: Vec<_> =
+        manifest.refused().iter().filter(|refusal| refusal.message().contains("already")).collect();
+    let names: Vec<_> = twice.iter().map(|refusal| (refusal.kind(), refusal.name())).collect();
     assert_eq!(
         names,
         [
@@ -223,11 +210,7 @@ fn the_folder_of_fixtures_is_read_in_the_order_of_names_and_the_later_of_a_name_
         ]
     );
     assert!(twice[0].source().ends_with("08-redeem-simple.yaml"));
-    assert!(
-        twice[0]
-            .message()
-            .ends_with("01-config-sample.yaml, which stands")
-    );
+    assert!(twice[0].message().ends_with("01-config-sample.yaml, which stands"));
 }
 
 #[test]
@@ -244,36 +227,24 @@ fn groups_come_in_order_of_appearance_and_alternates_in_document_order() {
     };
     assert_eq!(
         grouped("30-one-link-two-groups.yaml", LinkRole::InterRouter),
-        [
-            "skupper-router: 10.102.82.46:55671",
-            "skupper-router-2: 10.102.82.47:55671"
-        ]
+        ["skupper-router: 10.102.82.46:55671", "skupper-router-2: 10.102.82.47:55671"]
     );
     assert_eq!(
         grouped("31-one-group-two-alternates.yaml", LinkRole::Edge),
         ["skupper-router: skupper-router-edge-west.apps.example.com:443 203.0.113.10:45671"]
     );
-    assert_eq!(
-        grouped("16-edge-endpoint-only.yaml", LinkRole::InterRouter),
-        NOTHING
-    );
+    assert_eq!(grouped("16-edge-endpoint-only.yaml", LinkRole::InterRouter), NOTHING);
     let manifest = Manifest::read(folder().join("16-edge-endpoint-only.yaml")).unwrap();
     let link = manifest.link("old-site").unwrap();
     assert_eq!(link.dialable(LinkRole::Edge), Ok(()));
-    assert_eq!(
-        &*link.dialable(LinkRole::InterRouter).unwrap_err(),
-        "no endpoint named \"inter-router\""
-    );
+    assert_eq!(&*link.dialable(LinkRole::InterRouter).unwrap_err(), "no endpoint named \"inter-router\"");
 }
 
 #[test]
 fn the_proxy_secret_is_parsed_and_does_not_show_its_password() {
     let manifest = Manifest::read(folder().join("04-proxy-secret-and-link.yaml")).unwrap();
     let proxy = manifest.secret("", "my-proxy-config").unwrap().proxy().unwrap();
-    assert_eq!(
-        (proxy.host.to_string().as_str(), proxy.port),
-        ("proxy.example.com", 3128)
-    );
+    assert_eq!((proxy.host.to_string().as_str(), proxy.port), ("proxy.example.com", 3128));
     assert_eq!((&*proxy.username, &*proxy.password), ("myuser", "mypassword"));
     assert!(!format!("{manifest:?} {proxy:?}").contains("mypassword"));
 }
@@ -287,9 +258,7 @@ fn with_spec(spec: &str) -> String {
 
 /// A Link with one endpoint of these fields.
 fn with_endpoint(fields: &str) -> String {
-    with_spec(&format!(
-        "endpoints: [{{name: edge, host: a.example, port: 1}}, {{{fields}}}]"
-    ))
+    with_spec(&format!("endpoints: [{{name: edge, host: a.example, port: 1}}, {{{fields}}}]"))
 }
 
 fn legacy(spec: &str) -> String {
@@ -358,14 +327,8 @@ fn a_malformed_link_is_refused_with_document_field_and_value() {
             with_endpoint("name: edge, host: b, port: 1.0"),
             "Link west: spec.endpoints[1].port: must be 1..=65535 or amqps, found 1.0",
         ),
-        (
-            with_endpoint("name: edge, host: b"),
-            "Link west: spec.endpoints[1].port: is missing",
-        ),
-        (
-            with_endpoint("name: edge, host: b, port: null"),
-            "Link west: spec.endpoints[1].port: is missing",
-        ),
+        (with_endpoint("name: edge, host: b"), "Link west: spec.endpoints[1].port: is missing"),
+        (with_endpoint("name: edge, host: b, port: null"), "Link west: spec.endpoints[1].port: is missing"),
         (
             with_endpoint("name: edge, host: b, port: 0443"),
             "Link west: spec.endpoints[1].port: must be 1..=65535 or amqps, found \"0443\"",
@@ -375,10 +338,7 @@ fn a_malformed_link_is_refused_with_document_field_and_value() {
             "Link west: spec.endpoints[1].port: must be 1..=65535 or amqps, found \"4_43\"",
         ),
         // Hosts.
-        (
-            with_endpoint("name: edge, port: 1"),
-            "Link west: spec.endpoints[1].host: is missing",
-        ),
+        (with_endpoint("name: edge, port: 1"), "Link west: spec.endpoints[1].host: is missing"),
         (
             with_endpoint("name: edge, host: \"\", port: 1"),
             "Link west: spec.endpoints[1].host: must be a DNS name or an IP address, found \"\"",
@@ -408,18 +368,9 @@ fn a_malformed_link_is_refused_with_document_field_and_value() {
             with_endpoint("name: edge, host: b, port: 1, group: \"a\\tb\""),
             "Link west: spec.endpoints[1].group: must be at most 255 bytes without control characters, found \"a\\tb\"",
         ),
-        (
-            with_spec("endpoints: {}"),
-            "Link west: spec.endpoints: must be a list, found {}",
-        ),
-        (
-            with_spec("endpoints: [edge]"),
-            "Link west: spec.endpoints[0]: must be an object, found \"edge\"",
-        ),
-        (
-            with_spec(&format!("{endpoints}, cost: 1, cost: 2")),
-            "Link west: spec.cost: is given twice",
-        ),
+        (with_spec("endpoints: {}"), "Link west: spec.endpoints: must be a list, found {}"),
+        (with_spec("endpoints: [edge]"), "Link west: spec.endpoints[0]: must be an object, found \"edge\""),
+        (with_spec(&format!("{endpoints}, cost: 1, cost: 2")), "Link west: spec.cost: is given twice"),
         (
             with_spec(&format!("{endpoints}, settings: []")),
             "Link west: spec.settings: must be an object, found []",
@@ -444,14 +395,8 @@ fn a_malformed_link_is_refused_with_document_field_and_value() {
             legacy(&format!("{endpoints}, noClientAuth: yes")),
             "Link west: spec.noClientAuth: must be true or false, found \"yes\"",
         ),
-        (
-            legacy("interRouter: {host: a}"),
-            "Link west: spec.interRouter.port: is missing",
-        ),
-        (
-            legacy("interRouter: {port: 4}"),
-            "Link west: spec.interRouter.host: is missing",
-        ),
+        (legacy("interRouter: {host: a}"), "Link west: spec.interRouter.port: is missing"),
+        (legacy("interRouter: {port: 4}"), "Link west: spec.interRouter.host: is missing"),
         (
             legacy(&format!("{endpoints}, interRouter: {{host: a, port: 1}}")),
             "Link west: spec.interRouter: must not stand beside spec.endpoints",
@@ -495,18 +440,12 @@ fn a_malformed_link_is_refused_with_document_field_and_value() {
             "{apiVersion: skupper.io/v2alpha1, kind: LinkConfig, metadata: {name: west}, spec: {}}".into(),
             "LinkConfig west: apiVersion: must be skupper.io/v1alpha1, found \"skupper.io/v2alpha1\"",
         ),
-        (
-            "{kind: Link, metadata: {name: west}, spec: {}}".into(),
-            "Link west: apiVersion: is missing",
-        ),
+        ("{kind: Link, metadata: {name: west}, spec: {}}".into(), "Link west: apiVersion: is missing"),
         (
             "{apiVersion: skupper.io/v2alpha1, metadata: {name: west}}".into(),
             "document 1 of x.yaml: kind: is missing",
         ),
-        (
-            "{kind: [Link]}".into(),
-            "document 1 of x.yaml: kind: must be text",
-        ),
+        ("{kind: [Link]}".into(), "document 1 of x.yaml: kind: must be text"),
         ("just text".into(), "document 1 of x.yaml: must be an object"),
         ("[1]".into(), "document 1 of x.yaml: must be an object"),
         (
@@ -517,10 +456,7 @@ fn a_malformed_link_is_refused_with_document_field_and_value() {
         // A value is cut, and a key that strayed into a Link is not shown at all.
         (
             with_spec(&format!("{endpoints}, cost: {long}")),
-            &format!(
-                "Link west: spec.cost: must be 1..=2147483647, found \"{}…",
-                "x".repeat(119)
-            ),
+            &format!("Link west: spec.cost: must be 1..=2147483647, found \"{}…", "x".repeat(119)),
         ),
         (
             with_spec(&format!("{endpoints}, cost: \"-----BEGIN PRIVATE KEY-----\"")),
@@ -629,11 +565,7 @@ fn a_broken_document_costs_only_itself() {
             (0..500).fold(String::new(), |text, level| text + &" ".repeat(level) + "a:\n"),
             "document 2 of x.yaml: is ",
         ),
-        (
-            "a NUL",
-            "a: \0\n".to_owned(),
-            "document 2 of x.yaml: is not text in UTF-8 (begins at line 10)",
-        ),
+        ("a NUL", "a: \0\n".to_owned(), "document 2 of x.yaml: is not text in UTF-8 (begins at line 10)"),
         (
             "broken JSON",
             "{\"kind\": \"Secret\", \"data\": hunter2\n".to_owned(),
@@ -642,10 +574,7 @@ fn a_broken_document_costs_only_itself() {
     ] {
         let text = format!("---\n{}---\n{middle}\n---\n{}", link("one"), link("two"));
         let manifest = Manifest::parse(&text, "x.yaml");
-        let names: Vec<_> = manifest
-            .links()
-            .map(|link| link.key.name.as_str().to_owned())
-            .collect();
+        let names: Vec<_> = manifest.links().map(|link| link.key.name.as_str().to_owned()).collect();
         assert_eq!(names, ["one", "two"], "{name}");
         let found = refused(&manifest);
         assert_eq!(found.len(), 1, "{name}: {found:?}");
@@ -700,12 +629,7 @@ fn line_ends_marks_and_syntaxes_may_be_mixed() {
                 "apiVersion": "skupper.io/v2alpha1", "kind": "Link", "metadata": {"name": name},
                 "spec": {"endpoints": [{"name": "edge", "host": "h", "port": "1"}], "tlsCredentials": "t"},
             });
-            if pretty {
-                serde_json::to_string_pretty(&value)
-            } else {
-                serde_json::to_string(&value)
-            }
-            .unwrap()
+            if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap()
         };
         [object("one"), object("two")]
     };
@@ -735,16 +659,10 @@ fn line_ends_marks_and_syntaxes_may_be_mixed() {
         let list = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{one},{two}, 3]}}");
         let manifest = Manifest::parse(list, "x.json");
         assert_eq!(manifest.links().count(), 2);
-        assert_eq!(
-            refused(&manifest),
-            ["items[2] of document 1 of x.json: must be an object"]
-        );
+        assert_eq!(refused(&manifest), ["items[2] of document 1 of x.json: must be an object"]);
     }
     let list = "apiVersion: skupper.io/v2alpha1\nkind: LinkList\nitems:\n- metadata: {name: west}\n  spec: {cost: 0, tlsCredentials: t, endpoints: [{name: edge, host: '[::1]', port: amqps}]}\n";
-    assert_eq!(
-        links(&Manifest::parse(list, "x")),
-        ["west cost 1 tls t; edge=[::1]:5671@"]
-    );
+    assert_eq!(links(&Manifest::parse(list, "x")), ["west cost 1 tls t; edge=[::1]:5671@"]);
 }
 
 #[test]
@@ -781,10 +699,7 @@ fn a_bundle_of_ca_crt_alone_needs_a_link_without_client_authentication_wherever_
     assert_eq!(refused(&manifest).len(), 2);
     manifest.merge(Manifest::parse(&link, "y"));
     assert_eq!(refused(&manifest), NOTHING);
-    assert_eq!(
-        links(&manifest),
-        ["west cost 1 tls west noClientAuth; inter-router=a:1@"]
-    );
+    assert_eq!(links(&manifest), ["west cost 1 tls west noClientAuth; inter-router=a:1@"]);
     assert!(manifest.secret("", "west").unwrap().is_ca_only());
     assert_eq!(manifest.secret("other", "west"), None);
 }
@@ -808,21 +723,12 @@ fn a_link_is_found_by_name_or_the_reason_is_told() {
     };
     let manifest = Manifest::parse(link("a", "1") + &link("b", "2"), "x");
     assert_eq!(manifest.link("b/west").unwrap().cost.get(), 2);
-    assert_eq!(
-        manifest.link("west").unwrap_err().to_string(),
-        "several namespaces have a Link west"
-    );
+    assert_eq!(manifest.link("west").unwrap_err().to_string(), "several namespaces have a Link west");
     assert_eq!(manifest.link("east").unwrap_err().to_string(), "no Link east");
     let manifest = Manifest::parse(link("", "x"), "x");
     let error = manifest.link("west").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "refused: Link west: spec.cost: must be 1..=2147483647, found \"x\""
-    );
-    assert_eq!(
-        error.refusal().and_then(|refusal| refusal.field()),
-        Some("spec.cost")
-    );
+    assert_eq!(error.to_string(), "refused: Link west: spec.cost: must be 1..=2147483647, found \"x\"");
+    assert_eq!(error.refusal().and_then(|refusal| refusal.field()), Some("spec.cost"));
 }
 
 #[test]
@@ -841,18 +747,11 @@ fn files_are_bounded_and_folders_hold_documents_by_their_endings() {
     fs::create_dir(folder.path().join("g.yaml")).unwrap();
     put("h.yaml", &"---\n1\n".repeat(5000));
     let manifest = Manifest::read(folder.path()).unwrap();
-    let names: Vec<_> = manifest
-        .links()
-        .map(|link| link.key.name.as_str().to_owned())
-        .collect();
+    let names: Vec<_> = manifest.links().map(|link| link.key.name.as_str().to_owned()).collect();
     assert_eq!(names, ["a", "b", "c"]);
     let found = refused(&manifest);
     assert_eq!(found.len(), 1 + 4096 + 1);
-    assert!(
-        found[0].ends_with(&format!("f.yaml: is larger than {MAX_FILE_BYTES} bytes")),
-        "{}",
-        found[0]
-    );
+    assert!(found[0].ends_with(&format!("f.yaml: is larger than {MAX_FILE_BYTES} bytes")), "{}", found[0]);
     assert!(
         found[4097].ends_with("h.yaml: holds more than 4096 documents; the rest is not read"),
         "{}",
@@ -863,13 +762,7 @@ fn files_are_bounded_and_folders_hold_documents_by_their_endings() {
     {
         std::os::unix::fs::symlink("nowhere", folder.path().join("i.yaml")).unwrap();
         let found = refused(&Manifest::read(folder.path()).unwrap());
-        assert!(
-            found
-                .last()
-                .unwrap()
-                .ends_with("i.yaml: cannot be read: entity not found"),
-            "{found:?}"
-        );
+        assert!(found.last().unwrap().ends_with("i.yaml: cannot be read: entity not found"), "{found:?}");
     }
 }
 
@@ -929,19 +822,12 @@ fn shown(link: &LinkSpec) -> String {
 
 fn secrets(manifest: &Manifest) -> Vec<String> {
     let shown = |secret: &sitelink::resource::secret::SecretSpec| {
-        let mut text = format!(
-            "{} {:?} {} problems",
-            secret.name,
-            secret.kind,
-            secret.problems().len()
-        );
+        let mut text = format!("{} {:?} {} problems", secret.name, secret.kind, secret.problems().len());
         assert_eq!(secret.is_usable(), secret.problems().is_empty());
         if secret.kind == SecretKind::Tls {
-            for (part, bytes) in [
-                ("ca", secret.ca_crt()),
-                ("crt", secret.tls_crt()),
-                ("key", secret.tls_key()),
-            ] {
+            for (part, bytes) in
+                [("ca", secret.ca_crt()), ("crt", secret.tls_crt()), ("key", secret.tls_key())]
+            {
                 if bytes.is_some() {
                     text.push_str(&format!(" {part}"));
                 }

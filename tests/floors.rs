@@ -29,11 +29,7 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// Imports between rooms of one floor that are wanted, each with its reason.
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
-    (
-        "snapshot",
-        "event",
-        "a snapshot and an event name a peer and a destination by the same types",
-    ),
+    ("snapshot", "event", "a snapshot and an event name a peer and a destination by the same types"),
     ("tls", "resource", "credentials are read out of a Secret document"),
 ];
 
@@ -41,9 +37,7 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
 const IMPORTED_BY_NOBODY: &[&str] = &["sim", "entries"];
 
 /// Machines: handed everything, and therefore tested without a clock, a socket or a runtime.
-const SANS_IO: &[&str] = &[
-    "id", "stats", "wire", "error", "config", "event", "snapshot", "proto",
-];
+const SANS_IO: &[&str] = &["id", "stats", "wire", "error", "config", "event", "snapshot", "proto"];
 
 /// What only `net` (and what stands on it) may name.
 const WAITING: &[&str] = &[
@@ -175,131 +169,50 @@ fn hold(rule: Rule) {
 }
 
 /// Each rule, broken: (rule, files, what it must say).
+/// A rule, files that break it, and what it must say of them.
+type Case<'a> = (Rule, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn each_rule_sees_what_breaks_it() {
     let long = "fn f() {}\n".repeat(LONGEST_FILE + 1);
-    let cases: &[(Rule, &[(&str, &str)], &str)] = &[
+    let cases: &[Case<'_>] = &[
         (
             floors,
             &[("wire/frame.rs", "use crate::proto::mux::Mux;")],
             "wire/frame.rs:1: wire (floor 2) names proto",
         ),
-        (
-            floors,
-            &[("wire/frame.rs", "\nfn f() { crate::net::clock::now() }")],
-            "wire/frame.rs:2: wire",
-        ),
-        (
-            floors,
-            &[("resource/link.rs", "use crate::tls::verify::Name;")],
-            "names tls",
-        ),
-        (
-            floors,
-            &[("api/plane.rs", "use crate::sim::World;")],
-            "imported by nobody",
-        ),
-        (
-            floors,
-            &[("wire/frame.rs", "use crate::Frame;")],
-            "through the crate root",
-        ),
-        (
-            floors,
-            &[("wire/frame.rs", "use crate::{id, error};")],
-            "through the crate root",
-        ),
-        (
-            floors,
-            &[("wire/frame.rs", "use super::super::proto;")],
-            "super::super",
-        ),
-        (
-            floors,
-            &[("wire/mod.rs", "use super::proto::mux::Mux;")],
-            "through the crate root",
-        ),
-        (
-            floors,
-            &[("wire/frame.rs", "use crate::cellar::Wine;")],
-            "no floor",
-        ),
+        (floors, &[("wire/frame.rs", "\nfn f() { crate::net::clock::now() }")], "wire/frame.rs:2: wire"),
+        (floors, &[("resource/link.rs", "use crate::tls::verify::Name;")], "names tls"),
+        (floors, &[("api/plane.rs", "use crate::sim::World;")], "imported by nobody"),
+        (floors, &[("wire/frame.rs", "use crate::Frame;")], "through the crate root"),
+        (floors, &[("wire/frame.rs", "use crate::{id, error};")], "through the crate root"),
+        (floors, &[("wire/frame.rs", "use super::super::proto;")], "super::super"),
+        (floors, &[("wire/mod.rs", "use super::proto::mux::Mux;")], "through the crate root"),
+        (floors, &[("wire/frame.rs", "use crate::cellar::Wine;")], "no floor"),
         (floors, &[("cellar/wine.rs", "")], "no floor"),
         (
             one_module_per_use,
             &[("net/a.rs", "use crate::wire::{code::CloseCode, frame::Frame};")],
             "net/a.rs:1",
         ),
-        (
-            one_module_per_use,
-            &[("net/a.rs", "use crate::wire::*;")],
-            "names everything",
-        ),
-        (
-            sans_io,
-            &[("proto/mux.rs", "use tokio::time::Instant;")],
-            "names `tokio`",
-        ),
-        (
-            sans_io,
-            &[("proto/mux.rs", "use std::time::SystemTime;")],
-            "names `SystemTime`",
-        ),
+        (one_module_per_use, &[("net/a.rs", "use crate::wire::*;")], "names everything"),
+        (sans_io, &[("proto/mux.rs", "use tokio::time::Instant;")], "names `tokio`"),
+        (sans_io, &[("proto/mux.rs", "use std::time::SystemTime;")], "names `SystemTime`"),
         (
             sans_io,
             &[("wire/frame.rs", "fn f(at: Instant) -> Duration { at.elapsed() }")],
             "names `.elapsed(`",
         ),
-        (
-            sans_io,
-            &[("wire/frame.rs", "async fn f() {}")],
-            "names `async fn`",
-        ),
-        (
-            sans_io,
-            &[("resource/link.rs", "use std::net::TcpStream;")],
-            "names `TcpStream`",
-        ),
-        (
-            sans_io,
-            &[("proto/dial.rs", "let mut rng = fastrand::Rng::new();")],
-            "names `fastrand::Rng::new`",
-        ),
-        (
-            clock,
-            &[("net/carrier.rs", "let now = std::time::Instant::now();")],
-            "net/carrier.rs:1",
-        ),
-        (
-            clock,
-            &[("api/plane.rs", "let now = SystemTime::now();")],
-            "api/plane.rs:1",
-        ),
-        (
-            rustls,
-            &[("api/plane.rs", "use rustls::ClientConfig;")],
-            "api/plane.rs:1",
-        ),
-        (
-            nevers,
-            &[("net/carrier.rs", "fn f() { todo!() }")],
-            "names `todo!`",
-        ),
-        (
-            nevers,
-            &[("net/carrier.rs", "unsafe fn f() {}")],
-            "names `unsafe`",
-        ),
-        (
-            nevers,
-            &[("net/carrier.rs", "#[allow(dead_code)]\nfn f() {}")],
-            "names `#[allow(`",
-        ),
-        (
-            crate_root,
-            &[("lib.rs", "pub mod id;\npub struct Thing;")],
-            "lib.rs:2",
-        ),
+        (sans_io, &[("wire/frame.rs", "async fn f() {}")], "names `async fn`"),
+        (sans_io, &[("resource/link.rs", "use std::net::TcpStream;")], "names `TcpStream`"),
+        (sans_io, &[("proto/dial.rs", "let mut rng = fastrand::Rng::new();")], "names `fastrand::Rng::new`"),
+        (clock, &[("net/carrier.rs", "let now = std::time::Instant::now();")], "net/carrier.rs:1"),
+        (clock, &[("api/plane.rs", "let now = SystemTime::now();")], "api/plane.rs:1"),
+        (rustls, &[("api/plane.rs", "use rustls::ClientConfig;")], "api/plane.rs:1"),
+        (nevers, &[("net/carrier.rs", "fn f() { todo!() }")], "names `todo!`"),
+        (nevers, &[("net/carrier.rs", "unsafe fn f() {}")], "names `unsafe`"),
+        (nevers, &[("net/carrier.rs", "#[allow(dead_code)]\nfn f() {}")], "names `#[allow(`"),
+        (crate_root, &[("lib.rs", "pub mod id;\npub struct Thing;")], "lib.rs:2"),
         (crate_root, &[("lib.rs", "pub mod id { }")], "lib.rs:1"),
         (
             circles,
@@ -329,53 +242,25 @@ fn each_rule_sees_what_breaks_it() {
 /// What only looks like a breach: comments, literals, tests, parents and children.
 #[test]
 fn no_rule_sees_what_is_not_there() {
-    let rules: &[Rule] = &[
-        floors,
-        one_module_per_use,
-        sans_io,
-        clock,
-        rustls,
-        nevers,
-        crate_root,
-        circles,
-        names,
-        length,
-    ];
+    let rules: &[Rule] =
+        &[floors, one_module_per_use, sans_io, clock, rustls, nevers, crate_root, circles, names, length];
     let files: &[(&str, &str)] = &[
         (
             "lib.rs",
             "//! Docs { }\n#![doc = \"x\"]\nmod net;\npub use api::plane::{Plane, Site};\n#[cfg(test)]\nmod sim;",
         ),
-        (
-            "wire/mod.rs",
-            "pub mod frame;\nuse crate::wire::frame::Frame;\npub(crate) const A: u8 = b'{';",
-        ),
-        (
-            "wire/frame.rs",
-            "// tokio, Instant::now()\n/* unsafe /* nested */ todo!() */\nuse crate::wire::A;",
-        ),
-        (
-            "wire/code.rs",
-            "const S: &str = \"unsafe \\\" tokio\"; const R: &str = r#\"dbg!(\"x\")\"#;",
-        ),
+        ("wire/mod.rs", "pub mod frame;\nuse crate::wire::frame::Frame;\npub(crate) const A: u8 = b'{';"),
+        ("wire/frame.rs", "// tokio, Instant::now()\n/* unsafe /* nested */ todo!() */\nuse crate::wire::A;"),
+        ("wire/code.rs", "const S: &str = \"unsafe \\\" tokio\"; const R: &str = r#\"dbg!(\"x\")\"#;"),
         ("proto/mod.rs", "pub mod mux;\n#[cfg(test)]\nmod testing;"),
         (
             "proto/mux.rs",
             "fn f<'a>(x: &'a str) -> char { '\"' }\n#[cfg(test)]\nmod tests { use tokio::time; }",
         ),
-        (
-            "proto/testing.rs",
-            "use std::thread::spawn; fn f() { let now = Instant::now(); }",
-        ),
+        ("proto/testing.rs", "use std::thread::spawn; fn f() { let now = Instant::now(); }"),
         ("sim/mod.rs", "use crate::proto::mux::Mux;"),
-        (
-            "tls/credentials.rs",
-            "use crate::resource::secret::SecretSpec; use rustls::pki_types;",
-        ),
-        (
-            "net/clock.rs",
-            "pub(crate) fn now() -> Instant { tokio::time::Instant::now().into_std() }",
-        ),
+        ("tls/credentials.rs", "use crate::resource::secret::SecretSpec; use rustls::pki_types;"),
+        ("net/clock.rs", "pub(crate) fn now() -> Instant { tokio::time::Instant::now().into_std() }"),
     ];
     for rule in rules {
         assert_eq!(rule(&sources(files)), Vec::<String>::new());
@@ -386,19 +271,11 @@ fn floors(sources: &[Source]) -> Vec<String> {
     let mut broken = Vec::new();
     for source in sources.iter().filter(|source| source.path != "lib.rs") {
         let Some(own) = floor(source.room()) else {
-            broken.push(format!(
-                "{}: room {} has no floor in the table",
-                source.path,
-                source.room()
-            ));
+            broken.push(format!("{}: room {} has no floor in the table", source.path, source.room()));
             continue;
         };
         for (index, window) in source.tokens.windows(3).enumerate() {
-            let texts = [
-                window[0].text.as_str(),
-                window[1].text.as_str(),
-                window[2].text.as_str(),
-            ];
+            let texts = [window[0].text.as_str(), window[1].text.as_str(), window[2].text.as_str()];
             let place = format!("{}:{}", source.path, window[0].line);
             match texts {
                 ["super", "::", "super"] => broken.push(format!("{place}: names super::super; say crate::…")),
@@ -407,9 +284,7 @@ fn floors(sources: &[Source]) -> Vec<String> {
                     broken.push(format!("{place}: goes through the crate root"));
                 }
                 ["crate", "::", name] if name.starts_with(|c: char| !c.is_lowercase()) => {
-                    broken.push(format!(
-                        "{place}: goes through the crate root; say crate::room::…"
-                    ));
+                    broken.push(format!("{place}: goes through the crate root; say crate::room::…"));
                 }
                 ["crate", "::", room] if room != source.room() => {
                     broken.extend(wrong_floor(source.room(), own, room).map(|why| format!("{place}: {why}")));
@@ -444,10 +319,7 @@ fn one_module_per_use(sources: &[Source]) -> Vec<String> {
                 continue;
             }
             let place = format!("{}:{}", source.path, path[0].line);
-            let group = path
-                .iter()
-                .position(|token| token.text == "{")
-                .unwrap_or(path.len());
+            let group = path.iter().position(|token| token.text == "{").unwrap_or(path.len());
             if path[group..].iter().any(|token| token.text == "::") {
                 broken.push(format!("{place}: names several modules in one use line"));
             }
@@ -475,18 +347,12 @@ fn sans_io(sources: &[Source]) -> Vec<String> {
 
 fn clock(sources: &[Source]) -> Vec<String> {
     let elsewhere = sources.iter().filter(|source| source.path != "net/clock.rs");
-    elsewhere
-        .flat_map(|source| source.naming(&["Instant::now", "SystemTime::now"]))
-        .collect()
+    elsewhere.flat_map(|source| source.naming(&["Instant::now", "SystemTime::now"])).collect()
 }
 
 fn rustls(sources: &[Source]) -> Vec<String> {
-    let elsewhere = sources
-        .iter()
-        .filter(|source| !["tls", "net"].contains(&source.room()));
-    elsewhere
-        .flat_map(|source| source.naming(&["rustls", "tokio_rustls"]))
-        .collect()
+    let elsewhere = sources.iter().filter(|source| !["tls", "net"].contains(&source.room()));
+    elsewhere.flat_map(|source| source.naming(&["rustls", "tokio_rustls"])).collect()
 }
 
 fn nevers(sources: &[Source]) -> Vec<String> {
@@ -498,21 +364,14 @@ fn crate_root(sources: &[Source]) -> Vec<String> {
     let mut broken = Vec::new();
     for source in sources.iter().filter(|source| source.path == "lib.rs") {
         let items = without_attributes(&source.tokens);
-        for statement in items
-            .split(|token| token.text == ";")
-            .filter(|statement| !statement.is_empty())
-        {
+        for statement in items.split(|token| token.text == ";").filter(|statement| !statement.is_empty()) {
             let texts: Vec<&str> = statement.iter().map(|token| token.text.as_str()).collect();
             let allowed = matches!(
                 texts.as_slice(),
                 ["mod", _] | ["pub", "mod", _] | ["pub", "(", "crate", ")", "mod", _] | ["pub", "use", ..]
             );
             if !allowed {
-                broken.push(format!(
-                    "lib.rs:{}: defines `{}`",
-                    statement[0].line,
-                    texts.join(" ")
-                ));
+                broken.push(format!("lib.rs:{}: defines `{}`", statement[0].line, texts.join(" ")));
             }
         }
     }
@@ -524,24 +383,14 @@ fn crate_root(sources: &[Source]) -> Vec<String> {
 fn circles(sources: &[Source]) -> Vec<String> {
     let modules: BTreeSet<&[String]> = sources.iter().map(|source| source.module.as_slice()).collect();
     let mut edges: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
-    for source in sources
-        .iter()
-        .filter(|source| !source.is_test && source.path != "lib.rs")
-    {
+    for source in sources.iter().filter(|source| !source.is_test && source.path != "lib.rs") {
         for target in source.imports() {
-            let Some(target) = (1..=target.len())
-                .rev()
-                .map(|n| &target[..n])
-                .find(|path| modules.contains(path))
+            let Some(target) =
+                (1..=target.len()).rev().map(|n| &target[..n]).find(|path| modules.contains(path))
             else {
                 continue;
             };
-            let common = source
-                .module
-                .iter()
-                .zip(target)
-                .take_while(|(a, b)| a == b)
-                .count();
+            let common = source.module.iter().zip(target).take_while(|(a, b)| a == b).count();
             if common < source.module.len() && common < target.len() {
                 edges
                     .entry(source.module[..=common].to_vec())
@@ -566,11 +415,7 @@ fn walk(
     broken: &mut Vec<String>,
 ) {
     if let Some(start) = way.iter().position(|seen| seen == node) {
-        let circle: Vec<String> = way[start..]
-            .iter()
-            .chain([node])
-            .map(|module| module.join("::"))
-            .collect();
+        let circle: Vec<String> = way[start..].iter().chain([node]).map(|module| module.join("::")).collect();
         broken.push(format!("circle: {}", circle.join(" → ")));
         return;
     }
@@ -595,17 +440,15 @@ fn names(sources: &[Source]) -> Vec<String> {
         for pair in source.tokens.windows(2) {
             let name = pair[1].text.as_str();
             let empty = match pair[0].text.as_str() {
-                "struct" | "enum" | "trait" | "type" | "union" => camel_words(name)
-                    .iter()
-                    .any(|word| EMPTY_WORDS.contains(&word.as_str())),
+                "struct" | "enum" | "trait" | "type" | "union" => {
+                    camel_words(name).iter().any(|word| EMPTY_WORDS.contains(&word.as_str()))
+                }
                 "fn" => EMPTY_VERBS.iter().any(|verb| name.starts_with(verb)),
                 _ => false,
             };
             if empty {
-                broken.push(format!(
-                    "{}:{}: {name} says nothing of what it is for",
-                    source.path, pair[1].line
-                ));
+                broken
+                    .push(format!("{}:{}: {name} says nothing of what it is for", source.path, pair[1].line));
             }
         }
     }
@@ -613,23 +456,15 @@ fn names(sources: &[Source]) -> Vec<String> {
 }
 
 fn length(sources: &[Source]) -> Vec<String> {
-    let long = sources
-        .iter()
-        .filter(|source| !source.is_test && source.production_lines > LONGEST_FILE);
+    let long = sources.iter().filter(|source| !source.is_test && source.production_lines > LONGEST_FILE);
     long.map(|source| {
-        format!(
-            "{}: {} lines, of at most {LONGEST_FILE}",
-            source.path, source.production_lines
-        )
+        format!("{}: {} lines, of at most {LONGEST_FILE}", source.path, source.production_lines)
     })
     .collect()
 }
 
 fn floor(room: &str) -> Option<u8> {
-    FLOORS
-        .iter()
-        .find(|(name, _)| *name == room)
-        .map(|(_, floor)| *floor)
+    FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
 }
 
 /// `LinkManager` → `Link`, `Manager`.
@@ -670,23 +505,13 @@ struct Token {
 impl Source {
     fn new(path: &str, text: &str) -> Self {
         let stem = path.trim_end_matches(".rs");
-        let stem = if stem == "lib" {
-            ""
-        } else {
-            stem.trim_end_matches("/mod")
-        };
-        let module = stem
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect();
+        let stem = if stem == "lib" { "" } else { stem.trim_end_matches("/mod") };
+        let module = stem.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         let all = tokens(text);
         let items = test_items(&all);
         let in_test = |index: usize| items.iter().any(|item| item.contains(&index));
-        let test_lines: BTreeSet<usize> = items
-            .iter()
-            .flat_map(|item| all[item.start].line..=all[item.end - 1].line)
-            .collect();
+        let test_lines: BTreeSet<usize> =
+            items.iter().flat_map(|item| all[item.start].line..=all[item.end - 1].line).collect();
         let test_modules = all.windows(3).enumerate().filter_map(|(index, window)| {
             let declares = window[0].text == "mod" && window[2].text == ";" && in_test(index);
             declares.then(|| window[1].text.clone())
@@ -715,12 +540,7 @@ impl Source {
 
     /// How many braces are open before a token.
     fn depth(&self, index: usize) -> usize {
-        let count = |sign| {
-            self.tokens[..index]
-                .iter()
-                .filter(|token| token.text == sign)
-                .count()
-        };
+        let count = |sign| self.tokens[..index].iter().filter(|token| token.text == sign).count();
         count("{").saturating_sub(count("}"))
     }
 
@@ -752,10 +572,7 @@ impl Source {
             while rest.next() == Some("::") {
                 match rest.next() {
                     Some("{") => {
-                        let group = rest
-                            .by_ref()
-                            .take_while(|text| *text != "}")
-                            .filter(|text| *text != ",");
+                        let group = rest.by_ref().take_while(|text| *text != "}").filter(|text| *text != ",");
                         imports.extend(
                             group.map(|name| path.iter().cloned().chain([name.to_owned()]).collect()),
                         );
@@ -780,19 +597,13 @@ fn read_sources() -> Vec<Source> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path
-                    .strip_prefix(&root)
-                    .expect("beneath src/")
-                    .to_string_lossy()
-                    .replace('\\', "/");
+                let name =
+                    path.strip_prefix(&root).expect("beneath src/").to_string_lossy().replace('\\', "/");
                 files.insert(name, fs::read_to_string(&path).expect("a source file is text"));
             }
         }
     }
-    let files: Vec<(&str, &str)> = files
-        .iter()
-        .map(|(path, text)| (path.as_str(), text.as_str()))
-        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     sources(&files)
 }
 
@@ -801,16 +612,11 @@ fn sources(files: &[(&str, &str)]) -> Vec<Source> {
     let test_modules: Vec<Vec<String>> = sources
         .iter()
         .flat_map(|source| {
-            source
-                .test_modules
-                .iter()
-                .map(|name| [source.module.clone(), vec![name.clone()]].concat())
+            source.test_modules.iter().map(|name| [source.module.clone(), vec![name.clone()]].concat())
         })
         .collect();
     for source in &mut sources {
-        source.is_test = test_modules
-            .iter()
-            .any(|module| source.module.starts_with(module));
+        source.is_test = test_modules.iter().any(|module| source.module.starts_with(module));
     }
     sources
 }
@@ -894,10 +700,7 @@ fn tokens(text: &str) -> Vec<Token> {
             '\'' if at(index + 2) == '\'' => index += 3,
             '\'' => index += 1 + chars[index + 1..].iter().take_while(|c| is_word(**c)).count(),
             ':' if at(index + 1) == ':' => {
-                found.push(Token {
-                    line,
-                    text: "::".to_owned(),
-                });
+                found.push(Token { line, text: "::".to_owned() });
                 index += 2;
             }
             c if is_word(c) => {
@@ -914,10 +717,7 @@ fn tokens(text: &str) -> Vec<Token> {
             }
             c if c.is_whitespace() => index += 1,
             c => {
-                found.push(Token {
-                    line,
-                    text: c.to_string(),
-                });
+                found.push(Token { line, text: c.to_string() });
                 index += 1;
             }
         }

@@ -54,7 +54,7 @@ impl Census {
 
 #[tokio::test]
 async fn ten_thousand_streams_and_a_hundred_links_leave_nothing_behind() {
-    let mut stage = Stage::plain().await;
+    let stage = Stage::plain().await;
     stage.east.serve(&key("echo")).unwrap();
     reachable(&stage.west, "echo").await;
     let east = stage.east.clone();
@@ -72,7 +72,7 @@ async fn ten_thousand_streams_and_a_hundred_links_leave_nothing_behind() {
     let census = Census::take(&stage);
     open_and_close(&stage.west).await;
     census.is_restored(&stage, "10,000 streams").await;
-    come_and_go(&mut stage).await;
+    come_and_go(&stage).await;
     census.is_restored(&stage, "100 links").await;
 
     server.abort();
@@ -105,7 +105,7 @@ async fn open_and_close(west: &Plane) {
 }
 
 /// 100 links to the same router, one after the other, each used once it is up.
-async fn come_and_go(stage: &mut Stage) {
+async fn come_and_go(stage: &Stage) {
     let client = credentials("client", &stage.ca.client("west"));
     for number in 0..100 {
         let mut diary = Diary::of(&stage.west);

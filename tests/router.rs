@@ -160,7 +160,7 @@ impl Routers {
     }
 
     /// A client's connection, and what it became at the server.
-    async fn connection(&mut self, server: &TcpListener) -> (TcpStream, TcpStream) {
+    async fn connection(&self, server: &TcpListener) -> (TcpStream, TcpStream) {
         let near = within(TcpStream::connect(self.listener)).await.unwrap();
         let (far, _) = within(server.accept()).await.unwrap();
         (near, far)

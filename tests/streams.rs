@@ -1,13 +1,15 @@
 //! Streams end to end: real sockets, real TLS.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks by awaiting them")]
 
 mod common;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Pair, key, within};
 use sitelink::{OpenError, OpenRequest, StreamCode, StreamError};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]

@@ -19,8 +19,8 @@ use sitelink::config::EventCapacity;
 use sitelink::resource::status::Reason;
 use sitelink::snapshot::{GroupState, SessionState};
 use sitelink::{
-    CarrierEnd, CloseCode, DialError, EventKind, GroupName, LinkId, Manifest, OpenError, OpenRequest, Phase, Plane,
-    PlaneConfig, PlaneError, SessionEnd, StreamError,
+    CarrierEnd, CloseCode, DialError, EventKind, GroupName, LinkId, Manifest, OpenError, OpenRequest, Phase,
+    Plane, PlaneConfig, PlaneError, SessionEnd, StreamError,
 };
 
 /// An address on which nobody listens.
@@ -30,8 +30,9 @@ async fn dead_end() -> SocketAddr {
 
 /// Keeps a link with these endpoints: group and address.
 async fn link_to(plane: &Plane, ca: &TestCa, endpoints: &[(&str, SocketAddr)]) -> LinkId {
-    let mut text =
-        String::from("apiVersion: skupper.io/v2alpha1\nkind: Link\nmetadata:\n  name: east\nspec:\n  endpoints:\n");
+    let mut text = String::from(
+        "apiVersion: skupper.io/v2alpha1\nkind: Link\nmetadata:\n  name: east\nspec:\n  endpoints:\n",
+    );
     for (group, address) in endpoints {
         text += &format!(
             "  - name: inter-router\n    group: {group}\n    host: {}\n    port: {}\n",
@@ -67,7 +68,8 @@ async fn an_unreachable_endpoint_is_dialed_for_ever_at_growing_intervals() {
     let failures = diary.many(40, |kind| matches!(kind, EventKind::DialFailed { .. })).await;
     let mut longest = Duration::ZERO;
     for (index, failure) in (0..).zip(&failures) {
-        let EventKind::DialFailed { link: of, endpoint, attempt, phase, error, next_attempt_in, .. } = &failure.kind
+        let EventKind::DialFailed { link: of, endpoint, attempt, phase, error, next_attempt_in, .. } =
+            &failure.kind
         else {
             unreachable!()
         };
@@ -125,7 +127,9 @@ async fn each_group_has_a_session_of_its_own() {
     let group = |name: &str| GroupName::new(name).unwrap();
     assert_eq!(reached, HashSet::from([(group("a"), "east".to_owned()), (group("b"), "south".to_owned())]));
     diary
-        .one(|kind| matches!(kind, EventKind::LinkOperational { operational: true, groups_up: 2, groups: 2, .. }))
+        .one(|kind| {
+            matches!(kind, EventKind::LinkOperational { operational: true, groups_up: 2, groups: 2, .. })
+        })
         .await;
     assert_eq!(west.status().sessions.len(), 2);
 
@@ -134,11 +138,15 @@ async fn each_group_has_a_session_of_its_own() {
     let down = diary.one(|kind| matches!(kind, EventKind::GroupDown { .. })).await;
     assert!(matches!(&down.kind, EventKind::GroupDown { group: gone, .. } if *gone == group("b")));
     diary
-        .one(|kind| matches!(kind, EventKind::LinkOperational { operational: true, groups_up: 1, groups: 2, .. }))
+        .one(|kind| {
+            matches!(kind, EventKind::LinkOperational { operational: true, groups_up: 1, groups: 2, .. })
+        })
         .await;
     assert_eq!(west.link_status(link).unwrap().status, Reason::Ready);
     within(one.shutdown(Duration::ZERO)).await;
-    diary.one(|kind| matches!(kind, EventKind::LinkOperational { operational: false, groups_up: 0, .. })).await;
+    diary
+        .one(|kind| matches!(kind, EventKind::LinkOperational { operational: false, groups_up: 0, .. }))
+        .await;
 }
 
 #[tokio::test]
@@ -153,7 +161,8 @@ async fn two_groups_that_reach_one_router_are_told_apart_as_duplicates() {
     let failed = diary.one(|kind| matches!(kind, EventKind::DialFailed { .. })).await;
     let EventKind::DialFailed { error, .. } = failed.kind else { unreachable!() };
     assert_eq!(error, DialError::Duplicate { of: held.clone() });
-    let states: Vec<_> = west.status().links[0].groups.iter().map(|group| (group.name == held, group.state)).collect();
+    let states: Vec<_> =
+        west.status().links[0].groups.iter().map(|group| (group.name == held, group.state)).collect();
     assert!(states.contains(&(true, GroupState::Up)) && states.contains(&(false, GroupState::Duplicate)));
 }
 
@@ -402,7 +411,8 @@ async fn a_link_without_credentials_or_endpoints_is_an_error_until_it_is_changed
     let access = listen(&east, loopback(), &ca).await;
     let mut diary = Diary::of(&west);
     let text = document("east", "127.0.0.1", access.address().port());
-    let for_edges = Manifest::parse(text.replace("inter-router", "edge"), "test").link("east").unwrap().clone();
+    let for_edges =
+        Manifest::parse(text.replace("inter-router", "edge"), "test").link("east").unwrap().clone();
     let manifest = Manifest::parse(text, "test");
     let spec = manifest.link("east").unwrap();
     let link = west.link(spec.clone(), None).await.unwrap();
@@ -444,7 +454,8 @@ async fn new_endpoints_are_dialed_and_old_ones_drain() {
     let mut diary = Diary::of(&west);
     let link = link_to(&west, &ca, &[("a", at_old.address())]).await;
     let (mut near, mut far) = pair(&west, &old, "k").await;
-    let text = document("east", "127.0.0.1", at_new.address().port()).replace("    host", "    group: b\n    host");
+    let text =
+        document("east", "127.0.0.1", at_new.address().port()).replace("    host", "    group: b\n    host");
     let manifest = Manifest::parse(text, "test");
     let client = credentials("client", &ca.client("west"));
     west.relink(link, manifest.link("east").unwrap().clone(), Some(client)).await.unwrap();

@@ -86,7 +86,8 @@ impl PlaneBuilder {
             })?,
         };
         let instance = secret::instance().ok_or(CredentialsError::Provider)?;
-        let local = Local { site_id: self.site.id, site_name: self.site.name, router, instance, role: self.role };
+        let local =
+            Local { site_id: self.site.id, site_name: self.site.name, router, instance, role: self.role };
         let fleet = Fleet::new(FleetConfig::new(local.clone(), &config), secret::seed());
         let (reports, access_reports) = mpsc::channel(REPORTS);
         let hub = Arc::new(Hub::new(local, config, fleet, reports));

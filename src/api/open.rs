@@ -13,9 +13,9 @@ use crate::net::hub::Hub;
 use crate::net::opening::Wanted;
 use crate::net::shared::Arrived;
 use crate::net::stream_watch::StreamWatch;
+use crate::wire::MAX_METADATA;
 use crate::wire::code::StreamCode;
 use crate::wire::frame::OpenTo;
-use crate::wire::MAX_METADATA;
 
 /// What stream to open.
 ///
@@ -147,7 +147,8 @@ impl Incoming {
         });
         verdict?;
         let key = self.routing_key.take();
-        let destination = || key.map_or_else(|| Destination::Site(self.hub.local.site_id.clone()), Destination::Key);
+        let destination =
+            || key.map_or_else(|| Destination::Site(self.hub.local.site_id.clone()), Destination::Key);
         let (session, id) = (arrived.session.number(), arrived.key.id);
         let watch = StreamWatch::begin(&self.hub.fanout, session, id, destination, true);
         Ok(LinkStream::new(arrived.session, arrived.key, None, watch))

@@ -10,11 +10,10 @@ use crate::api::stream::LinkStream;
 use crate::error::{OpenError, PlaneError};
 use crate::event::{Destination, EventKind};
 use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey, SessionNumber};
-use crate::net::clock;
 use crate::net::fanout::Streams;
 use crate::net::hub::{Dialing, Hub};
-use crate::net::opening;
 use crate::net::stream_watch::StreamWatch;
+use crate::net::{clock, opening};
 use crate::proto::dial::Target;
 use crate::proto::link::LinkWanted;
 use crate::resource::link::LinkSpec;
@@ -115,7 +114,8 @@ impl Plane {
         }
         let tls = server_config(&credentials, spec.client_auth, None)?;
         self.announce(&credentials);
-        let (id, address) = self.hub().listen(spec.address, spec.role, spec.cost, tls, credentials.ordinal())?;
+        let (id, address) =
+            self.hub().listen(spec.address, spec.role, spec.cost, tls, credentials.ordinal())?;
         Ok(Access::new(Arc::clone(self.hub()), id, address))
     }
 
@@ -299,7 +299,13 @@ fn wanted(spec: &LinkSpec, role: LinkRole, credentials: Option<&Credentials>) ->
         .by_group(role)
         .into_iter()
         .map(|(group, endpoints)| {
-            (group, endpoints.into_iter().map(|endpoint| target(endpoint.host.to_string(), endpoint.port)).collect())
+            (
+                group,
+                endpoints
+                    .into_iter()
+                    .map(|endpoint| target(endpoint.host.to_string(), endpoint.port))
+                    .collect(),
+            )
         })
         .collect();
     let usable = if groups.is_empty() {

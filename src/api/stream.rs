@@ -231,7 +231,12 @@ impl Held {
         self.session.with(|session| session.poll_read(now, self.key, cx.waker()))
     }
 
-    fn poll_read(&self, cx: &Context<'_>, unread: &mut Bytes, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        &self,
+        cx: &Context<'_>,
+        unread: &mut Bytes,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -339,7 +344,11 @@ async_read!(ReadHalf);
 macro_rules! async_write {
     ($name:ident) => {
         impl AsyncWrite for $name {
-            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
                 self.held.poll_write(cx, &[IoSlice::new(bytes)])
             }
 

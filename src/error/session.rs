@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use super::TlsReason;
 #[cfg(feature = "serde")]
 use super::display;
-use super::TlsReason;
 use crate::id::Instance;
 use crate::wire::DecodeError;
 use crate::wire::code::CloseCode;

@@ -102,10 +102,6 @@ struct List<'a>(&'a [Arc<str>]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            f.write_str("no host")
-        } else {
-            f.write_str(&self.0.join(", "))
-        }
+        if self.0.is_empty() { f.write_str("no host") } else { f.write_str(&self.0.join(", ")) }
     }
 }

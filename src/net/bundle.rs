@@ -18,9 +18,7 @@ use crate::tls::credentials::{CA, CERT, CredentialsParts, KEY};
 /// paths never reach it. Else as [`read_dir`].
 pub(crate) fn read_named(name: &str, root: &Path) -> Result<CredentialsParts, CredentialsError> {
     if !is_name(name) {
-        return Err(CredentialsError::Name(
-            name.chars().take(MAX_NAME).collect::<String>().into(),
-        ));
+        return Err(CredentialsError::Name(name.chars().take(MAX_NAME).collect::<String>().into()));
     }
     read_dir(name, &root.join(name))
 }
@@ -62,11 +60,7 @@ fn read_part(folder: &Path, part: &'static str) -> Result<Option<Vec<u8>>, Crede
     File::open(&path)
         .and_then(|file| file.take(MAX_PART + 1).read_to_end(&mut text))
         .map_err(|error| file_error(&path, &error))?;
-    if text.len() as u64 > MAX_PART {
-        Err(unreadable(part, "is longer than 1 MiB"))
-    } else {
-        Ok(Some(text))
-    }
+    if text.len() as u64 > MAX_PART { Err(unreadable(part, "is longer than 1 MiB")) } else { Ok(Some(text)) }
 }
 
 /// RFC 1123 §2.1 as Kubernetes has it for Secrets: labels of lower-case letters, digits and hyphens, with
@@ -77,24 +71,16 @@ fn is_name(name: &str) -> bool {
             !label.is_empty()
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+                && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         })
 }
 
 fn unreadable(part: &'static str, problem: &'static str) -> CredentialsError {
-    CredentialsError::Unreadable {
-        part,
-        problem: problem.into(),
-    }
+    CredentialsError::Unreadable { part, problem: problem.into() }
 }
 
 fn file_error(path: &Path, error: &io::Error) -> CredentialsError {
-    CredentialsError::File {
-        path: Arc::from(path.to_string_lossy()),
-        kind: error.kind(),
-    }
+    CredentialsError::File { path: Arc::from(path.to_string_lossy()), kind: error.kind() }
 }
 
 /// The longest part of a bundle in bytes: what a Kubernetes Secret may hold as a whole.
@@ -117,10 +103,7 @@ mod tests {
     #[test]
     fn a_bundle_is_read_with_the_parts_it_has() {
         let folder = folder();
-        let mut parts = CredentialsParts {
-            ca: b"ca".to_vec(),
-            ..CredentialsParts::default()
-        };
+        let mut parts = CredentialsParts { ca: b"ca".to_vec(), ..CredentialsParts::default() };
         assert_eq!(read_named("east", folder.path()), Ok(parts.clone()));
         fs::write(folder.path().join("east/tls.crt"), "cert").unwrap();
         fs::write(folder.path().join("east/tls.key"), "").unwrap();
@@ -152,24 +135,15 @@ mod tests {
         assert_eq!(read_dir("file", &east.join("ca.crt")), not_found("file"));
 
         fs::create_dir(east.join("tls.key")).unwrap();
-        assert_eq!(
-            read_dir("east", &east),
-            Err(unreadable("tls.key", "is not a file"))
-        );
+        assert_eq!(read_dir("east", &east), Err(unreadable("tls.key", "is not a file")));
 
         fs::write(east.join("tls.crt"), vec![b'x'; 1 << 20]).unwrap();
         fs::remove_dir(east.join("tls.key")).unwrap();
         assert!(read_dir("east", &east).is_ok());
         fs::write(east.join("tls.crt"), vec![b'x'; (1 << 20) + 1]).unwrap();
-        assert_eq!(
-            read_dir("east", &east),
-            Err(unreadable("tls.crt", "is longer than 1 MiB"))
-        );
+        assert_eq!(read_dir("east", &east), Err(unreadable("tls.crt", "is longer than 1 MiB")));
 
         fs::remove_file(east.join("ca.crt")).unwrap();
-        assert_eq!(
-            read_dir("east", &east),
-            Err(CredentialsError::Missing { part: "ca.crt" })
-        );
+        assert_eq!(read_dir("east", &east), Err(CredentialsError::Missing { part: "ca.crt" }));
     }
 }

@@ -151,7 +151,6 @@ impl Driver {
         Ok(())
     }
 
-
     fn hand_over(&mut self, read: usize) {
         let (number, frames) = (self.number, &mut self.frames);
         let now = clock::now();
@@ -202,7 +201,9 @@ impl Driver {
     fn encrypt(&mut self) -> io::Result<()> {
         let mut slices = Vec::with_capacity(self.pieces.len() * 2);
         for piece in &self.pieces {
-            slices.extend([piece.head(), piece.payload()].into_iter().filter(|part| !part.is_empty()).map(IoSlice::new));
+            slices.extend(
+                [piece.head(), piece.payload()].into_iter().filter(|part| !part.is_empty()).map(IoSlice::new),
+            );
         }
         let mut slices = &mut slices[..];
         while !slices.is_empty() {

@@ -6,10 +6,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The present moment of the clock that never goes back.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where elapsed time is read"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place where elapsed time is read")]
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

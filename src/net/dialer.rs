@@ -41,10 +41,7 @@ pub(crate) struct DialSpec {
 
 impl fmt::Debug for DialSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DialSpec")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .finish_non_exhaustive()
+        f.debug_struct("DialSpec").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
     }
 }
 
@@ -77,21 +74,11 @@ pub(crate) struct Dialed {
 /// # Cancel safety
 /// Dropping the future closes every socket it holds; it has no tasks of its own.
 pub(crate) async fn dial(spec: DialSpec) -> Result<Dialed, DialError> {
-    let DialSpec {
-        host,
-        port,
-        tls,
-        deadlines,
-        dead,
-        hello,
-    } = spec;
+    let DialSpec { host, port, tls, deadlines, dead, hello } = spec;
     let name = server_name(&host).map_err(DialError::Tls)?;
     let addresses = within(Phase::Resolve, deadlines.resolve, async {
         let found = resolve(&host, port).await;
-        found.map_err(|kind| DialError::Resolve {
-            host: Arc::clone(&host),
-            kind,
-        })
+        found.map_err(|kind| DialError::Resolve { host: Arc::clone(&host), kind })
     });
     let addresses = addresses.await?;
     let (tcp, remote) = within(Phase::Connect, deadlines.connect, race(addresses)).await?;
@@ -107,13 +94,9 @@ pub(crate) async fn dial(spec: DialSpec) -> Result<Dialed, DialError> {
 
 /// Sends our hello and awaits the answer to it.
 async fn greet(mut connection: Secured, hello: MakeHello) -> Result<Dialed, DialError> {
-    let exporter = connection
-        .exporter()
-        .map_err(|failure| failed(Phase::Hello, failure))?;
+    let exporter = connection.exporter().map_err(|failure| failed(Phase::Hello, failure))?;
     let ours = Frame::Hello(Box::new(hello(&exporter)?));
-    connection
-        .queue(&ours)
-        .map_err(|failure| failed(Phase::Hello, failure))?;
+    connection.queue(&ours).map_err(|failure| failed(Phase::Hello, failure))?;
     let answer = connection.hello().await.and_then(|theirs| match &ours {
         Frame::Hello(ours) if answers(ours, &theirs) => Ok(theirs),
         _ => Err(Failure::Violation(Violation::BadHello)),
@@ -153,10 +136,7 @@ async fn within<T>(
 async fn race(addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), DialError> {
     let mut waiting = addresses.into_iter();
     let mut attempts = Vec::new();
-    let mut failure = DialError::Lost {
-        phase: Phase::Connect,
-        kind: io::ErrorKind::AddrNotAvailable,
-    };
+    let mut failure = DialError::Lost { phase: Phase::Connect, kind: io::ErrorKind::AddrNotAvailable };
     loop {
         match waiting.next() {
             Some(address) => attempts.push((address, Box::pin(connect(address)))),
@@ -177,11 +157,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect(address).await?;
     // A dialer that keeps trying a free local port is given that very port one day, and TCP then connects it to
     // itself (simultaneous open).
-    if tcp.local_addr()? == address {
-        Err(io::ErrorKind::ConnectionRefused.into())
-    } else {
-        Ok(tcp)
-    }
+    if tcp.local_addr()? == address { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(tcp) }
 }
 
 /// Waits for the first of the attempts to end, and takes it out.
@@ -203,24 +179,15 @@ async fn first_done<T>(
 fn tls_failure(error: &io::Error) -> DialError {
     match reason_of_io(error) {
         Some(reason) => DialError::Tls(reason),
-        None => DialError::Lost {
-            phase: Phase::Tls,
-            kind: error.kind(),
-        },
+        None => DialError::Lost { phase: Phase::Tls, kind: error.kind() },
     }
 }
 
 fn failed(phase: Phase, failure: Failure) -> DialError {
     match failure {
-        Failure::Closed {
-            code,
-            detail,
-            retry_after,
-        } => DialError::Closed {
-            code,
-            detail: detail.into(),
-            retry_after,
-        },
+        Failure::Closed { code, detail, retry_after } => {
+            DialError::Closed { code, detail: detail.into(), retry_after }
+        }
         Failure::Lost(kind) => DialError::Lost { phase, kind },
         Failure::Tls(reason) => DialError::Tls(reason),
         Failure::Violation(violation) => DialError::Violation(violation),

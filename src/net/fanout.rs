@@ -39,10 +39,7 @@ impl Fanout {
             closed: false,
         };
         Self {
-            shared: Arc::new(Shared {
-                stream_subscribers: AtomicUsize::new(0),
-                state: Mutex::new(state),
-            }),
+            shared: Arc::new(Shared { stream_subscribers: AtomicUsize::new(0), state: Mutex::new(state) }),
         }
     }
 
@@ -76,10 +73,7 @@ impl Fanout {
         }
         let key = state.subscribers.insert(subscriber);
         drop(state);
-        Subscription {
-            shared: Arc::clone(&self.shared),
-            key,
-        }
+        Subscription { shared: Arc::clone(&self.shared), key }
     }
 
     /// Whether a subscriber asked for the facts of streams: those who would publish them ask first.
@@ -104,9 +98,7 @@ impl Fanout {
 
 impl fmt::Debug for Fanout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fanout")
-            .field("newest", &self.newest())
-            .finish_non_exhaustive()
+        f.debug_struct("Fanout").field("newest", &self.newest()).finish_non_exhaustive()
     }
 }
 
@@ -160,10 +152,7 @@ impl Drop for Subscription {
             state.streams.clear();
         }
         drop(state);
-        if removed
-            .as_ref()
-            .is_some_and(|subscriber| subscriber.streams.is_some())
-        {
+        if removed.as_ref().is_some_and(|subscriber| subscriber.streams.is_some()) {
             self.shared.stream_subscribers.fetch_sub(1, Ordering::Relaxed);
         }
         // `removed` is dropped here, outside the lock: a waker's drop may run a task's.
@@ -172,9 +161,7 @@ impl Drop for Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("Subscription").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -206,14 +193,8 @@ struct State {
 impl State {
     /// Stamps the fact and stores it; who waits for it is returned, to be woken outside the lock.
     fn publish(&mut self, kind: EventKind, logged: bool) -> (Option<Arc<Event>>, Vec<Waker>) {
-        let of_stream = matches!(
-            kind,
-            EventKind::StreamOpened { .. } | EventKind::StreamClosed { .. }
-        );
-        let wanted = self
-            .subscribers
-            .iter()
-            .any(|(_, subscriber)| subscriber.wants(of_stream));
+        let of_stream = matches!(kind, EventKind::StreamOpened { .. } | EventKind::StreamClosed { .. });
+        let wanted = self.subscribers.iter().any(|(_, subscriber)| subscriber.wants(of_stream));
         if self.closed || of_stream && !wanted {
             return (None, Vec::new());
         }
@@ -223,24 +204,15 @@ impl State {
         }
         let event = Arc::new(Event::new(self.seq, clock::unix_micros(), kind));
         if wanted {
-            let ring = if of_stream {
-                &mut self.streams
-            } else {
-                &mut self.facts
-            };
+            let ring = if of_stream { &mut self.streams } else { &mut self.facts };
             ring.push(Arc::clone(&event), self.capacity);
         }
         (Some(event), self.wakers(|subscriber| subscriber.wants(of_stream)))
     }
 
     fn wakers(&mut self, whose: impl Fn(&Subscriber) -> bool) -> Vec<Waker> {
-        let waiting = self
-            .subscribers
-            .iter_mut()
-            .filter(|(_, subscriber)| whose(subscriber));
-        waiting
-            .filter_map(|(_, subscriber)| subscriber.waker.take())
-            .collect()
+        let waiting = self.subscribers.iter_mut().filter(|(_, subscriber)| whose(subscriber));
+        waiting.filter_map(|(_, subscriber)| subscriber.waker.take()).collect()
     }
 }
 
@@ -309,22 +281,14 @@ impl Ring {
 
     /// The stamp of what [`Ring::take`] would give.
     fn seq_at(&self, place: u64) -> Option<u64> {
-        if place < self.gone {
-            Some(self.last_gone.0)
-        } else {
-            self.at(place).map(|event| event.seq)
-        }
+        if place < self.gone { Some(self.last_gone.0) } else { self.at(place).map(|event| event.seq) }
     }
 
     fn take(&self, place: &mut u64) -> Option<Event> {
         if *place < self.gone {
             let missed = self.gone - *place;
             *place = self.gone;
-            return Some(Event::new(
-                self.last_gone.0,
-                self.last_gone.1,
-                EventKind::Lagged { missed },
-            ));
+            return Some(Event::new(self.last_gone.0, self.last_gone.1, EventKind::Lagged { missed }));
         }
         let event = self.at(*place)?;
         *place += 1;

@@ -66,9 +66,7 @@ impl Secured {
     /// # Errors
     /// [`Failure::Tls`]; rustls has no cause to fail here once the handshake is done.
     pub(crate) fn exporter(&self) -> Result<[u8; EXPORTER_LEN], Failure> {
-        let exported = self
-            .tls
-            .export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None);
+        let exported = self.tls.export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None);
         exported.map_err(|error| Failure::Tls(reason_of(&error)))
     }
 
@@ -79,10 +77,7 @@ impl Secured {
     pub(crate) fn queue(&mut self, frame: &Frame) -> Result<(), Failure> {
         let mut bytes = BytesMut::new();
         frame.encode(&mut bytes);
-        self.tls
-            .writer()
-            .write_all(&bytes)
-            .map_err(|error| Failure::Lost(error.kind()))
+        self.tls.writer().write_all(&bytes).map_err(|error| Failure::Lost(error.kind()))
     }
 
     /// Writes what is queued and reads the peer's hello.
@@ -111,10 +106,7 @@ impl Secured {
                 None if self.tls.wants_write() => Interest::READABLE | Interest::WRITABLE,
                 _ => Interest::READABLE,
             };
-            self.tcp
-                .ready(interest)
-                .await
-                .map_err(|error| Failure::Lost(error.kind()))?;
+            self.tcp.ready(interest).await.map_err(|error| Failure::Lost(error.kind()))?;
             match self.read() {
                 // The first cause is the one to tell.
                 Err(Failure::Lost(kind)) => return Err(Failure::Lost(unwritten.unwrap_or(kind))),
@@ -135,12 +127,7 @@ impl Secured {
         retry_after: Duration,
     ) {
         let retry_after_millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-        let close = Frame::Close {
-            scope,
-            code,
-            retry_after_millis,
-            detail: detail.to_owned(),
-        };
+        let close = Frame::Close { scope, code, retry_after_millis, detail: detail.to_owned() };
         if self.queue(&close).is_ok() {
             self.tls.send_close_notify();
             // Whoever does not get it sees the connection end.
@@ -177,10 +164,7 @@ impl Secured {
                 Err(error) => return Err(Failure::Lost(error.kind())),
             };
             let mut left = chunk;
-            let decoded = self
-                .decoder
-                .decode(&mut left)
-                .map_err(|error| Failure::Violation(error.into()))?;
+            let decoded = self.decoder.decode(&mut left).map_err(|error| Failure::Violation(error.into()))?;
             let taken = chunk.len() - left.len();
             reader.consume(taken);
             if decoded.is_some() {
@@ -233,12 +217,7 @@ impl Secured {
 
 impl fmt::Debug for Secured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            principal,
-            local,
-            remote,
-            ..
-        } = self;
+        let Self { principal, local, remote, .. } = self;
         f.debug_struct("Secured")
             .field("principal", principal)
             .field("local", local)
@@ -290,12 +269,7 @@ pub(crate) async fn linger(tcp: TcpStream) {
 fn expect_hello(frame: Frame) -> Result<Hello, Failure> {
     match frame {
         Frame::Hello(hello) => Ok(*hello),
-        Frame::Close {
-            code,
-            retry_after_millis,
-            detail,
-            ..
-        } => Err(Failure::Closed {
+        Frame::Close { code, retry_after_millis, detail, .. } => Err(Failure::Closed {
             code,
             detail,
             retry_after: (retry_after_millis > 0).then(|| Duration::from_millis(retry_after_millis)),

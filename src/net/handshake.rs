@@ -37,11 +37,7 @@ impl Arrival {
     ///
     /// `false` for a hello that joins no session or another one. Compared in constant time.
     pub(crate) fn proves(&self, session: SessionId, secret: &SessionSecret) -> bool {
-        let SessionClaim::Join {
-            session: claimed,
-            proof,
-        } = &self.hello.session
-        else {
+        let SessionClaim::Join { session: claimed, proof } = &self.hello.session else {
             return false;
         };
         let Ok(exporter) = self.connection.exporter() else {
@@ -84,19 +80,13 @@ impl Refused {
             Parting::Gone => {}
             Parting::Alerted(tcp) => linger(tcp).await,
             Parting::Coded(connection, code, retry_after) => {
-                connection
-                    .refuse(code, &self.refusal.to_string(), retry_after)
-                    .await;
+                connection.refuse(code, &self.refusal.to_string(), retry_after).await;
             }
         }
     }
 
     fn new(phase: Phase, refusal: PeerRefusal) -> Self {
-        Self {
-            phase,
-            refusal,
-            parting: Parting::Gone,
-        }
+        Self { phase, refusal, parting: Parting::Gone }
     }
 }
 
@@ -137,13 +127,7 @@ async fn secure(tcp: TcpStream, remote: SocketAddr, tls: Arc<ServerConfig>) -> R
                 refusal: PeerRefusal::Tls(reason),
                 parting: Parting::Alerted(tcp),
             },
-            None => Refused::new(
-                Phase::Tls,
-                PeerRefusal::Lost {
-                    phase: Phase::Tls,
-                    kind: error.kind(),
-                },
-            ),
+            None => Refused::new(Phase::Tls, PeerRefusal::Lost { phase: Phase::Tls, kind: error.kind() }),
         }),
     }
 }
@@ -179,11 +163,7 @@ async fn greet(
         PeerRefusal::Tls(_) => Parting::Alerted(secured.tcp),
         _ => Parting::Gone,
     };
-    Err(Refused {
-        phase: Phase::Hello,
-        refusal,
-        parting,
-    })
+    Err(Refused { phase: Phase::Hello, refusal, parting })
 }
 
 /// Awaits `work` unless its time is over or its place is needed.
@@ -204,10 +184,7 @@ async fn in_time<T>(
 fn refusal(phase: Phase, failure: Failure) -> PeerRefusal {
     match failure {
         // A dialer that says why it leaves has left: it asked for nothing that could be refused.
-        Failure::Closed { .. } => PeerRefusal::Lost {
-            phase,
-            kind: io::ErrorKind::ConnectionAborted,
-        },
+        Failure::Closed { .. } => PeerRefusal::Lost { phase, kind: io::ErrorKind::ConnectionAborted },
         Failure::Lost(kind) => PeerRefusal::Lost { phase, kind },
         Failure::Tls(reason) => PeerRefusal::Tls(reason),
         Failure::Violation(violation) => PeerRefusal::Violation(violation),

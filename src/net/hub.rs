@@ -17,13 +17,12 @@ use tokio_util::task::TaskTracker;
 use crate::config::PlaneConfig;
 use crate::error::PlaneError;
 use crate::id::{AccessId, Cost, GroupName, LinkId, LinkName, LinkRole, Ordinal, RoutingKey, SessionNumber};
-use crate::net::clock;
 use crate::net::fanout::Fanout;
 use crate::net::inbox::Inbox;
 use crate::net::incoming::IncomingQueue;
 use crate::net::listener::{self, AccessReport, ListenerSpec};
 use crate::net::shared::{Arrived, SessionHandle};
-use crate::net::socket;
+use crate::net::{clock, socket};
 use crate::proto::facts::Local;
 use crate::proto::fleet::Fleet;
 use crate::proto::link::LinkWanted;
@@ -112,7 +111,12 @@ pub(crate) struct HelloParts {
 
 impl Hub {
     /// The shared state of a plane that begins. Access reports go to `reports`.
-    pub(crate) fn new(local: Local, config: PlaneConfig, fleet: Fleet, reports: mpsc::Sender<AccessReport>) -> Self {
+    pub(crate) fn new(
+        local: Local,
+        config: PlaneConfig,
+        fleet: Fleet,
+        reports: mpsc::Sender<AccessReport>,
+    ) -> Self {
         Self {
             fleet: Mutex::new(fleet),
             paths: Arc::new(Mutex::new(Paths::new(config.session.keys))),

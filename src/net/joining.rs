@@ -27,7 +27,10 @@ impl Joining {
 
     /// What the joining hello says, for a connection with that exporter. To be called once, when the hello is about
     /// to be sent: the carriers it lists as dead are fenced from then on.
-    pub(crate) fn claim(&self, exporter: &[u8; EXPORTER_LEN]) -> (CarrierNumber, SessionClaim, Vec<DeadCarrier>) {
+    pub(crate) fn claim(
+        &self,
+        exporter: &[u8; EXPORTER_LEN],
+    ) -> (CarrierNumber, SessionClaim, Vec<DeadCarrier>) {
         let (number, dead) = self.session.with(crate::proto::session::Session::prepare_join);
         *lock(&self.carrier) = Some(number);
         let claim = match &self.begun {

@@ -14,12 +14,14 @@ pub(crate) fn of(status: &PlaneStatus, link: LinkId) -> Option<LinkStatus> {
 
 fn facts(status: &PlaneStatus, view: &LinkView) -> LinkFacts {
     // Before the first session and the first failure nothing is known, which Skupper shows as an absent condition.
-    let known = view.operational || view.error.is_some() || view.groups.iter().any(|group| group.session.is_some());
+    let known =
+        view.operational || view.error.is_some() || view.groups.iter().any(|group| group.session.is_some());
     let live = view.groups.iter().find(|group| group.state == GroupState::Up).or_else(|| view.groups.first());
     let session = live.and_then(|group| group.session);
     let peer = status.sessions.iter().find(|of| Some(of.session) == session).map(|session| &session.peer);
     let seconds = |micros: u64| i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX);
-    let (configured, operational) = (seconds(view.configured_since_micros), seconds(view.operational_since_micros));
+    let (configured, operational) =
+        (seconds(view.configured_since_micros), seconds(view.operational_since_micros));
     let mut facts = LinkFacts::default();
     facts.since.configured = configured;
     facts.since.operational = operational;

@@ -45,12 +45,7 @@ pub(crate) enum AccessReport {
     /// A dialer has said hello and waits to be admitted.
     Arrived(Box<Arrival>),
     /// A connection was given up before that.
-    Refused {
-        access: AccessId,
-        address: SocketAddr,
-        phase: Phase,
-        refusal: PeerRefusal,
-    },
+    Refused { access: AccessId, address: SocketAddr, phase: Phase, refusal: PeerRefusal },
 }
 
 /// Accepts until cancelled. The socket is closed when it returns.
@@ -71,9 +66,7 @@ pub(crate) async fn run(listener: TcpListener, spec: ListenerSpec) {
             let spec = Arc::clone(&spec);
             spec.tasks.clone().spawn(async move {
                 let cancel = spec.cancel.clone();
-                cancel
-                    .run_until_cancelled(Box::pin(handshake(tcp, remote, slot, &spec)))
-                    .await;
+                cancel.run_until_cancelled(Box::pin(handshake(tcp, remote, slot, &spec))).await;
             });
         }
     };
@@ -88,11 +81,7 @@ async fn handshake(tcp: TcpStream, remote: SocketAddr, slot: Slot, spec: &Listen
     let tls = Arc::clone(&spec.tls);
     match receive(tcp, remote, tls, &spec.deadlines, slot.evicted()).await {
         Ok((connection, hello)) => {
-            let arrival = Arrival {
-                access: spec.access,
-                connection,
-                hello,
-            };
+            let arrival = Arrival { access: spec.access, connection, hello };
             // A plane that takes no reports any more is gone: so is the connection then.
             let _ = spec.reports.send(AccessReport::Arrived(Box::new(arrival))).await;
         }

@@ -17,15 +17,9 @@ pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, io
     if let Ok(literal) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(literal, port)]);
     }
-    let found = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|error| kind_of(&error))?;
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| kind_of(&error))?;
     let addresses = interleave(found);
-    if addresses.is_empty() {
-        Err(io::ErrorKind::NotFound)
-    } else {
-        Ok(addresses)
-    }
+    if addresses.is_empty() { Err(io::ErrorKind::NotFound) } else { Ok(addresses) }
 }
 
 /// The resolver's own verdicts have no number of the operating system and no kind of their own.
@@ -49,9 +43,8 @@ fn interleave(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
         }
     }
     let six_first = distinct.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = distinct
-        .into_iter()
-        .partition(|address| address.is_ipv6() == six_first);
+    let (first, second): (Vec<_>, Vec<_>) =
+        distinct.into_iter().partition(|address| address.is_ipv6() == six_first);
     let mut second = second.into_iter();
     let mut mixed = Vec::new();
     for address in first {
@@ -88,10 +81,7 @@ mod tests {
                 &["1.1.1.1:1", "[2::1]:1", "[2::2]:1", "[2::3]:1"],
                 &["1.1.1.1:1", "[2::1]:1", "[2::2]:1", "[2::3]:1"],
             ),
-            (
-                &["1.1.1.1:1", "1.1.1.1:1", "[2::1]:1"],
-                &["1.1.1.1:1", "[2::1]:1"],
-            ),
+            (&["1.1.1.1:1", "1.1.1.1:1", "[2::1]:1"], &["1.1.1.1:1", "[2::1]:1"]),
         ];
         for (found, expected) in cases {
             assert_eq!(interleave(addresses(found).into_iter()), addresses(expected));

@@ -28,9 +28,7 @@ impl Slots {
             taken: BTreeMap::new(),
             by_network: HashMap::new(),
         };
-        Self {
-            table: Arc::new(Mutex::new(table)),
-        }
+        Self { table: Arc::new(Mutex::new(table)) }
     }
 
     /// A place for a connection from `address`, held until dropped. Who has to go for it is told so.
@@ -40,10 +38,7 @@ impl Slots {
         let network = network_of(address);
         let evicted = CancellationToken::new();
         let mut table = lock(&self.table);
-        let crowded = table
-            .by_network
-            .get(&network)
-            .is_some_and(|of| of.len() >= table.limit_per_network);
+        let crowded = table.by_network.get(&network).is_some_and(|of| of.len() >= table.limit_per_network);
         let oldest = if crowded {
             table.by_network.get(&network).and_then(|of| of.first()).copied()
         } else if table.taken.len() >= table.limit {
@@ -61,11 +56,7 @@ impl Slots {
         if let Some(leaving) = leaving {
             leaving.cancel();
         }
-        Slot {
-            table: Arc::clone(&self.table),
-            number,
-            evicted,
-        }
+        Slot { table: Arc::clone(&self.table), number, evicted }
     }
 
     /// How many are taken.
@@ -142,11 +133,7 @@ mod tests {
     use super::*;
 
     fn slots(handshakes: usize, handshakes_per_address: usize) -> Slots {
-        Slots::new(AccessLimits {
-            handshakes,
-            handshakes_per_address,
-            ..AccessLimits::default()
-        })
+        Slots::new(AccessLimits { handshakes, handshakes_per_address, ..AccessLimits::default() })
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -204,11 +191,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.2", false),
         ];
         for (one, other, same) in cases {
-            assert_eq!(
-                network_of(ip(one)) == network_of(ip(other)),
-                same,
-                "{one} and {other}"
-            );
+            assert_eq!(network_of(ip(one)) == network_of(ip(other)), same, "{one} and {other}");
         }
     }
 }

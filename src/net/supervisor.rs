@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -11,16 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{CarrierEnd, DialError, SessionEnd, Violation};
 use crate::event::{EventKind, Peer};
 use crate::id::{CarrierNumber, SessionNumber, Side};
-use crate::net::carrier;
-use crate::net::clock;
 use crate::net::dialer::{self, DialSpec, Dialed};
 use crate::net::greeting::{Secured, linger};
 use crate::net::handshake::Arrival;
 use crate::net::hub::{HelloParts, Hub, lock};
 use crate::net::joining::Joining;
 use crate::net::listener::AccessReport;
-use crate::net::secret;
 use crate::net::shared::SessionHandle;
+use crate::net::{carrier, clock, secret};
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{self, Admission, DialOrder, DialedFacts, FleetAction, SessionFact, Verdict};
 use crate::proto::session::{Session, SessionEvent, SessionParams};
@@ -127,7 +124,9 @@ impl Supervisor {
             FleetAction::EndSession { session, end, code } => {
                 self.with(session, |session| session.end_with(now, end, code));
             }
-            FleetAction::SetCost { session, cost } => self.with(session, |session| session.announce_cost(cost)),
+            FleetAction::SetCost { session, cost } => {
+                self.with(session, |session| session.announce_cost(cost))
+            }
             FleetAction::Path(change) => self.hub.paths().handle_change(change),
         }
     }
@@ -310,7 +309,7 @@ impl Supervisor {
     }
 
     /// A carrier that the fleet counts as up and the session does not take: it is down again at once.
-    fn never_up(&mut self, session: SessionNumber, carrier: CarrierNumber, connection: Secured) {
+    fn never_up(&self, session: SessionNumber, carrier: CarrierNumber, connection: Secured) {
         let down = SessionFact::CarrierDown {
             carrier,
             end: CarrierEnd::Violation(Violation::BadHello),
@@ -319,7 +318,10 @@ impl Supervisor {
             round_trip: RoundTrip::default(),
         };
         let now = clock::now();
-        let alone = self.known.get(&session).is_some_and(|known| known.handle.with(|session| session.is_recovering()));
+        let alone = self
+            .known
+            .get(&session)
+            .is_some_and(|known| known.handle.with(|session| session.is_recovering()));
         {
             let mut fleet = self.hub.fleet();
             fleet.handle_session(now, session, down);
@@ -330,7 +332,13 @@ impl Supervisor {
         self.turn_away(connection, CloseScope::Carrier, CloseCode::BAD_HELLO, "");
     }
 
-    fn new_session(&self, number: SessionNumber, side: Side, hello: &Hello, connection: &Secured) -> SessionHandle {
+    fn new_session(
+        &self,
+        number: SessionNumber,
+        side: Side,
+        hello: &Hello,
+        connection: &Secured,
+    ) -> SessionHandle {
         let config = &self.hub.config;
         let params = SessionParams {
             side,
@@ -478,8 +486,9 @@ impl Known {
     }
 
     fn changes_of_peer(&mut self, facts: &mut Vec<SessionFact>) {
-        let (cost, draining, standby) =
-            self.handle.with(|session| (session.peer_cost(), session.peer_draining(), session.peer_standby()));
+        let (cost, draining, standby) = self
+            .handle
+            .with(|session| (session.peer_cost(), session.peer_draining(), session.peer_standby()));
         facts.extend(cost.map(SessionFact::PeerCost));
         if draining && !std::mem::replace(&mut self.told_draining, true) {
             facts.push(SessionFact::PeerDraining);

@@ -31,10 +31,7 @@ impl Ends {
     /// West dials east, who is `localhost` and 127.0.0.1; both of one authority.
     pub(crate) fn new() -> Self {
         let ca = TestCa::new("root");
-        Self {
-            client: dialer_tls(&ca),
-            server: acceptor_tls(&ca),
-        }
+        Self { client: dialer_tls(&ca), server: acceptor_tls(&ca) }
     }
 }
 
@@ -45,20 +42,12 @@ pub(crate) fn dialer_tls(ca: &TestCa) -> Arc<ClientConfig> {
 
 /// What `localhost` of that authority accepts with.
 pub(crate) fn acceptor_tls(ca: &TestCa) -> Arc<ServerConfig> {
-    server_config(
-        &credentials(&ca.server(&["localhost", "127.0.0.1"])),
-        ClientAuth::Required,
-        None,
-    )
-    .unwrap()
+    server_config(&credentials(&ca.server(&["localhost", "127.0.0.1"])), ClientAuth::Required, None).unwrap()
 }
 
 /// Who a peer with that common name is, under the authority [`Ends::new`] makes.
 pub(crate) fn principal(name: &str) -> Principal {
-    Principal::Certificate {
-        issuer: "CN=root".into(),
-        subject: format!("CN={name}").into(),
-    }
+    Principal::Certificate { issuer: "CN=root".into(), subject: format!("CN={name}").into() }
 }
 
 /// A listening socket on a free port.
@@ -78,13 +67,7 @@ pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
 /// Deadlines that do not run out in a test.
 pub(crate) fn patient() -> Deadlines {
     let minute = Duration::from_secs(60);
-    Deadlines {
-        resolve: minute,
-        connect: minute,
-        tls: minute,
-        hello: minute,
-        accept: minute,
-    }
+    Deadlines { resolve: minute, connect: minute, tls: minute, hello: minute, accept: minute }
 }
 
 /// Dials `address` as `localhost` with a first carrier's hello.
@@ -123,21 +106,14 @@ pub(crate) fn hello(site: &str, session: SessionClaim) -> Hello {
 
 /// An acceptor's answer to a new session.
 pub(crate) fn begun() -> Frame {
-    let claim = SessionClaim::Begun {
-        session: SESSION,
-        secret: SECRET,
-    };
+    let claim = SessionClaim::Begun { session: SESSION, secret: SECRET };
     Frame::Hello(Box::new(hello("east", claim)))
 }
 
 /// The accepting end of one connection up to the end of TLS.
 pub(crate) async fn accept_tls(listener: &TcpListener, tls: &Arc<ServerConfig>) -> Secured {
     let (tcp, remote) = listener.accept().await.unwrap();
-    let (tcp, tls) = tokio_rustls::TlsAcceptor::from(Arc::clone(tls))
-        .accept(tcp)
-        .await
-        .unwrap()
-        .into_inner();
+    let (tcp, tls) = tokio_rustls::TlsAcceptor::from(Arc::clone(tls)).accept(tcp).await.unwrap().into_inner();
     Secured::new(tcp, tls.into(), remote).unwrap()
 }
 
@@ -145,11 +121,8 @@ pub(crate) async fn accept_tls(listener: &TcpListener, tls: &Arc<ServerConfig>) 
 pub(crate) async fn dial_tls(address: SocketAddr, tls: &Arc<ClientConfig>) -> Secured {
     let tcp = TcpStream::connect(address).await.unwrap();
     let name = "localhost".try_into().unwrap();
-    let (tcp, tls) = tokio_rustls::TlsConnector::from(Arc::clone(tls))
-        .connect(name, tcp)
-        .await
-        .unwrap()
-        .into_inner();
+    let (tcp, tls) =
+        tokio_rustls::TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await.unwrap().into_inner();
     Secured::new(tcp, tls.into(), address).unwrap()
 }
 

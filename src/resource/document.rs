@@ -26,10 +26,7 @@ pub(crate) fn read_link(key: LinkKey, form: Form, fields: &mut Fields<'_, '_>) -
     let before = spec.refusals();
     let tls_credentials = legacy::tls_credentials(form, &mut spec);
     if tls_credentials.is_none() && spec.refusals() == before {
-        spec.warn(
-            "tlsCredentials",
-            "is missing: the link needs credentials handed over with it",
-        );
+        spec.warn("tlsCredentials", "is missing: the link needs credentials handed over with it");
     }
     LinkSpec {
         key,
@@ -48,10 +45,7 @@ fn read_endpoints(form: Form, spec: &mut Fields<'_, '_>) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     if let Some(items) = spec.list("endpoints") {
         if items.len() > MAX_ENDPOINTS {
-            spec.refuse(
-                "endpoints",
-                format!("must be at most {MAX_ENDPOINTS}, found {}", items.len()),
-            );
+            spec.refuse("endpoints", format!("must be at most {MAX_ENDPOINTS}, found {}", items.len()));
             return endpoints;
         }
         for (index, item) in items.iter().enumerate() {
@@ -76,12 +70,7 @@ fn read_endpoint(fields: &mut Fields<'_, '_>) -> Option<Endpoint> {
     let group = read_group(fields);
     let host = read_host(fields);
     let port = read_port(fields);
-    Some(Endpoint {
-        name: Arc::from(name),
-        host: host?,
-        port: port?,
-        group: group?,
-    })
+    Some(Endpoint { name: Arc::from(name), host: host?, port: port?, group: group? })
 }
 
 fn read_group(fields: &mut Fields<'_, '_>) -> Option<GroupName> {
@@ -89,11 +78,7 @@ fn read_group(fields: &mut Fields<'_, '_>) -> Option<GroupName> {
     match GroupName::new(text) {
         Ok(group) => Some(group),
         Err(_) => {
-            fields.refuse_text(
-                "group",
-                "must be at most 255 bytes without control characters",
-                text,
-            );
+            fields.refuse_text("group", "must be at most 255 bytes without control characters", text);
             None
         }
     }
@@ -106,9 +91,7 @@ fn read_cost(spec: &mut Fields<'_, '_>) -> Cost {
     };
     let cost = match node {
         Node::Integer(0) => Some(Cost::DEFAULT),
-        Node::Integer(number) => u32::try_from(*number)
-            .ok()
-            .and_then(|number| Cost::new(number).ok()),
+        Node::Integer(number) => u32::try_from(*number).ok().and_then(|number| Cost::new(number).ok()),
         _ => None,
     };
     cost.unwrap_or_else(|| {

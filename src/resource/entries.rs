@@ -15,11 +15,7 @@ pub fn fuzz_document(data: &[u8]) {
         assert!(text.len() <= MAX_TEXT, "a remark of {} bytes", text.len());
     }
     for link in manifest.links() {
-        assert!(
-            manifest.links().filter(|other| other.key == link.key).count() == 1,
-            "{} twice",
-            link.key
-        );
+        assert!(manifest.links().filter(|other| other.key == link.key).count() == 1, "{} twice", link.key);
     }
     drop(format!("{manifest:?}"));
 }

@@ -18,35 +18,23 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(source: &Arc<str>, subject: Subject, quotes: bool) -> Self {
-        Self {
-            source: Arc::clone(source),
-            subject,
-            quotes,
-            refused: Vec::new(),
-            warned: Vec::new(),
-        }
+        Self { source: Arc::clone(source), subject, quotes, refused: Vec::new(), warned: Vec::new() }
     }
 
     /// Refuses the document for the sake of a field, or as a whole.
     pub(crate) fn refuse(&mut self, field: Option<&str>, message: impl Into<Arc<str>>) {
-        self.refused
-            .push(Refusal::new(&self.source, &self.subject, field, message));
+        self.refused.push(Refusal::new(&self.source, &self.subject, field, message));
     }
 
     pub(crate) fn warn(&mut self, field: Option<&str>, message: impl Into<Arc<str>>) {
-        self.warned
-            .push(Warning::new(&self.source, &self.subject, field, message));
+        self.warned.push(Warning::new(&self.source, &self.subject, field, message));
     }
 
     /// The fields of the document itself.
     ///
     /// Several readers look at them in turn; [`Fields::refuse_repeated`] is for one of these to call.
     pub(crate) fn fields<'r, 'n>(&'r mut self, map: &'n Map) -> Fields<'r, 'n> {
-        Fields {
-            report: self,
-            map: Some(map),
-            path: String::new(),
-        }
+        Fields { report: self, map: Some(map), path: String::new() }
     }
 }
 
@@ -62,9 +50,7 @@ impl<'n> Fields<'_, 'n> {
     /// The keys, without those whose value is `null`.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'n str> + use<'n> {
         let entries = self.map.into_iter().flat_map(|map| &map.entries);
-        entries
-            .filter(|(_, node)| !matches!(node, Node::Null))
-            .map(|(key, _)| key.as_str())
+        entries.filter(|(_, node)| !matches!(node, Node::Null)).map(|(key, _)| key.as_str())
     }
 
     /// Whether the field is there and not `null`.
@@ -93,21 +79,12 @@ impl<'n> Fields<'_, 'n> {
     /// The object in a field whose value the caller has looked at.
     pub(crate) fn nested(&mut self, key: &str, map: Option<&'n Map>) -> Fields<'_, 'n> {
         let path = self.path_of(key);
-        Fields {
-            report: self.report,
-            map,
-            path,
-        }
+        Fields { report: self.report, map, path }
     }
 
     /// Refuses keys that were given more than once: which of the values is meant nobody knows.
     pub(crate) fn refuse_repeated(&mut self) {
-        for repeated in self
-            .map
-            .into_iter()
-            .flat_map(|map| &map.repeated)
-            .take(MAX_REPEATED)
-        {
+        for repeated in self.map.into_iter().flat_map(|map| &map.repeated).take(MAX_REPEATED) {
             if self.report.quotes {
                 self.refuse(&label(repeated), "is given twice");
             } else {
@@ -179,11 +156,8 @@ impl<'n> Fields<'_, 'n> {
 
     /// Refuses a field for its value.
     pub(crate) fn refuse_found(&mut self, key: &str, rule: &str, found: &Node) {
-        let message = if self.report.quotes {
-            format!("{rule}, found {}", Found(found))
-        } else {
-            rule.to_owned()
-        };
+        let message =
+            if self.report.quotes { format!("{rule}, found {}", Found(found)) } else { rule.to_owned() };
         self.refuse(key, message);
     }
 

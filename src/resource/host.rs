@@ -40,17 +40,12 @@ impl FromStr for Host {
     fn from_str(text: &str) -> Result<Self, HostError> {
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or(HostError)?;
-            return inner
-                .parse::<Ipv6Addr>()
-                .map(|ip| Self::Ip(ip.into()))
-                .map_err(|_| HostError);
+            return inner.parse::<Ipv6Addr>().map(|ip| Self::Ip(ip.into())).map_err(|_| HostError);
         }
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Ok(Self::Ip(ip));
         }
-        DnsName::try_from(text)
-            .map(|_| Self::Name(Arc::from(text)))
-            .map_err(|_| HostError)
+        DnsName::try_from(text).map(|_| Self::Name(Arc::from(text))).map_err(|_| HostError)
     }
 }
 

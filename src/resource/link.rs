@@ -9,10 +9,7 @@ use crate::resource::settings::Settings;
 
 /// What a Link is known by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "Kubernetes knows an object of a kind by these two"
-)]
+#[expect(clippy::exhaustive_structs, reason = "Kubernetes knows an object of a kind by these two")]
 pub struct LinkKey {
     /// The namespace, empty if the document has none.
     pub namespace: Arc<str>,
@@ -48,12 +45,7 @@ impl Endpoint {
     /// An endpoint made by hand. A port of 0 is never reachable.
     #[must_use]
     pub fn new(role: LinkRole, host: Host, port: u16, group: GroupName) -> Self {
-        Self {
-            name: Arc::from(role.as_str()),
-            host,
-            port,
-            group,
-        }
+        Self { name: Arc::from(role.as_str()), host, port, group }
     }
 
     /// The role of the name, if it is one.
@@ -95,10 +87,7 @@ impl LinkSpec {
     #[must_use]
     pub fn new(name: LinkName, endpoints: Vec<Endpoint>) -> Self {
         Self {
-            key: LinkKey {
-                namespace: Arc::from(""),
-                name,
-            },
+            key: LinkKey { namespace: Arc::from(""), name },
             generation: None,
             endpoints,
             tls_credentials: None,
@@ -114,11 +103,7 @@ impl LinkSpec {
     #[must_use]
     pub fn by_group(&self, role: LinkRole) -> Vec<(GroupName, Vec<Endpoint>)> {
         let mut groups: Vec<(GroupName, Vec<Endpoint>)> = Vec::new();
-        for endpoint in self
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.role() == Some(role))
-        {
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.role() == Some(role)) {
             match groups.iter_mut().find(|(group, _)| *group == endpoint.group) {
                 Some((_, members)) => members.push(endpoint.clone()),
                 None => groups.push((endpoint.group.clone(), vec![endpoint.clone()])),
@@ -132,11 +117,7 @@ impl LinkSpec {
     /// # Errors
     /// `no endpoint named "inter-router"`, or the other role.
     pub fn dialable(&self, role: LinkRole) -> Result<(), Arc<str>> {
-        match self
-            .endpoints
-            .iter()
-            .any(|endpoint| endpoint.role() == Some(role))
-        {
+        match self.endpoints.iter().any(|endpoint| endpoint.role() == Some(role)) {
             true => Ok(()),
             false => Err(format!("no endpoint named \"{role}\"").into()),
         }

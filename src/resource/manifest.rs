@@ -95,20 +95,15 @@ impl Manifest {
     /// # Errors
     /// [`LinkNotFound`], with the refusal of a document of that name if there was one.
     pub fn link(&self, name: &str) -> Result<&LinkSpec, LinkNotFound> {
-        let (namespace, bare) = name
-            .split_once('/')
-            .map_or((None, name), |(namespace, bare)| (Some(namespace), bare));
+        let (namespace, bare) =
+            name.split_once('/').map_or((None, name), |(namespace, bare)| (Some(namespace), bare));
         let fits = |link: &LinkKey| {
             link.name.as_str() == bare && namespace.is_none_or(|namespace| *link.namespace == *namespace)
         };
         let mut found = self.links().filter(|link| fits(&link.key));
         match (found.next(), found.next()) {
             (Some(link), None) => Ok(link),
-            (Some(_), Some(_)) => Err(LinkNotFound {
-                name: label(name),
-                ambiguous: true,
-                refusal: None,
-            }),
+            (Some(_), Some(_)) => Err(LinkNotFound { name: label(name), ambiguous: true, refusal: None }),
             (None, _) => {
                 let refusal = self.refused.iter().find(|refusal| {
                     refusal.kind().is_some_and(|kind| kind != SECRET) && refusal.name() == Some(bare)
@@ -130,8 +125,7 @@ impl Manifest {
     /// The Secret of that namespace (empty for none) and name.
     #[must_use]
     pub fn secret(&self, namespace: &str, name: &str) -> Option<&SecretSpec> {
-        self.secrets()
-            .find(|secret| *secret.namespace == *namespace && *secret.name == *name)
+        self.secrets().find(|secret| *secret.namespace == *namespace && *secret.name == *name)
     }
 
     /// What was not taken, and why.
@@ -156,8 +150,7 @@ impl Manifest {
             Ok(_) => self.take_source(&bytes, &source),
             Err(error) => {
                 let message = format!("cannot be read: {}", error.kind());
-                self.direct
-                    .push(Refusal::new(&source, &Subject::Source, None, message));
+                self.direct.push(Refusal::new(&source, &Subject::Source, None, message));
             }
         }
     }
@@ -165,8 +158,7 @@ impl Manifest {
     fn take_source(&mut self, bytes: &[u8], source: &Arc<str>) {
         if bytes.len() > MAX_FILE_BYTES {
             let message = format!("is larger than {MAX_FILE_BYTES} bytes");
-            self.direct
-                .push(Refusal::new(source, &Subject::Source, None, message));
+            self.direct.push(Refusal::new(source, &Subject::Source, None, message));
             return;
         }
         let mut document = 0;
@@ -174,19 +166,14 @@ impl Manifest {
             document += 1;
             if document > MAX_DOCUMENTS {
                 let message = format!("holds more than {MAX_DOCUMENTS} documents; the rest is not read");
-                self.direct
-                    .push(Refusal::new(source, &Subject::Source, None, message));
+                self.direct.push(Refusal::new(source, &Subject::Source, None, message));
                 return;
             }
-            let place = Place {
-                document,
-                item: String::new(),
-            };
+            let place = Place { document, item: String::new() };
             match piece {
                 Piece::Document(node) => self.take_document(&node, source, place, None),
                 Piece::Broken(problem) => {
-                    self.direct
-                        .push(Refusal::new(source, &Subject::Place(place), None, problem));
+                    self.direct.push(Refusal::new(source, &Subject::Place(place), None, problem));
                 }
             }
         }
@@ -207,8 +194,7 @@ impl Manifest {
             }
             let subject = named(SECRET, &secret.namespace, &secret.name);
             for field in ["data.tls.crt", "data.tls.key"] {
-                self.refused
-                    .push(Refusal::new(source, &subject, Some(field), MISSING));
+                self.refused.push(Refusal::new(source, &subject, Some(field), MISSING));
             }
         }
     }
@@ -247,12 +233,9 @@ fn documents_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let known = path
-            .extension()
-            .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let known =
+            path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
         // Links are followed: Kubernetes mounts each file as one. What cannot be looked at is reported later.
         if known && !hidden && !path.is_dir() {
             files.push(path);

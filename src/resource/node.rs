@@ -85,11 +85,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new() -> Self {
-        Self {
-            nodes: Cell::new(MAX_NODES),
-            bytes: Cell::new(MAX_TEXT_BYTES),
-            spent: Cell::new(false),
-        }
+        Self { nodes: Cell::new(MAX_NODES), bytes: Cell::new(MAX_TEXT_BYTES), spent: Cell::new(false) }
     }
 
     /// Whether a document ended for want of budget.
@@ -99,10 +95,7 @@ impl Budget {
 
     /// Takes a value and its text out of the budget.
     fn take<E: Error>(&self, bytes: usize) -> Result<(), E> {
-        match (
-            self.nodes.get().checked_sub(1),
-            self.bytes.get().checked_sub(bytes),
-        ) {
+        match (self.nodes.get().checked_sub(1), self.bytes.get().checked_sub(bytes)) {
             (Some(nodes), Some(bytes)) => {
                 self.nodes.set(nodes);
                 self.bytes.set(bytes);
@@ -127,10 +120,7 @@ pub(crate) struct Seed<'b> {
 
 impl<'b> Seed<'b> {
     pub(crate) fn new(budget: &'b Budget) -> Self {
-        Self {
-            budget,
-            depth: MAX_DEPTH,
-        }
+        Self { budget, depth: MAX_DEPTH }
     }
 
     /// The seed of a value one level deeper.
@@ -140,11 +130,7 @@ impl<'b> Seed<'b> {
     }
 
     fn scalar<E: Error>(self, node: Node) -> Result<Node, E> {
-        let bytes = if let Node::Text(text) = &node {
-            text.len()
-        } else {
-            0
-        };
+        let bytes = if let Node::Text(text) = &node { text.len() } else { 0 };
         self.budget.take(bytes)?;
         Ok(node)
     }

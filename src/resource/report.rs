@@ -39,11 +39,7 @@ pub(crate) enum Subject {
     /// A document of a known kind without a usable name.
     Unnamed { kind: Arc<str>, place: Place },
     /// A document with kind and name. The namespace is empty if the document has none.
-    Named {
-        kind: Arc<str>,
-        namespace: Arc<str>,
-        name: Arc<str>,
-    },
+    Named { kind: Arc<str>, namespace: Arc<str>, name: Arc<str> },
 }
 
 /// Where in its source a document stands.
@@ -137,16 +133,8 @@ impl fmt::Display for Remark {
             Subject::Source => f.write_str(&self.source)?,
             Subject::Place(place) => write!(f, "{place} of {}", self.source)?,
             Subject::Unnamed { kind, place } => write!(f, "{kind} in {place} of {}", self.source)?,
-            Subject::Named {
-                kind,
-                namespace,
-                name,
-            } if namespace.is_empty() => write!(f, "{kind} {name}")?,
-            Subject::Named {
-                kind,
-                namespace,
-                name,
-            } => write!(f, "{kind} {namespace}/{name}")?,
+            Subject::Named { kind, namespace, name } if namespace.is_empty() => write!(f, "{kind} {name}")?,
+            Subject::Named { kind, namespace, name } => write!(f, "{kind} {namespace}/{name}")?,
         }
         if let Some(field) = &self.field {
             write!(f, ": {field}")?;
@@ -173,10 +161,7 @@ impl fmt::Display for Found<'_> {
         if self.0.holds_pem() {
             return f.write_str("PEM");
         }
-        let mut cut = Cut {
-            out: f,
-            left: MAX_FOUND,
-        };
+        let mut cut = Cut { out: f, left: MAX_FOUND };
         match write!(cut, "{}", self.0) {
             Err(_) if cut.left == 0 => f.write_str("…"),
             ended => ended,
@@ -196,10 +181,7 @@ pub(crate) fn label(text: &str) -> Arc<str> {
 
 /// The name of a source: escaped, and whole, because it is the system's or the caller's.
 pub(crate) fn source_name(text: &str) -> Arc<str> {
-    text.chars()
-        .flat_map(char::escape_debug)
-        .collect::<String>()
-        .into()
+    text.chars().flat_map(char::escape_debug).collect::<String>().into()
 }
 
 /// Passes on so many characters and then fails, so that a huge value is never rendered whole.
@@ -230,10 +212,7 @@ mod tests {
         assert_eq!(&*label("west"), "west");
         assert_eq!(&*label("a\n\u{202e}b"), "a\\n\\u{202e}b");
         assert_eq!(*label(&"x".repeat(MAX_FOUND)), *"x".repeat(MAX_FOUND));
-        assert_eq!(
-            *label(&"x".repeat(MAX_FOUND + 1)),
-            *format!("{}…", "x".repeat(MAX_FOUND))
-        );
+        assert_eq!(*label(&"x".repeat(MAX_FOUND + 1)), *format!("{}…", "x".repeat(MAX_FOUND)));
     }
 
     #[test]

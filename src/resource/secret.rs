@@ -112,11 +112,7 @@ impl SecretSpec {
         if self.kind != SecretKind::Proxy || !self.is_usable() {
             return None;
         }
-        let text = |part| {
-            self.part(part)
-                .and_then(|bytes| str::from_utf8(bytes).ok())
-                .unwrap_or_default()
-        };
+        let text = |part| self.part(part).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
         Some(ProxySpec {
             host: text(HOST).parse().ok()?,
             port: host::port(text(PORT))?,
@@ -141,10 +137,7 @@ impl SecretSpec {
     /// Whether it is a bundle without certificate and key.
     #[must_use]
     pub fn is_ca_only(&self) -> bool {
-        self.kind == SecretKind::Tls
-            && [TLS_CRT, TLS_KEY]
-                .iter()
-                .all(|part| !self.parts.contains_key(part))
+        self.kind == SecretKind::Tls && [TLS_CRT, TLS_KEY].iter().all(|part| !self.parts.contains_key(part))
     }
 
     fn part(&self, name: &str) -> Option<&[u8]> {
@@ -162,9 +155,7 @@ impl SecretSpec {
         // Kubernetes lets `stringData` overwrite `data`.
         reader.read(&mut fields.object("data"), Encoding::Base64);
         reader.read(&mut fields.object("stringData"), Encoding::Plain);
-        let bundle = [CA_CRT, TLS_CRT, TLS_KEY]
-            .iter()
-            .any(|part| reader.parts.contains_key(part));
+        let bundle = [CA_CRT, TLS_CRT, TLS_KEY].iter().any(|part| reader.parts.contains_key(part));
         let kind = match kind {
             "kubernetes.io/tls" => SecretKind::Tls,
             "" | "Opaque" if bundle => SecretKind::Tls,
@@ -179,13 +170,7 @@ impl SecretSpec {
         if kind == SecretKind::Other {
             fields.warn("type", "is neither a credentials bundle nor a proxy: not used");
         }
-        Self {
-            namespace,
-            name,
-            kind,
-            parts: reader.parts,
-            problems: reader.problems,
-        }
+        Self { namespace, name, kind, parts: reader.parts, problems: reader.problems }
     }
 }
 
@@ -227,11 +212,7 @@ impl Reader {
     /// Takes the parts of `data` or `stringData`. An empty one is as good as absent: Skupper writes an empty
     /// key where it has none.
     fn read(&mut self, fields: &mut Fields<'_, '_>, encoding: Encoding) {
-        let object = if matches!(encoding, Encoding::Base64) {
-            "data"
-        } else {
-            "stringData"
-        };
+        let object = if matches!(encoding, Encoding::Base64) { "data" } else { "stringData" };
         fields.refuse_repeated();
         for part in PARTS {
             let bytes = match fields.value(part) {
@@ -258,23 +239,15 @@ impl Reader {
             SecretKind::Tls => {
                 self.check(CA_CRT, Presence::Required, certificates);
                 // Both may be missing, for a Link without client authentication; one alone is a mistake.
-                let pair = [TLS_CRT, TLS_KEY]
-                    .iter()
-                    .any(|part| self.parts.contains_key(part));
-                let presence = if pair {
-                    Presence::Required
-                } else {
-                    Presence::Optional
-                };
+                let pair = [TLS_CRT, TLS_KEY].iter().any(|part| self.parts.contains_key(part));
+                let presence = if pair { Presence::Required } else { Presence::Optional };
                 self.check(TLS_CRT, presence, certificates);
                 self.check(TLS_KEY, presence, private_key);
                 self.check(CRL_PEM, Presence::Optional, revocation_lists);
             }
             SecretKind::Proxy => {
                 self.check(HOST, Presence::Required, |bytes| {
-                    let host = str::from_utf8(bytes)
-                        .ok()
-                        .and_then(|text| text.parse::<Host>().ok());
+                    let host = str::from_utf8(bytes).ok().and_then(|text| text.parse::<Host>().ok());
                     host.map(drop).ok_or("must be a DNS name or an IP address")
                 });
                 self.check(PORT, Presence::Required, |bytes| {
@@ -297,10 +270,9 @@ impl Reader {
                 }
             }
             Some(Part::Bad) => {}
-            None if presence == Presence::Required => self.problems.push(SecretProblem {
-                part,
-                problem: MISSING,
-            }),
+            None if presence == Presence::Required => {
+                self.problems.push(SecretProblem { part, problem: MISSING })
+            }
             None => {}
         }
     }
@@ -329,11 +301,7 @@ fn certificates(bytes: &[u8]) -> Result<(), &'static str> {
         certificate.map_err(|_| "is not well-formed PEM")?;
         count += 1;
     }
-    if count == 0 {
-        Err("holds no PEM certificate")
-    } else {
-        Ok(())
-    }
+    if count == 0 { Err("holds no PEM certificate") } else { Ok(()) }
 }
 
 fn private_key(bytes: &[u8]) -> Result<(), &'static str> {

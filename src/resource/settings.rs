@@ -34,10 +34,7 @@ impl Settings {
             }
         }
         if unknown > MAX_UNKNOWN {
-            fields.warn(
-                "",
-                format!("{} more are no known settings and ignored", unknown - MAX_UNKNOWN),
-            );
+            fields.warn("", format!("{} more are no known settings and ignored", unknown - MAX_UNKNOWN));
         }
         settings
     }

@@ -93,21 +93,13 @@ impl Iterator for Documents<'_> {
         }
         let rest = &self.section[self.at..];
         // The mark itself is no part of a JSON document.
-        let skipped = if self.at == 0 && rest.starts_with("---") {
-            3
-        } else {
-            0
-        };
+        let skipped = if self.at == 0 && rest.starts_with("---") { 3 } else { 0 };
         let body = rest[skipped..].trim_start();
         let start = self.section.len() - body.len();
         if body.is_empty() {
             return None;
         }
-        if body.starts_with('{') {
-            Some(self.json(start))
-        } else {
-            self.yaml(self.at, self.section.len())
-        }
+        if body.starts_with('{') { Some(self.json(start)) } else { self.yaml(self.at, self.section.len()) }
     }
 }
 
@@ -181,11 +173,7 @@ impl Documents<'_> {
 
     /// Line ends before an offset, which never goes back.
     fn lines_before(&mut self, offset: usize) -> usize {
-        let passed = self
-            .section
-            .as_bytes()
-            .get(self.counted..offset)
-            .unwrap_or_default();
+        let passed = self.section.as_bytes().get(self.counted..offset).unwrap_or_default();
         self.lines += passed.iter().filter(|byte| **byte == b'\n').count();
         self.counted = self.counted.max(offset);
         self.lines
@@ -226,8 +214,7 @@ fn line_of(text: &[u8]) -> &[u8] {
 
 /// Whether a line is a document mark: the three characters and then nothing or white space.
 fn is_mark(line: &[u8], mark: &[u8]) -> bool {
-    line.strip_prefix(mark)
-        .is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
+    line.strip_prefix(mark).is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
 }
 
 /// Whether there is no document in a section: only marks, comments, directives and empty lines.
@@ -235,15 +222,8 @@ fn is_empty(section: &[u8]) -> bool {
     let mut rest = section;
     while !rest.is_empty() {
         let line = line_of(rest);
-        let content = line
-            .strip_prefix(b"---")
-            .filter(|_| is_mark(line, b"---"))
-            .unwrap_or(line);
-        let content = if is_mark(line, b"...") {
-            b""
-        } else {
-            content.trim_ascii()
-        };
+        let content = line.strip_prefix(b"---").filter(|_| is_mark(line, b"---")).unwrap_or(line);
+        let content = if is_mark(line, b"...") { b"" } else { content.trim_ascii() };
         if !matches!(content.first(), None | Some(b'#')) && !line.starts_with(b"%") {
             return false;
         }

@@ -159,11 +159,7 @@ impl LinkStatus {
     #[must_use]
     pub fn new(facts: &LinkFacts) -> Self {
         let condition = |kind, blocked: Option<(Reason, String)>, since| {
-            let status = if blocked.is_none() {
-                ConditionStatus::True
-            } else {
-                ConditionStatus::False
-            };
+            let status = if blocked.is_none() { ConditionStatus::True } else { ConditionStatus::False };
             let (reason, message) = blocked.unwrap_or_else(ready);
             let observed_generation = facts.generation.filter(|generation| *generation != 0);
             Condition {
@@ -177,28 +173,13 @@ impl LinkStatus {
         };
         let mut conditions = Vec::with_capacity(3);
         if let Some(configured) = &facts.configured {
-            let blocked = configured
-                .as_ref()
-                .err()
-                .map(|problem| (Reason::Error, bounded(problem)));
-            conditions.push(condition(
-                ConditionKind::Configured,
-                blocked,
-                facts.since.configured,
-            ));
+            let blocked = configured.as_ref().err().map(|problem| (Reason::Error, bounded(problem)));
+            conditions.push(condition(ConditionKind::Configured, blocked, facts.since.configured));
         }
-        conditions.push(condition(
-            ConditionKind::Ready,
-            facts.blocked(),
-            facts.since.ready,
-        ));
+        conditions.push(condition(ConditionKind::Ready, facts.blocked(), facts.since.ready));
         if let Some(operational) = facts.operational {
             let blocked = (!operational).then(|| (Reason::Pending, facts.not_operational()));
-            conditions.push(condition(
-                ConditionKind::Operational,
-                blocked,
-                facts.since.operational,
-            ));
+            conditions.push(condition(ConditionKind::Operational, blocked, facts.since.operational));
         }
         let (status, message) = facts.blocked().unwrap_or_else(ready);
         Self {
@@ -263,11 +244,7 @@ pub(crate) fn rfc3339(unix_seconds: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
@@ -308,20 +285,8 @@ mod tests {
             (None, None, None, Reason::Pending, "Not Configured"),
             (None, Some(true), None, Reason::Pending, "Not Configured"),
             (Some(Err("no endpoint")), None, None, Reason::Error, "no endpoint"),
-            (
-                Some(Err("no endpoint")),
-                Some(true),
-                None,
-                Reason::Error,
-                "no endpoint",
-            ),
-            (
-                Some(Err("no endpoint")),
-                Some(false),
-                Some("why"),
-                Reason::Error,
-                "no endpoint",
-            ),
+            (Some(Err("no endpoint")), Some(true), None, Reason::Error, "no endpoint"),
+            (Some(Err("no endpoint")), Some(false), Some("why"), Reason::Error, "no endpoint"),
             (ok, None, Some("why"), Reason::Pending, "Not Operational"),
             (ok, Some(false), None, Reason::Pending, "Not operational"),
             (ok, Some(false), Some(""), Reason::Pending, "Not operational"),
@@ -337,17 +302,10 @@ mod tests {
             let facts = facts(configured, operational, cause);
             let found = LinkStatus::new(&facts);
             assert_eq!((found.status, &*found.message), (status, message), "{facts:?}");
-            let ready = found
-                .conditions
-                .iter()
-                .find(|condition| condition.kind == ConditionKind::Ready)
-                .unwrap();
+            let ready =
+                found.conditions.iter().find(|condition| condition.kind == ConditionKind::Ready).unwrap();
             assert_eq!((ready.reason, &*ready.message), (status, message), "{facts:?}");
-            assert_eq!(
-                ready.status == ConditionStatus::True,
-                facts.is_ready(),
-                "{facts:?}"
-            );
+            assert_eq!(ready.status == ConditionStatus::True, facts.is_ready(), "{facts:?}");
             assert_eq!(LegacyStatus::new(&facts).status, message, "{facts:?}");
         }
     }
@@ -359,11 +317,7 @@ mod tests {
             remote_site_id: Some(Arc::from("8a96ffdf-403b-4e4a-83a8-97d3d459adb6")),
             remote_site_name: Some(Arc::from("west")),
             generation: Some(1),
-            since: Transitions {
-                configured: since,
-                operational: since,
-                ready: since,
-            },
+            since: Transitions { configured: since, operational: since, ready: since },
             ..facts(Some(Ok(())), Some(true), None)
         };
         let condition = |kind: &str| {
@@ -418,37 +372,16 @@ mod tests {
     fn only_a_changed_status_is_a_transition() {
         let mut before = facts(Some(Ok(())), None, None);
         before.follow(&LinkFacts::default(), 100);
-        assert_eq!(
-            before.since,
-            Transitions {
-                configured: 100,
-                operational: 0,
-                ready: 100
-            }
-        );
+        assert_eq!(before.since, Transitions { configured: 100, operational: 0, ready: 100 });
         let mut down = facts(Some(Ok(())), Some(false), Some("a"));
         down.follow(&before, 200);
-        assert_eq!(
-            down.since,
-            Transitions {
-                configured: 100,
-                operational: 200,
-                ready: 100
-            }
-        );
+        assert_eq!(down.since, Transitions { configured: 100, operational: 200, ready: 100 });
         let mut still_down = facts(Some(Ok(())), Some(false), Some("b"));
         still_down.follow(&down, 300);
         assert_eq!(still_down.since, down.since);
         let mut up = facts(Some(Ok(())), Some(true), None);
         up.follow(&still_down, 400);
-        assert_eq!(
-            up.since,
-            Transitions {
-                configured: 100,
-                operational: 400,
-                ready: 400
-            }
-        );
+        assert_eq!(up.since, Transitions { configured: 100, operational: 400, ready: 400 });
     }
 
     #[test]
@@ -492,10 +425,7 @@ mod tests {
         let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
         let mut seconds = -11_676_096_000;
         while year < 2400 {
-            assert_eq!(
-                rfc3339(seconds),
-                format!("{year:04}-{month:02}-{day:02}T00:00:00Z")
-            );
+            assert_eq!(rfc3339(seconds), format!("{year:04}-{month:02}-{day:02}T00:00:00Z"));
             let length = match month {
                 2 if leap(year) => 29,
                 2 => 28,

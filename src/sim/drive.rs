@@ -84,7 +84,8 @@ impl World {
                 return Ok(());
             }
             let (waker, mut pieces) = (driver.bell.waker(), Vec::new());
-            let flight = |world: &Self| world.ends[end].session.as_ref().and_then(|session| session.flight(number));
+            let flight =
+                |world: &Self| world.ends[end].session.as_ref().and_then(|session| session.flight(number));
             let before = flight(self).map_or(0, |(bytes, _)| bytes);
             let Some(said) =
                 self.act(end, |session| session.poll_transmit(now, number, &mut pieces, &waker))?
@@ -159,7 +160,9 @@ struct Brief<'a>(&'a crate::wire::decoder::Decoded);
 impl std::fmt::Debug for Brief<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0.frame {
-            crate::wire::frame::Frame::Data { stream, payload } => write!(f, "Data({stream:?}, {})", payload.len()),
+            crate::wire::frame::Frame::Data { stream, payload } => {
+                write!(f, "Data({stream:?}, {})", payload.len())
+            }
             frame => write!(f, "{frame:?}"),
         }
     }

@@ -98,7 +98,10 @@ impl Plan {
             shape: shape(random),
             fault_percent: *pick(random, &[0, 50, 90, 100]),
             fuse_scale: *pick(random, &[300, 3000, 60_000, 400_000]),
-            dial_delay: *pick(random, &[Duration::from_millis(1), Duration::from_millis(20), Duration::from_millis(100)]),
+            dial_delay: *pick(
+                random,
+                &[Duration::from_millis(1), Duration::from_millis(20), Duration::from_millis(100)],
+            ),
             blackouts,
             rotations: (0..*pick(random, &[0, 0, 1, 5])).map(|_| moment(random)).collect(),
             heals_at: horizon,

@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::error::{CarrierEnd, SessionEnd};
 use crate::id::{
-    CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, SessionId, SiteId, SiteName,
+    CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, SessionId, SiteId,
+    SiteName,
 };
 use crate::sim::wire::{Stage, Wire};
 use crate::sim::world::{Happening, World};
@@ -104,7 +105,8 @@ impl World {
         self.script.note(self.now, "up at the dialer", [number.0.into(), hello.dead.len() as u64, 0]);
         self.script.tell(self.now, &hello.dead);
         self.ends[0].ledger.came_up(number);
-        let raised = self.ends[0].session.as_mut().map(|session| session.handle_carrier_up(now, number, &hello.dead));
+        let raised =
+            self.ends[0].session.as_mut().map(|session| session.handle_carrier_up(now, number, &hello.dead));
         if raised.is_some_and(|raised| raised.is_err()) && self.end_of(0).is_none() {
             // The acceptor gave it up before.
             self.ends[0].ledger.never_came_up(number);
@@ -150,7 +152,9 @@ impl World {
     fn retire_oldest(&mut self, new: CarrierNumber) -> Result<(), String> {
         let end = self.random.usize(..2);
         let up = self.wires.iter().filter(|wire| wire.drivers[end].stage == Stage::Up);
-        let Some(old) = up.map(|wire| wire.number).filter(|number| *number != new).min() else { return Ok(()) };
+        let Some(old) = up.map(|wire| wire.number).filter(|number| *number != new).min() else {
+            return Ok(());
+        };
         let now = self.instant();
         self.script.note(self.now, "retire", [old.0.into(), end as u64, 0]);
         self.act(end, |session| session.close_carrier(now, old, CloseCode::NORMAL)).map(|_| ())
@@ -175,7 +179,8 @@ impl World {
 
     /// The connection of a driver is gone.
     pub(super) fn lose(&mut self, index: usize, end: usize, why: CarrierEnd) -> Result<(), String> {
-        let (number, stage, now) = (self.wires[index].number, self.wires[index].drivers[end].stage, self.instant());
+        let (number, stage, now) =
+            (self.wires[index].number, self.wires[index].drivers[end].stage, self.instant());
         self.script.note(self.now, "lost", [number.0.into(), end as u64, 0]);
         match (stage, end) {
             (Stage::Greeting, 0) => return self.fail_join(index),

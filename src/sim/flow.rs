@@ -1,6 +1,5 @@
 //! One stream as its two applications live it, and what each half was given and has got.
 
-use std::sync::LazyLock;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -9,6 +8,7 @@ use bytes::Bytes;
 use crate::error::StreamError;
 use crate::id::StreamId;
 use crate::proto::session::{OpenFailure, OpenRequest, Session, StreamKey};
+use crate::sim::content::content;
 use crate::sim::wire::Bell;
 use crate::wire::code::StreamCode;
 
@@ -182,7 +182,8 @@ impl Flow {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => Stage::Open(key),
             Poll::Ready(Err(OpenFailure::Refused(code))) => {
-                let by_session = [StreamCode::BUSY, StreamCode::NOT_SERVED, StreamCode::TIMED_OUT].contains(&code);
+                let by_session =
+                    [StreamCode::BUSY, StreamCode::NOT_SERVED, StreamCode::TIMED_OUT].contains(&code);
                 if !by_session && !self.halves[1 - end].refused {
                     return Err(format!("law 8: {:?} was never refused", self.id));
                 }
@@ -232,14 +233,17 @@ impl Flow {
             if hold.write_waits && !hold.write_bell.was_rung() {
                 return Ok(());
             }
-            let want = random.usize(1..40_000).min(usize::try_from(hold.habit.goal - half.written).unwrap_or(1));
+            let want =
+                random.usize(1..40_000).min(usize::try_from(hold.habit.goal - half.written).unwrap_or(1));
             hold.write_waits = false;
             match session.poll_reserve(key, want, &hold.write_bell.waker()) {
                 Poll::Pending => hold.write_waits = true,
                 Poll::Ready(Ok(room)) => {
                     let bytes = content(self.id, end, half.written, room);
                     half.written += room as u64;
-                    session.write(key, bytes).map_err(|error| format!("law 3: no room after all: {error}"))?;
+                    session
+                        .write(key, bytes)
+                        .map_err(|error| format!("law 3: no room after all: {error}"))?;
                 }
                 Poll::Ready(Err(error)) => {
                     half.failed = true;
@@ -258,10 +262,18 @@ impl Flow {
         Ok(())
     }
 
-    fn read(&mut self, end: usize, session: &mut Session, key: StreamKey, now: Instant) -> Result<(), String> {
+    fn read(
+        &mut self,
+        end: usize,
+        session: &mut Session,
+        key: StreamKey,
+        now: Instant,
+    ) -> Result<(), String> {
         let (hold, half) = (&mut self.holds[end], &mut self.halves[1 - end]);
         loop {
-            if half.seen.is_some() || hold.habit.reader == Reader::Stalled || hold.read_waits && !hold.read_bell.was_rung()
+            if half.seen.is_some()
+                || hold.habit.reader == Reader::Stalled
+                || hold.read_waits && !hold.read_bell.was_rung()
             {
                 return Ok(());
             }
@@ -277,7 +289,9 @@ impl Flow {
             match session.poll_read(now, key, &hold.read_bell.waker()) {
                 Poll::Pending => hold.read_waits = true,
                 Poll::Ready(Ok(Some(chunk))) => half.take(self.id, 1 - end, &chunk)?,
-                Poll::Ready(Ok(None)) if half.finished && half.read == half.written => half.seen = Some(Ok(())),
+                Poll::Ready(Ok(None)) if half.finished && half.read == half.written => {
+                    half.seen = Some(Ok(()))
+                }
                 Poll::Ready(Ok(None)) => return Err(format!("law 1: {:?}: end of file: {half:?}", self.id)),
                 Poll::Ready(Err(error)) => {
                     let just = match &error {
@@ -311,7 +325,7 @@ impl Flow {
                     half.reset = Some(RESET);
                     session.reset(key, RESET);
                 }
-                Ending::Release => return self.release(end, session, key),
+                Ending::Release => self.release(end, session, key),
                 Ending::Linger => {}
             }
         } else if over && self.halves[1 - end].seen.is_some() {
@@ -347,24 +361,6 @@ impl Half {
         }
     }
 }
-
-/// The bytes of a direction of a stream, from an offset on: a function of all three.
-fn content(id: StreamId, sender: usize, offset: u64, len: usize) -> Bytes {
-    let place = offset.wrapping_add(id.0.wrapping_mul(7919)).wrapping_add(sender as u64 * 31_337) % PERIOD;
-    let place = usize::try_from(place).unwrap_or(0);
-    NOISE.slice(place..place + len)
-}
-
-/// Twice its period, so that any stretch of up to a period lies in one piece.
-static NOISE: LazyLock<Bytes> = LazyLock::new(|| {
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut noise: Vec<u8> = (0..PERIOD).map(|_| random.u8(..)).collect();
-    noise.extend_from_within(..);
-    Bytes::from(noise)
-});
-
-/// A prime above the longest write, so that no shift by whole frames goes unseen.
-const PERIOD: u64 = 65_521;
 
 /// What a writer resets with.
 const RESET: StreamCode = StreamCode::APPLICATION_RESET;

@@ -40,7 +40,9 @@ impl Ledger {
                 }
                 SessionEvent::Drained | SessionEvent::PeerChanged => true,
                 SessionEvent::Ended { .. } => !std::mem::replace(&mut self.ended, true) && self.up.is_empty(),
-                SessionEvent::Recovering { .. } => !std::mem::replace(&mut self.recovering, true) && self.up.is_empty(),
+                SessionEvent::Recovering { .. } => {
+                    !std::mem::replace(&mut self.recovering, true) && self.up.is_empty()
+                }
                 SessionEvent::Resumed { .. } => std::mem::replace(&mut self.recovering, false),
             };
         if fits { Ok(()) } else { Err(format!("law 7: {event:?} with {self:?}")) }
@@ -63,7 +65,11 @@ impl World {
         while let Some((key, served)) = session.poll_key() {
             let keys = &mut self.ends[end].ledger.keys;
             // A key that was served and withdrawn between two looks is told of as withdrawn.
-            if served { keys.insert(key) } else { keys.remove(&key) };
+            if served {
+                keys.insert(key)
+            } else {
+                keys.remove(&key)
+            };
         }
         session.audit().map_err(|what| format!("law 2: end {end}: {what}"))?;
         let expected = session.ended().is_none_or(|why| is_fated(self.plan.fate, end, why));
@@ -103,7 +109,9 @@ fn is_fated(fate: Fate, end: usize, why: &SessionEnd) -> bool {
     match (fate, why) {
         (Fate::Closed(closer, _), SessionEnd::Closed(code)) => closer == end && *code == CloseCode::NORMAL,
         // A close that is lost with its carrier is found out by the next, or by waiting in vain for one.
-        (Fate::Closed(closer, _), SessionEnd::PeerClosed(code)) => closer != end && *code == CloseCode::NORMAL,
+        (Fate::Closed(closer, _), SessionEnd::PeerClosed(code)) => {
+            closer != end && *code == CloseCode::NORMAL
+        }
         (Fate::Closed(closer, _), SessionEnd::Gone) => closer == 1 && end == 0,
         (Fate::Closed(closer, _), SessionEnd::ResumeExpired(_)) => closer == 0 && end == 1,
         (Fate::Forgotten(_), SessionEnd::Gone) => end == 0,

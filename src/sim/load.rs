@@ -64,10 +64,14 @@ impl Load {
         let mut moved = !self.healed;
         while let Some((key, request)) = session.poll_incoming() {
             moved = true;
-            let Some(flow) = self.flows.get_mut(&key.id) else { return Err(format!("law 4: {key:?} was never opened")) };
+            let Some(flow) = self.flows.get_mut(&key.id) else {
+                return Err(format!("law 4: {key:?} was never opened"));
+            };
             let hold = &mut flow.holds[end];
             if hold.stage != Stage::Unborn || flow.request != request {
-                return Err(format!("law 4: {key:?} was opened twice, or {request:?} is not what was asked for"));
+                return Err(format!(
+                    "law 4: {key:?} was opened twice, or {request:?} is not what was asked for"
+                ));
             }
             script.note(at, "incoming", [key.id.0, end as u64, 0]);
             hold.stage = Stage::Waiting(key, hold.habit.decides.0);
@@ -166,11 +170,25 @@ impl Load {
             goal: if random.u32(..4) == 0 { 0 } else { random.u64(..=self.longest) },
             ending: *pick(
                 random,
-                &[Ending::Finish, Ending::Finish, Ending::Finish, Ending::Reset, Ending::Release, Ending::Linger],
+                &[
+                    Ending::Finish,
+                    Ending::Finish,
+                    Ending::Finish,
+                    Ending::Reset,
+                    Ending::Release,
+                    Ending::Linger,
+                ],
             ),
             reader: *pick(
                 random,
-                &[Reader::Quick, Reader::Quick, Reader::Quick, Reader::Slow, Reader::Stalled, Reader::Until(stops_at)],
+                &[
+                    Reader::Quick,
+                    Reader::Quick,
+                    Reader::Quick,
+                    Reader::Slow,
+                    Reader::Stalled,
+                    Reader::Until(stops_at),
+                ],
             ),
             decides: (*pick(random, &[0, 0, 0, 3, 100]), refusal),
         }

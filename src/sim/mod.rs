@@ -8,10 +8,11 @@
 //! `SIM_SEED=7 cargo test sim -- --nocapture` replays a seed and prints what happens; `SIM_SEEDS=100000 cargo test sim`
 //! runs so many.
 
+mod content;
 mod drive;
 mod faults;
-mod flow;
 mod fleet;
+mod flow;
 mod laws;
 mod load;
 mod pipe;

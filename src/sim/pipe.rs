@@ -98,7 +98,8 @@ impl Pipe {
         if bytes.is_empty() {
             return;
         }
-        self.busy_until = self.busy_until.max(now) + Duration::from_nanos(self.shape.nanos_per_byte * bytes.len() as u64);
+        self.busy_until =
+            self.busy_until.max(now) + Duration::from_nanos(self.shape.nanos_per_byte * bytes.len() as u64);
         self.spans.push_back(Span { at: self.busy_until + self.shape.latency, bytes });
     }
 
@@ -121,11 +122,6 @@ impl Pipe {
     /// Whether the reader sees the end of the stream.
     pub(super) fn has_ended(&self, now: Duration) -> bool {
         self.spans.is_empty() && self.stalled_until <= now && self.closed_at.is_some_and(|at| at <= now)
-    }
-
-    /// Whether a writer would have to wait.
-    pub(super) fn is_full(&self) -> bool {
-        !self.broken && self.held >= self.shape.capacity
     }
 
     /// The writer ends the stream. A broken pipe keeps that to itself.

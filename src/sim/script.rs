@@ -38,7 +38,7 @@ impl Script {
     }
 
     /// Something worth reading and of no further form.
-    pub(super) fn tell(&mut self, at: Duration, what: &dyn fmt::Debug) {
+    pub(super) fn tell(&self, at: Duration, what: &dyn fmt::Debug) {
         if self.loud {
             println!("{:>14.6} ms    {what:?}", at.as_secs_f64() * 1e3);
         }

@@ -65,9 +65,17 @@ pub(super) enum Stage {
 
 impl Wire {
     /// A connection just made; the dialer's hello goes over it first.
-    pub(super) fn new(now: Duration, number: CarrierNumber, shape: Shape, fault: Fault, hello: Bytes) -> Self {
+    pub(super) fn new(
+        now: Duration,
+        number: CarrierNumber,
+        shape: Shape,
+        fault: Fault,
+        hello: Bytes,
+    ) -> Self {
         let fuse = |direction| match fault {
-            Fault::Cut { way, after, .. } | Fault::Silent { way, after } => (way == direction).then_some(after),
+            Fault::Cut { way, after, .. } | Fault::Silent { way, after } => {
+                (way == direction).then_some(after)
+            }
             _ => None,
         };
         let mut drivers = [Driver::new(), Driver::new()];
@@ -84,11 +92,10 @@ impl Wire {
 
     /// The connection is gone, at both ends or as far as each sees it.
     pub(super) fn sever(&mut self, now: Duration, seen: [Option<Duration>; 2], lose: bool) {
-        for end in 0..2 {
-            self.pipes[end].break_off(lose);
-            if let Some(after) = seen[end] {
+        self.pipes.iter_mut().for_each(|pipe| pipe.break_off(lose));
+        for (driver, after) in self.drivers.iter_mut().zip(seen) {
+            if let Some(after) = after {
                 let at = now + after;
-                let driver = &mut self.drivers[end];
                 driver.loss_seen_at = Some(driver.loss_seen_at.map_or(at, |before| before.min(at)));
             }
         }

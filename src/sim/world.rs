@@ -63,7 +63,7 @@ impl World {
     pub(super) fn new(seed: u64, loud: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = Plan::new(&mut random);
-        let (epoch, mut script) = (epoch(), Script::new(loud));
+        let (epoch, script) = (epoch(), Script::new(loud));
         script.tell(Duration::ZERO, &plan);
         let end = |side| End {
             session: Some(Session::new(epoch, params(side, &plan, seed))),
@@ -180,7 +180,11 @@ impl World {
         self.script.note(self.now, "fate", [0; 3]);
         let now = self.instant();
         match self.plan.fate {
-            Fate::Closed(end, _) => self.act(end, |session| session.end_with(now, SessionEnd::Closed(CloseCode::NORMAL), CloseCode::NORMAL)).map(|_| ()),
+            Fate::Closed(end, _) => self
+                .act(end, |session| {
+                    session.end_with(now, SessionEnd::Closed(CloseCode::NORMAL), CloseCode::NORMAL)
+                })
+                .map(|_| ()),
             Fate::Forgotten(_) => {
                 self.ends[1].session = None;
                 self.ends[1].ledger = Ledger::default();
@@ -242,7 +246,11 @@ impl World {
     }
 
     /// Does something with a session, then everything its caller owes it, and looks whether the laws hold.
-    pub(super) fn act<R>(&mut self, end: usize, work: impl FnOnce(&mut Session) -> R) -> Result<Option<R>, String> {
+    pub(super) fn act<R>(
+        &mut self,
+        end: usize,
+        work: impl FnOnce(&mut Session) -> R,
+    ) -> Result<Option<R>, String> {
         let result = self.ends[end].session.as_mut().map(work);
         self.settle(end)?;
         Ok(result)

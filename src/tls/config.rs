@@ -97,9 +97,7 @@ pub(crate) fn server_config(
         ClientAuth::Required => webpki,
         ClientAuth::Optional => webpki.allow_unauthenticated(),
     };
-    let webpki = webpki
-        .build()
-        .map_err(|_| CredentialsError::Missing { part: CA })?;
+    let webpki = webpki.build().map_err(|_| CredentialsError::Missing { part: CA })?;
     let mut config =
         ServerConfig::builder_with_details(Arc::clone(provider), time.unwrap_or_else(system_time))
             .with_protocol_versions(&[&TLS13])

@@ -45,10 +45,7 @@ struct Identity {
 /// An empty `cert` or `key` is the same as none: Skupper writes a missing key as an empty file.
 /// `Debug` shows lengths alone.
 #[derive(Clone, Default, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "the three parts a bundle has; callers make it"
-)]
+#[expect(clippy::exhaustive_structs, reason = "the three parts a bundle has; callers make it")]
 pub struct CredentialsParts {
     /// `ca.crt`: one or more certificates as PEM, the only ones trusted.
     pub ca: Vec<u8>,
@@ -98,17 +95,9 @@ impl Credentials {
             (None, Some(_)) => return Err(CredentialsError::Missing { part: CERT }),
             (Some(_), None) => return Err(CredentialsError::Missing { part: KEY }),
         };
-        let warnings = identity
-            .as_ref()
-            .map_or_else(Vec::new, |identity| identity.warnings(&roots, &provider));
-        Ok(Self(Arc::new(Shared {
-            name: name.into(),
-            ordinal,
-            roots,
-            identity,
-            warnings,
-            provider,
-        })))
+        let warnings =
+            identity.as_ref().map_or_else(Vec::new, |identity| identity.warnings(&roots, &provider));
+        Ok(Self(Arc::new(Shared { name: name.into(), ordinal, roots, identity, warnings, provider })))
     }
 
     /// The name it is known by.
@@ -194,9 +183,7 @@ impl Identity {
             warnings.push(CredentialsWarning::NoAlternativeName);
         }
         if self.issued_by_another(roots, provider) {
-            warnings.push(CredentialsWarning::OtherIssuer {
-                issuer: Arc::clone(&self.leaf.issuer),
-            });
+            warnings.push(CredentialsWarning::OtherIssuer { issuer: Arc::clone(&self.leaf.issuer) });
         }
         warnings
     }
@@ -216,9 +203,7 @@ impl Identity {
         let as_client = || {
             let builder =
                 WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
-            let verifier = builder
-                .build()
-                .map_err(|error| Error::General(error.to_string()))?;
+            let verifier = builder.build().map_err(|error| Error::General(error.to_string()))?;
             verifier.verify_client_cert(leaf, intermediates, then).map(drop)
         };
         let verdict = match as_server {
@@ -230,17 +215,14 @@ impl Identity {
         };
         matches!(
             verdict,
-            Err(Error::InvalidCertificate(
-                CertificateError::UnknownIssuer | CertificateError::BadSignature
-            ))
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature))
         )
     }
 }
 
 /// The text of a part, if there is more than white space.
 fn present(part: Option<&Vec<u8>>) -> Option<&[u8]> {
-    part.map(Vec::as_slice)
-        .filter(|text| !text.trim_ascii().is_empty())
+    part.map(Vec::as_slice).filter(|text| !text.trim_ascii().is_empty())
 }
 
 fn read_roots(ca: &[u8]) -> Result<RootCertStore, CredentialsError> {
@@ -249,9 +231,7 @@ fn read_roots(ca: &[u8]) -> Result<RootCertStore, CredentialsError> {
     }
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(CA, ca)? {
-        roots
-            .add(certificate)
-            .map_err(|_| unreadable(CA, "holds what is not a usable X.509 certificate"))?;
+        roots.add(certificate).map_err(|_| unreadable(CA, "holds what is not a usable X.509 certificate"))?;
     }
     Ok(roots)
 }
@@ -262,10 +242,7 @@ fn read_identity(cert: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<I
     let leaf = LeafSummary::from_der(leaf)
         .map_err(|problem| CredentialsError::Unreadable { part: CERT, problem })?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-        unreadable(
-            KEY,
-            pem_problem(&error, "holds no private key (PKCS#1, PKCS#8 or SEC1) in PEM"),
-        )
+        unreadable(KEY, pem_problem(&error, "holds no private key (PKCS#1, PKCS#8 or SEC1) in PEM"))
     })?;
     let key = provider
         .key_provider
@@ -278,10 +255,7 @@ fn read_identity(cert: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<I
         Err(Error::InconsistentKeys(_)) => return Err(CredentialsError::KeyMismatch),
         Err(_) => return Err(unreadable(CERT, "its leaf is not a usable X.509 certificate")),
     }
-    Ok(Identity {
-        key: Arc::new(key),
-        leaf,
-    })
+    Ok(Identity { key: Arc::new(key), leaf })
 }
 
 /// At least one certificate.
@@ -293,11 +267,7 @@ fn read_certificates(
     let certificates = CertificateDer::pem_slice_iter(text)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unreadable(part, pem_problem(&error, no_items)))?;
-    if certificates.is_empty() {
-        Err(unreadable(part, no_items))
-    } else {
-        Ok(certificates)
-    }
+    if certificates.is_empty() { Err(unreadable(part, no_items)) } else { Ok(certificates) }
 }
 
 /// What is wrong with a PEM text. The parser's own words are not used: they quote the text.
@@ -311,10 +281,7 @@ fn pem_problem(error: &pem::Error, no_items: &'static str) -> &'static str {
 }
 
 fn unreadable(part: &'static str, problem: &'static str) -> CredentialsError {
-    CredentialsError::Unreadable {
-        part,
-        problem: problem.into(),
-    }
+    CredentialsError::Unreadable { part, problem: problem.into() }
 }
 
 // The names of the parts, as the keys of a `kubernetes.io/tls` Secret have them.

@@ -101,10 +101,8 @@ fn serial_of(raw: &[u8]) -> Arc<str> {
 /// RFC 4514 text of a name. Two names with different values never get the same text: it is what a
 /// principal is compared by, so values are escaped, and a text that has to be cut ends in a digest.
 fn text_of(name: &X509Name<'_>) -> Arc<str> {
-    let rdns: Vec<String> = name
-        .iter_rdn()
-        .map(|rdn| rdn.iter().map(attribute).collect::<Vec<_>>().join("+"))
-        .collect();
+    let rdns: Vec<String> =
+        name.iter_rdn().map(|rdn| rdn.iter().map(attribute).collect::<Vec<_>>().join("+")).collect();
     // RFC 4514 §2.1: the last comes first.
     let text = rdns.into_iter().rev().collect::<Vec<_>>().join(",");
     if text.chars().count() <= MAX_NAME {
@@ -151,13 +149,11 @@ fn escaped(value: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 /// The longest text of a subject or an issuer, in characters. A longer one is cut and ends in `…` and 32
@@ -197,9 +193,7 @@ mod tests {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         for (kind, value) in subject {
-            params
-                .distinguished_name
-                .push(kind.clone(), DnValue::Utf8String((*value).to_owned()));
+            params.distinguished_name.push(kind.clone(), DnValue::Utf8String((*value).to_owned()));
         }
         params.subject_alt_names = names;
         params.serial_number = Some(SerialNumber::from_slice(&[0xf0, 0x01]));
@@ -217,10 +211,7 @@ mod tests {
             SanType::IpAddress("2001:db8::7".parse().unwrap()),
             SanType::URI("spiffe://east".try_into().unwrap()),
         ];
-        let leaf = summary_of(
-            &[(DnType::OrganizationName, "East"), (DnType::CommonName, "router")],
-            names,
-        );
+        let leaf = summary_of(&[(DnType::OrganizationName, "East"), (DnType::CommonName, "router")], names);
         assert_eq!(&*leaf.subject, "CN=router,O=East");
         assert_eq!(leaf.issuer, leaf.subject);
         assert_eq!(&*leaf.serial, "f001");
@@ -264,11 +255,7 @@ mod tests {
         let mut params =
             CertificateParams::new(vec!["east.example".to_owned(), "192.0.2.7".to_owned()]).unwrap();
         params.serial_number = Some(SerialNumber::from_slice(&[1]));
-        let der = params
-            .self_signed(&KeyPair::generate().unwrap())
-            .unwrap()
-            .der()
-            .to_vec();
+        let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
         for at in 0..der.len() {
             for byte in [0, 1, 0x30, 0x7f, 0x80, 0x84, 0xff] {
                 let mut bent = der.clone();

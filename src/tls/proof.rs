@@ -63,12 +63,7 @@ mod tests {
     }
 
     fn proof() -> [u8; 32] {
-        join_proof(
-            &SessionSecret(counting(0)),
-            &counting(0x40),
-            SessionId(counting(0x80)),
-            CarrierNumber(7),
-        )
+        join_proof(&SessionSecret(counting(0)), &counting(0x40), SessionId(counting(0x80)), CarrierNumber(7))
     }
 
     #[test]
@@ -76,10 +71,7 @@ mod tests {
         // python3: hmac.new(bytes(range(32)), b"sitelink/1 join" + bytes(range(0x40, 0x60))
         //   + bytes(range(0x80, 0x90)) + struct.pack(">I", 7), "sha256").hexdigest()
         let hex: String = proof().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(
-            hex,
-            "d5c9caa94a8f26e9ccdcb3223c3c82eaf3040d20ca858fcd6359bc71e35c47c8"
-        );
+        assert_eq!(hex, "d5c9caa94a8f26e9ccdcb3223c3c82eaf3040d20ca858fcd6359bc71e35c47c8");
     }
 
     #[test]
@@ -93,13 +85,7 @@ mod tests {
         let cases = [
             (SessionSecret(counting(1)), exporter, session, carrier, proof()),
             (secret.clone(), counting(0x41), session, carrier, proof()),
-            (
-                secret.clone(),
-                exporter,
-                SessionId(counting(0x81)),
-                carrier,
-                proof(),
-            ),
+            (secret.clone(), exporter, SessionId(counting(0x81)), carrier, proof()),
             (secret.clone(), exporter, session, CarrierNumber(8), proof()),
             (secret, exporter, session, carrier, bent),
         ];

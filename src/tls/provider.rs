@@ -17,9 +17,7 @@ use crate::error::CredentialsError;
 pub(super) fn provider() -> Result<Arc<CryptoProvider>, CredentialsError> {
     let chosen = CryptoProvider::get_default().map(|installed| CryptoProvider::clone(installed));
     let mut provider = chosen.or_else(compiled_in).ok_or(CredentialsError::Provider)?;
-    provider
-        .kx_groups
-        .sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
+    provider.kx_groups.sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
     Ok(Arc::new(provider))
 }
 

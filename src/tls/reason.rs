@@ -33,9 +33,7 @@ pub(crate) fn reason_of(error: &Error) -> TlsReason {
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled,
         ) => TlsReason::Version,
-        other => TlsReason::Other {
-            problem: bounded(&other.to_string()),
-        },
+        other => TlsReason::Other { problem: bounded(&other.to_string()) },
     }
 }
 
@@ -51,11 +49,7 @@ pub(crate) fn reason_of_io(error: &io::Error) -> Option<TlsReason> {
 /// # Errors
 /// [`TlsReason::NoCommonProtocol`].
 pub(crate) fn require_alpn(agreed: Option<&[u8]>) -> Result<(), TlsReason> {
-    if agreed == Some(ALPN) {
-        Ok(())
-    } else {
-        Err(no_common_protocol())
-    }
+    if agreed == Some(ALPN) { Ok(()) } else { Err(no_common_protocol()) }
 }
 
 /// Who the peer is, from the certificates a finished handshake has verified.
@@ -71,31 +65,20 @@ pub(crate) fn principal_of(certificates: Option<&[CertificateDer<'_>]>) -> Resul
         return Ok(Principal::Anonymous);
     };
     let leaf = LeafSummary::from_der(leaf).map_err(|problem| TlsReason::BadCertificate { problem })?;
-    Ok(Principal::Certificate {
-        issuer: leaf.issuer,
-        subject: leaf.subject,
-    })
+    Ok(Principal::Certificate { issuer: leaf.issuer, subject: leaf.subject })
 }
 
 fn no_common_protocol() -> TlsReason {
-    TlsReason::NoCommonProtocol {
-        expected: String::from_utf8_lossy(ALPN).into(),
-    }
+    TlsReason::NoCommonProtocol { expected: String::from_utf8_lossy(ALPN).into() }
 }
 
 fn certificate_reason(problem: &CertificateError) -> TlsReason {
     let problem = match problem {
         CertificateError::ExpiredContext { time, not_after } => {
-            return TlsReason::Expired {
-                not_after: seconds(*not_after),
-                now: seconds(*time),
-            };
+            return TlsReason::Expired { not_after: seconds(*not_after), now: seconds(*time) };
         }
         CertificateError::NotValidYetContext { time, not_before } => {
-            return TlsReason::NotYetValid {
-                not_before: seconds(*not_before),
-                now: seconds(*time),
-            };
+            return TlsReason::NotYetValid { not_before: seconds(*not_before), now: seconds(*time) };
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
             return TlsReason::WrongName {
@@ -139,12 +122,10 @@ fn alert_reason(alert: AlertDescription) -> TlsReason {
         | AlertDescription::CertificateUnknown
         | AlertDescription::DecryptError
         | AlertDescription::UnknownCA
-        | AlertDescription::UnsupportedCertificate => TlsReason::CertificateRefused {
-            alert: alert_name(alert),
-        },
-        _ => TlsReason::Alert {
-            alert: alert_name(alert),
-        },
+        | AlertDescription::UnsupportedCertificate => {
+            TlsReason::CertificateRefused { alert: alert_name(alert) }
+        }
+        _ => TlsReason::Alert { alert: alert_name(alert) },
     }
 }
 

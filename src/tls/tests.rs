@@ -30,28 +30,16 @@ struct Ends {
 }
 
 fn dialing(bundle: &Bundle) -> Arc<ClientConfig> {
-    client_config(
-        &credentials(bundle),
-        DialerIdentity::Shown,
-        Some(Arc::new(StandingClock)),
-    )
-    .unwrap()
+    client_config(&credentials(bundle), DialerIdentity::Shown, Some(Arc::new(StandingClock))).unwrap()
 }
 
 fn accepting(bundle: &Bundle) -> Arc<ServerConfig> {
-    server_config(
-        &credentials(bundle),
-        ClientAuth::Required,
-        Some(Arc::new(StandingClock)),
-    )
-    .unwrap()
+    server_config(&credentials(bundle), ClientAuth::Required, Some(Arc::new(StandingClock))).unwrap()
 }
 
 fn meet(dialer: Arc<ClientConfig>, acceptor: Arc<ServerConfig>, host: &str) -> Ends {
     let mut ends = Ends {
-        dialer: ClientConnection::new(dialer, server_name(host).unwrap())
-            .unwrap()
-            .into(),
+        dialer: ClientConnection::new(dialer, server_name(host).unwrap()).unwrap().into(),
         acceptor: ServerConnection::new(acceptor).unwrap().into(),
         dialed: Ok(()),
         accepted: Ok(()),
@@ -61,12 +49,8 @@ fn meet(dialer: Arc<ClientConfig>, acceptor: Arc<ServerConfig>, host: &str) -> E
         carry(&mut ends.acceptor, &mut ends.dialer, &mut ends.dialed);
     }
     // What both ends do once the handshake is complete.
-    ends.dialed = ends
-        .dialed
-        .and_then(|()| require_alpn(ends.dialer.alpn_protocol()));
-    ends.accepted = ends
-        .accepted
-        .and_then(|()| require_alpn(ends.acceptor.alpn_protocol()));
+    ends.dialed = ends.dialed.and_then(|()| require_alpn(ends.dialer.alpn_protocol()));
+    ends.accepted = ends.accepted.and_then(|()| require_alpn(ends.acceptor.alpn_protocol()));
     ends
 }
 
@@ -82,10 +66,7 @@ fn carry(from: &mut Connection, to: &mut Connection, outcome: &mut Result<(), Tl
 fn feed(to: &mut Connection, mut bytes: &[u8], outcome: &mut Result<(), TlsReason>) {
     while !bytes.is_empty() && outcome.is_ok() {
         to.read_tls(&mut bytes).unwrap();
-        *outcome = to
-            .process_new_packets()
-            .map(drop)
-            .map_err(|error| reason_of(&error));
+        *outcome = to.process_new_packets().map(drop).map_err(|error| reason_of(&error));
     }
 }
 
@@ -94,44 +75,28 @@ fn refused(alert: &str) -> Result<(), TlsReason> {
 }
 
 fn unknown_issuer(subject: &str, issuer: &str) -> Result<(), TlsReason> {
-    Err(TlsReason::UnknownIssuer {
-        subject: subject.into(),
-        issuer: issuer.into(),
-    })
+    Err(TlsReason::UnknownIssuer { subject: subject.into(), issuer: issuer.into() })
 }
 
 fn wrong_name(expected: &str, found: &[&str]) -> Result<(), TlsReason> {
     let found = found.iter().map(|name| Arc::from(*name)).collect();
-    Err(TlsReason::WrongName {
-        expected: expected.into(),
-        found,
-    })
+    Err(TlsReason::WrongName { expected: expected.into(), found })
 }
 
 fn no_common_protocol() -> Result<(), TlsReason> {
-    Err(TlsReason::NoCommonProtocol {
-        expected: "sitelink/1".into(),
-    })
+    Err(TlsReason::NoCommonProtocol { expected: "sitelink/1".into() })
 }
 
 fn expired() -> Result<(), TlsReason> {
-    Err(TlsReason::Expired {
-        not_after: 788_918_400,
-        now: NOW.cast_signed(),
-    })
+    Err(TlsReason::Expired { not_after: 788_918_400, now: NOW.cast_signed() })
 }
 
 fn not_yet_valid() -> Result<(), TlsReason> {
-    Err(TlsReason::NotYetValid {
-        not_before: 32_503_680_000,
-        now: NOW.cast_signed(),
-    })
+    Err(TlsReason::NotYetValid { not_before: 32_503_680_000, now: NOW.cast_signed() })
 }
 
 fn bad_certificate(problem: &str) -> Result<(), TlsReason> {
-    Err(TlsReason::BadCertificate {
-        problem: problem.into(),
-    })
+    Err(TlsReason::BadCertificate { problem: problem.into() })
 }
 
 struct Case {
@@ -157,10 +122,7 @@ fn each_end_tells_what_is_wrong_with_the_others_issuer() {
     let below = ca.intermediate("Below");
     let without_intermediate = |bundle: Bundle| {
         let end = bundle.cert.find("-----END CERTIFICATE-----\n").unwrap() + 26;
-        Bundle {
-            cert: bundle.cert[..end].to_owned(),
-            ..bundle
-        }
+        Bundle { cert: bundle.cert[..end].to_owned(), ..bundle }
     };
     let (west, east) = (ca.client("west"), ca.server(&[HOST]));
     check(vec![
@@ -279,29 +241,15 @@ fn a_dialer_tells_which_host_it_expected_and_which_it_found() {
         dialer: ca.client("west"),
         acceptor,
         host,
-        accepted: if dialed.is_ok() {
-            Ok(())
-        } else {
-            refused("bad_certificate")
-        },
+        accepted: if dialed.is_ok() { Ok(()) } else { refused("bad_certificate") },
         dialed,
     };
     let ip_as_dns = vec![rcgen::SanType::DnsName("192.0.2.7".try_into().unwrap())];
     check(vec![
         case("its name", ca.server(&["other.example", HOST]), HOST, Ok(())),
-        case(
-            "a wildcard",
-            ca.server(&["*.east.example"]),
-            "router.east.example",
-            Ok(()),
-        ),
+        case("a wildcard", ca.server(&["*.east.example"]), "router.east.example", Ok(())),
         case("its address", ca.server(&["192.0.2.7"]), "192.0.2.7", Ok(())),
-        case(
-            "its IPv6 address",
-            ca.server(&["2001:db8::7"]),
-            "2001:db8::7",
-            Ok(()),
-        ),
+        case("its IPv6 address", ca.server(&["2001:db8::7"]), "2001:db8::7", Ok(())),
         case(
             "another name",
             ca.server(&[HOST, "192.0.2.7"]),
@@ -320,12 +268,7 @@ fn a_dialer_tells_which_host_it_expected_and_which_it_found() {
             "192.0.2.7",
             wrong_name("192.0.2.7", &["192.0.2.7"]),
         ),
-        case(
-            "a common name alone",
-            ca.client(HOST),
-            HOST,
-            wrong_name(HOST, &[]),
-        ),
+        case("a common name alone", ca.client(HOST), HOST, wrong_name(HOST, &[])),
         case(
             "the right name on the second certificate",
             ca.server(&["other.example"]).followed_by(&ca.server(&[HOST])),
@@ -359,10 +302,7 @@ fn a_handshake_signed_with_another_key_is_refused() {
     let mut acceptor = ServerConfig::clone(&accepting(&ca.server(&[HOST])));
     acceptor.cert_resolver = Arc::new(SingleCertAndKey::from(key));
     let ends = meet(dialing(&ca.client("west")), Arc::new(acceptor), HOST);
-    assert_eq!(
-        ends.dialed,
-        bad_certificate("the handshake was not signed with its key")
-    );
+    assert_eq!(ends.dialed, bad_certificate("the handshake was not signed with its key"));
     assert_eq!(ends.accepted, refused("decrypt_error"));
 }
 
@@ -372,21 +312,14 @@ fn a_dialer_without_certificate_gets_in_only_where_that_is_optional() {
     let east = credentials(&ca.server(&[HOST]));
     let withheld = client_config(&credentials(&ca.client("west")), DialerIdentity::Withheld, None).unwrap();
 
-    let ends = meet(
-        withheld.clone(),
-        server_config(&east, ClientAuth::Required, None).unwrap(),
-        HOST,
-    );
+    let ends = meet(withheld.clone(), server_config(&east, ClientAuth::Required, None).unwrap(), HOST);
     assert_eq!(ends.accepted, Err(TlsReason::NoPeerCertificate));
     assert_eq!(ends.dialed, refused("certificate_required"));
 
     let optional = server_config(&east, ClientAuth::Optional, Some(Arc::new(StandingClock))).unwrap();
     let ends = meet(withheld, optional.clone(), HOST);
     assert_eq!((ends.dialed, ends.accepted), (Ok(()), Ok(())));
-    assert_eq!(
-        principal_of(ends.acceptor.peer_certificates()),
-        Ok(Principal::Anonymous)
-    );
+    assert_eq!(principal_of(ends.acceptor.peer_certificates()), Ok(Principal::Anonymous));
 
     let ends = meet(dialing(&ca.expired().client("west")), optional, HOST);
     assert_eq!(ends.accepted, expired(), "a certificate that is shown must hold");
@@ -398,15 +331,9 @@ fn the_principal_is_the_leafs_whatever_follows_it() {
     let dialer = ca.client("west").followed_by(&ca.client("admin"));
     let ends = meet(dialing(&dialer), accepting(&ca.server(&[HOST])), HOST);
     assert_eq!((&ends.dialed, &ends.accepted), (&Ok(()), &Ok(())));
-    let west = Principal::Certificate {
-        issuer: "CN=CA".into(),
-        subject: "CN=west".into(),
-    };
+    let west = Principal::Certificate { issuer: "CN=CA".into(), subject: "CN=west".into() };
     assert_eq!(principal_of(ends.acceptor.peer_certificates()), Ok(west));
-    let east = Principal::Certificate {
-        issuer: "CN=CA".into(),
-        subject: "CN=east.example".into(),
-    };
+    let east = Principal::Certificate { issuer: "CN=CA".into(), subject: "CN=east.example".into() };
     assert_eq!(principal_of(ends.dialer.peer_certificates()), Ok(east));
 }
 
@@ -431,11 +358,7 @@ fn both_ends_refuse_a_peer_that_does_not_name_our_protocol() {
     }
     let (dialer, acceptor) = speaking(&[b"h2", b"sitelink/1"]);
     let ends = meet(dialer, acceptor, HOST);
-    assert_eq!(
-        (ends.dialed, ends.accepted),
-        (no_common_protocol(), no_common_protocol()),
-        "h2 is preferred"
-    );
+    assert_eq!((ends.dialed, ends.accepted), (no_common_protocol(), no_common_protocol()), "h2 is preferred");
 }
 
 #[test]
@@ -451,10 +374,7 @@ fn a_peer_without_tls_1_3_is_told_by_its_version() {
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(west.certified_key().unwrap())));
     dialer.alpn_protocols = vec![crate::wire::ALPN.to_vec()];
     let ends = meet(Arc::new(dialer), accepting(&ca.server(&[HOST])), HOST);
-    assert_eq!(
-        (ends.dialed, ends.accepted),
-        (Err(TlsReason::Version), Err(TlsReason::Version))
-    );
+    assert_eq!((ends.dialed, ends.accepted), (Err(TlsReason::Version), Err(TlsReason::Version)));
 
     let acceptor = ServerConfig::builder_with_provider(east.provider().clone())
         .with_protocol_versions(only)
@@ -477,12 +397,9 @@ fn bytes_that_are_not_tls_are_told_as_such_at_both_ends() {
     ];
     for text in texts {
         let mut ends = meet(dialing(&ca.client("west")), accepting(&ca.server(&[HOST])), HOST);
-        ends.dialer = ClientConnection::new(dialing(&ca.client("west")), server_name(HOST).unwrap())
-            .unwrap()
-            .into();
-        ends.acceptor = ServerConnection::new(accepting(&ca.server(&[HOST])))
-            .unwrap()
-            .into();
+        ends.dialer =
+            ClientConnection::new(dialing(&ca.client("west")), server_name(HOST).unwrap()).unwrap().into();
+        ends.acceptor = ServerConnection::new(accepting(&ca.server(&[HOST]))).unwrap().into();
         feed(&mut ends.dialer, text, &mut ends.dialed);
         feed(&mut ends.acceptor, text, &mut ends.accepted);
         assert_eq!(ends.dialed, Err(TlsReason::NotTls), "dialer: {text:?}");
@@ -497,9 +414,7 @@ fn both_ends_derive_the_same_exporter_and_no_two_connections_do() {
     let exporters = || {
         let ends = meet(dialer.clone(), acceptor.clone(), HOST);
         let of = |connection: &Connection| {
-            connection
-                .export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None)
-                .unwrap()
+            connection.export_keying_material([0; EXPORTER_LEN], EXPORTER_LABEL, None).unwrap()
         };
         (of(&ends.dialer), of(&ends.acceptor))
     };

@@ -122,10 +122,9 @@ fn with_leaf(error: Error, leaf: &CertificateDer<'_>) -> Error {
     Error::InvalidCertificate(match kind {
         CertificateError::UnknownIssuer => unknown_issuer(leaf.subject, leaf.issuer),
         // An authority of the right name and another key: what is left when a site has made its CA anew.
-        CertificateError::BadSignature => unknown_issuer(
-            leaf.subject,
-            format!("another {} of the same name", leaf.issuer).into(),
-        ),
+        CertificateError::BadSignature => {
+            unknown_issuer(leaf.subject, format!("another {} of the same name", leaf.issuer).into())
+        }
         // webpki's own list of names is meant for programmers.
         CertificateError::NotValidForNameContext { expected, .. } => {
             CertificateError::NotValidForNameContext {

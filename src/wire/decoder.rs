@@ -102,19 +102,11 @@ impl Decoder {
                     };
                     self.state = state;
                 }
-                State::DataPayload {
-                    head,
-                    stream,
-                    bytes,
-                    length,
-                } => {
+                State::DataPayload { head, stream, bytes, length } => {
                     if !append(bytes, *length, input) {
                         return Ok(None);
                     }
-                    let frame = Frame::Data {
-                        stream: *stream,
-                        payload: Bytes::from(std::mem::take(bytes)),
-                    };
+                    let frame = Frame::Data { stream: *stream, payload: Bytes::from(std::mem::take(bytes)) };
                     break (*head, frame);
                 }
                 State::Skip { head, left } => {
@@ -146,26 +138,13 @@ enum State {
     /// Part of the header.
     Header { bytes: [u8; HEADER], held: usize },
     /// Part of a payload short enough to need no buffer of its own.
-    Short {
-        head: Head,
-        bytes: [u8; SHORT],
-        held: usize,
-    },
+    Short { head: Head, bytes: [u8; SHORT], held: usize },
     /// Part of another payload; the buffer's capacity is the payload's length.
     Long { head: Head, bytes: Vec<u8> },
     /// Part of the stream id of a data frame.
-    DataStream {
-        head: Head,
-        bytes: [u8; MAX_SIZE],
-        held: usize,
-    },
+    DataStream { head: Head, bytes: [u8; MAX_SIZE], held: usize },
     /// Part of the data of a data frame; the buffer's capacity is `length`, and it becomes the payload.
-    DataPayload {
-        head: Head,
-        stream: StreamId,
-        bytes: Vec<u8>,
-        length: usize,
-    },
+    DataPayload { head: Head, stream: StreamId, bytes: Vec<u8>, length: usize },
     /// How much of an unknown frame is still to be skipped; nothing of it is kept.
     Skip { head: Head, left: usize },
     /// The bytes were no frame; nothing after them can be.
@@ -173,10 +152,7 @@ enum State {
 }
 
 impl State {
-    const START: Self = Self::Header {
-        bytes: [0; HEADER],
-        held: 0,
-    };
+    const START: Self = Self::Header { bytes: [0; HEADER], held: 0 };
 }
 
 /// A header within its limits.
@@ -199,34 +175,18 @@ impl Head {
     /// The state in which the payload is awaited.
     fn begin(self) -> State {
         match self.kind {
-            kind::DATA => State::DataStream {
-                head: self,
-                bytes: [0; MAX_SIZE],
-                held: 0,
-            },
-            _ if self.length <= SHORT => State::Short {
-                head: self,
-                bytes: [0; SHORT],
-                held: 0,
-            },
-            kind::OPEN | kind::CONTROL | kind::HELLO | kind::CLOSE => State::Long {
-                head: self,
-                bytes: Vec::with_capacity(self.length),
-            },
+            kind::DATA => State::DataStream { head: self, bytes: [0; MAX_SIZE], held: 0 },
+            _ if self.length <= SHORT => State::Short { head: self, bytes: [0; SHORT], held: 0 },
+            kind::OPEN | kind::CONTROL | kind::HELLO | kind::CLOSE => {
+                State::Long { head: self, bytes: Vec::with_capacity(self.length) }
+            }
             // Only an unknown kind is longer than `SHORT` and none of these.
-            _ => State::Skip {
-                head: self,
-                left: self.length,
-            },
+            _ => State::Skip { head: self, left: self.length },
         }
     }
 
     fn decoded(self, frame: Frame) -> Decoded {
-        let logged_bytes = if kind::is_logged(self.kind) {
-            (HEADER + self.length) as u64
-        } else {
-            0
-        };
+        let logged_bytes = if kind::is_logged(self.kind) { (HEADER + self.length) as u64 } else { 0 };
         Decoded { frame, logged_bytes }
     }
 }
@@ -255,12 +215,7 @@ fn data_stream(
     }
     let stream = StreamId(varint::decode(&mut &bytes[..size])?);
     let length = head.length - size;
-    Ok(Some(State::DataPayload {
-        head,
-        stream,
-        bytes: Vec::with_capacity(length),
-        length,
-    }))
+    Ok(Some(State::DataPayload { head, stream, bytes: Vec::with_capacity(length), length }))
 }
 
 /// Fills the rest of `bytes`; says whether they are full.

@@ -53,11 +53,7 @@ impl Frame {
 
     fn encode_payload(&self, out: &mut BytesMut) {
         match self {
-            Self::Open {
-                stream,
-                destination,
-                metadata,
-            } => {
+            Self::Open { stream, destination, metadata } => {
                 varint::encode(stream.0, out);
                 destination.encode(out);
                 out.put_slice(metadata);
@@ -67,10 +63,7 @@ impl Frame {
                 pair(stream.0, code.0.into(), out);
             }
             Self::Data { stream, payload } => {
-                debug_assert!(
-                    !payload.is_empty(),
-                    "a data frame without data on stream {stream}"
-                );
+                debug_assert!(!payload.is_empty(), "a data frame without data on stream {stream}");
                 varint::encode(stream.0, out);
                 out.put_slice(payload);
             }
@@ -83,17 +76,9 @@ impl Frame {
             }
             Self::CarrierDead { carrier, received } => pair(carrier.0.into(), *received, out),
             Self::Hello(hello) => hello.encode(out),
-            Self::Ack {
-                received,
-                delay_micros,
-            } => pair(*received, *delay_micros, out),
+            Self::Ack { received, delay_micros } => pair(*received, *delay_micros, out),
             Self::Ping { token } | Self::Pong { token } => varint::encode(*token, out),
-            Self::Close {
-                scope,
-                code,
-                retry_after_millis,
-                detail,
-            } => {
+            Self::Close { scope, code, retry_after_millis, detail } => {
                 out.put_u8(match scope {
                     CloseScope::Carrier => CLOSE_CARRIER,
                     CloseScope::Session => CLOSE_SESSION,
@@ -161,18 +146,12 @@ impl AsRef<[u8]> for Header {
 /// The bytes that go before a data payload of that length: 1..=[`max_data`].
 #[must_use]
 pub fn data_header(stream: StreamId, payload_len: usize) -> Header {
-    debug_assert!(
-        (1..=max_data(stream)).contains(&payload_len),
-        "{payload_len} bytes of data in a frame"
-    );
+    debug_assert!((1..=max_data(stream)).contains(&payload_len), "{payload_len} bytes of data in a frame");
     let mut bytes = [0; HEADER + varint::MAX_SIZE];
     bytes[0] = kind::DATA;
     bytes[1..HEADER].copy_from_slice(&length24(varint::size(stream.0) + payload_len));
     varint::encode(stream.0, &mut &mut bytes[HEADER..]);
-    Header {
-        bytes,
-        stream_size: varint::size(stream.0),
-    }
+    Header { bytes, stream_size: varint::size(stream.0) }
 }
 
 /// How many bytes a data frame takes beside its payload: 5, 6, 8 or 12.

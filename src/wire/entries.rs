@@ -18,11 +18,7 @@ pub fn fuzz_decoder(data: &[u8]) {
     let whole = decode_in_pieces(input, &[input.len()]);
     let one = usize::from(*first) + 1;
     let other = usize::from(*second) * 7 + 1;
-    assert_eq!(
-        whole,
-        decode_in_pieces(input, &[one, other]),
-        "another cut, other frames"
-    );
+    assert_eq!(whole, decode_in_pieces(input, &[one, other]), "another cut, other frames");
     assert_eq!(whole, decode_in_pieces(input, &[1]), "byte by byte, other frames");
 
     let counted: u64 = whole.frames.iter().map(|decoded| decoded.logged_bytes).sum();
@@ -64,11 +60,7 @@ fn decode_in_pieces(mut input: &[u8], lengths: &[usize]) -> Outcome {
                 Ok(None) => break,
                 Err(error) => {
                     assert_eq!(decoder.decode(&mut piece), Err(error), "an error was forgotten");
-                    return Outcome {
-                        frames,
-                        error: Some(error),
-                        partial: false,
-                    };
+                    return Outcome { frames, error: Some(error), partial: false };
                 }
             }
         }
@@ -77,11 +69,7 @@ fn decode_in_pieces(mut input: &[u8], lengths: &[usize]) -> Outcome {
             break;
         }
     }
-    Outcome {
-        frames,
-        error: None,
-        partial: !decoder.is_empty(),
-    }
+    Outcome { frames, error: None, partial: !decoder.is_empty() }
 }
 
 /// Writes a decoded frame and reads it back: it must be the same one.
@@ -91,23 +79,11 @@ fn same_again(frame: Frame) {
     if let Frame::Data { stream, payload } = &frame {
         let header = data_header(*stream, payload.len());
         let header = header.as_ref();
-        assert_eq!(
-            bytes[..header.len()],
-            *header,
-            "the two ways to write data differ"
-        );
-        assert_eq!(
-            bytes[header.len()..],
-            **payload,
-            "the two ways to write data differ"
-        );
+        assert_eq!(bytes[..header.len()], *header, "the two ways to write data differ");
+        assert_eq!(bytes[header.len()..], **payload, "the two ways to write data differ");
     }
     let again = decode_in_pieces(&bytes, &[bytes.len()]);
-    assert_eq!(
-        (again.error, again.partial),
-        (None, false),
-        "what was written is no frame"
-    );
+    assert_eq!((again.error, again.partial), (None, false), "what was written is no frame");
     assert_eq!(again.frames.len(), 1, "one frame was written");
     assert_eq!(again.frames[0].frame, frame, "a frame read back is another");
 }

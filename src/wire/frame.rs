@@ -19,10 +19,7 @@ use crate::wire::hello::Hello;
 
 /// One frame, decoded.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "crate-internal vocabulary: every match must see every kind"
-)]
+#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
 pub enum Frame {
     /// Opens a stream. The opener may send data up to the initial window at once.
     Open {
@@ -138,10 +135,7 @@ pub enum Frame {
 
 /// Where a stream is to go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "crate-internal vocabulary: every match must see every kind"
-)]
+#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
 pub enum OpenTo {
     /// To whoever serves the routing key at the peer.
     Key(RoutingKey),
@@ -151,10 +145,7 @@ pub enum OpenTo {
 
 /// A session-wide change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "crate-internal vocabulary: every match must see every kind"
-)]
+#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
 pub enum ControlChange {
     /// The sender serves a routing key.
     Serve(RoutingKey),
@@ -170,10 +161,7 @@ pub enum ControlChange {
 
 /// What a close frame closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "crate-internal vocabulary: every match must see every kind"
-)]
+#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
 pub enum CloseScope {
     /// This carrier only; the session goes on on others.
     Carrier,

@@ -59,11 +59,7 @@ impl Hello {
     /// written, since more would be refused. An acceptor puts the carriers it has unsettled first and those
     /// it only answers for behind them: what is cut is then asked for again by the next hello.
     pub(super) fn encode(&self, out: &mut BytesMut) {
-        debug_assert!(
-            self.dead.len() <= MAX_DEAD,
-            "{} dead carriers in a hello",
-            self.dead.len()
-        );
+        debug_assert!(self.dead.len() <= MAX_DEAD, "{} dead carriers in a hello", self.dead.len());
         out.put_slice(&MAGIC);
         number_field(tag::FEATURES, self.features, out);
         field(tag::SITE_ID, self.site_id.as_str().as_bytes(), out);
@@ -107,9 +103,7 @@ impl Hello {
     /// # Errors
     /// [`DecodeError::BadHello`], whatever is wrong with it.
     pub(super) fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
-        Fields::parse(payload)
-            .and_then(Fields::hello)
-            .map_err(|_| DecodeError::BadHello)
+        Fields::parse(payload).and_then(Fields::hello).map_err(|_| DecodeError::BadHello)
     }
 }
 
@@ -161,10 +155,7 @@ impl Fields {
             tag::GROUP => once(&mut self.group, text(value)?),
             tag::COST => {
                 let cost = u32::try_from(number(value)?).map_err(|_| DecodeError::BadHello)?;
-                once(
-                    &mut self.cost,
-                    Cost::new(cost).map_err(|_| DecodeError::BadHello)?,
-                )
+                once(&mut self.cost, Cost::new(cost).map_err(|_| DecodeError::BadHello)?)
             }
             tag::MAX_STREAMS => once(&mut self.max_streams, number(value)?),
             tag::INITIAL_WINDOW => match number(value)? {
@@ -210,10 +201,7 @@ impl Fields {
 
 /// Which session a hello is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "crate-internal vocabulary: every match must see every kind"
-)]
+#[expect(clippy::exhaustive_enums, reason = "crate-internal vocabulary: every match must see every kind")]
 pub enum SessionClaim {
     /// Dialer: begin a new session.
     New,
@@ -271,17 +259,11 @@ impl SessionClaim {
         let mut reader = Reader::new(value);
         let claim = match reader.byte()? {
             CLAIM_NEW => Self::New,
-            CLAIM_JOIN => Self::Join {
-                session: SessionId(reader.array()?),
-                proof: reader.array()?,
-            },
-            CLAIM_BEGUN => Self::Begun {
-                session: SessionId(reader.array()?),
-                secret: SessionSecret(reader.array()?),
-            },
-            CLAIM_JOINED => Self::Joined {
-                session: SessionId(reader.array()?),
-            },
+            CLAIM_JOIN => Self::Join { session: SessionId(reader.array()?), proof: reader.array()? },
+            CLAIM_BEGUN => {
+                Self::Begun { session: SessionId(reader.array()?), secret: SessionSecret(reader.array()?) }
+            }
+            CLAIM_JOINED => Self::Joined { session: SessionId(reader.array()?) },
             _ => return Err(DecodeError::BadHello),
         };
         reader.end()?;
@@ -355,10 +337,7 @@ fn dead(value: &[u8]) -> Result<Vec<DeadCarrier>, DecodeError> {
     let mut reader = Reader::new(value);
     let mut list: Vec<DeadCarrier> = Vec::new();
     while !reader.is_empty() {
-        let dead = DeadCarrier {
-            number: CarrierNumber(reader.number32()?),
-            received: reader.number()?,
-        };
+        let dead = DeadCarrier { number: CarrierNumber(reader.number32()?), received: reader.number()? };
         if list.len() == MAX_DEAD || list.iter().any(|earlier| earlier.number == dead.number) {
             return Err(DecodeError::BadHello);
         }

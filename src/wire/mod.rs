@@ -14,10 +14,7 @@ pub mod varint;
 
 /// Bytes that are no frame. Each ends the carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "each must get a violation, and so a close code"
-)]
+#[expect(clippy::exhaustive_enums, reason = "each must get a violation, and so a close code")]
 pub enum DecodeError {
     /// A hello that cannot be read, or lacks a part.
     #[error("bad hello")]

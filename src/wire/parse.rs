@@ -22,51 +22,21 @@ impl Frame {
         let frame = match kind {
             kind::DATA => data(&mut reader)?,
             kind::OPEN => open(&mut reader)?,
-            kind::ACCEPT => Self::Accept {
-                stream: stream(&mut reader)?,
-            },
-            kind::REFUSE => Self::Refuse {
-                stream: stream(&mut reader)?,
-                code: stream_code(&mut reader)?,
-            },
-            kind::FINISH => Self::Finish {
-                stream: stream(&mut reader)?,
-                total: reader.number()?,
-            },
-            kind::RESET => Self::Reset {
-                stream: stream(&mut reader)?,
-                code: stream_code(&mut reader)?,
-            },
-            kind::STOP => Self::Stop {
-                stream: stream(&mut reader)?,
-                code: stream_code(&mut reader)?,
-            },
-            kind::CREDIT => Self::Credit {
-                stream: stream(&mut reader)?,
-                limit: reader.number()?,
-            },
-            kind::MAX_STREAMS => Self::MaxStreams {
-                limit: reader.number()?,
-            },
-            kind::CONTROL => Self::Control {
-                sequence: reader.number()?,
-                change: change(&mut reader)?,
-            },
-            kind::CARRIER_DEAD => Self::CarrierDead {
-                carrier: CarrierNumber(reader.number32()?),
-                received: reader.number()?,
-            },
+            kind::ACCEPT => Self::Accept { stream: stream(&mut reader)? },
+            kind::REFUSE => Self::Refuse { stream: stream(&mut reader)?, code: stream_code(&mut reader)? },
+            kind::FINISH => Self::Finish { stream: stream(&mut reader)?, total: reader.number()? },
+            kind::RESET => Self::Reset { stream: stream(&mut reader)?, code: stream_code(&mut reader)? },
+            kind::STOP => Self::Stop { stream: stream(&mut reader)?, code: stream_code(&mut reader)? },
+            kind::CREDIT => Self::Credit { stream: stream(&mut reader)?, limit: reader.number()? },
+            kind::MAX_STREAMS => Self::MaxStreams { limit: reader.number()? },
+            kind::CONTROL => Self::Control { sequence: reader.number()?, change: change(&mut reader)? },
+            kind::CARRIER_DEAD => {
+                Self::CarrierDead { carrier: CarrierNumber(reader.number32()?), received: reader.number()? }
+            }
             kind::HELLO => Self::Hello(Box::new(Hello::decode(reader.remainder())?)),
-            kind::ACK => Self::Ack {
-                received: reader.number()?,
-                delay_micros: reader.number()?,
-            },
-            kind::PING => Self::Ping {
-                token: reader.number()?,
-            },
-            kind::PONG => Self::Pong {
-                token: reader.number()?,
-            },
+            kind::ACK => Self::Ack { received: reader.number()?, delay_micros: reader.number()? },
+            kind::PING => Self::Ping { token: reader.number()? },
+            kind::PONG => Self::Pong { token: reader.number()? },
             kind::CLOSE => close(&mut reader)?,
             _ if kind::is_ignorable(kind) => {
                 reader.remainder();
@@ -93,10 +63,7 @@ fn data(reader: &mut Reader<'_>) -> Result<Frame, DecodeError> {
     let stream = stream(reader)?;
     match reader.remainder() {
         [] => Err(DecodeError::Malformed),
-        payload => Ok(Frame::Data {
-            stream,
-            payload: Bytes::copy_from_slice(payload),
-        }),
+        payload => Ok(Frame::Data { stream, payload: Bytes::copy_from_slice(payload) }),
     }
 }
 
@@ -114,11 +81,7 @@ fn open(reader: &mut Reader<'_>) -> Result<Frame, DecodeError> {
     if metadata.len() > MAX_METADATA {
         return Err(DecodeError::TooLarge);
     }
-    Ok(Frame::Open {
-        stream,
-        destination,
-        metadata: Bytes::copy_from_slice(metadata),
-    })
+    Ok(Frame::Open { stream, destination, metadata: Bytes::copy_from_slice(metadata) })
 }
 
 fn change(reader: &mut Reader<'_>) -> Result<ControlChange, DecodeError> {
@@ -150,12 +113,7 @@ fn close(reader: &mut Reader<'_>) -> Result<Frame, DecodeError> {
     if detail.len() > MAX_DETAIL {
         return Err(DecodeError::TooLarge);
     }
-    Ok(Frame::Close {
-        scope,
-        code,
-        retry_after_millis,
-        detail: printable(detail),
-    })
+    Ok(Frame::Close { scope, code, retry_after_millis, detail: printable(detail) })
 }
 
 /// The text of a peer, fit for a log line: what is no character or a control character becomes `?`.
@@ -163,8 +121,5 @@ fn close(reader: &mut Reader<'_>) -> Result<Frame, DecodeError> {
 /// Never an error, because a close is worth more than its text; and never longer than it came.
 fn printable(bytes: &[u8]) -> String {
     let unfit = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| if unfit(c) { '?' } else { c })
-        .collect()
+    String::from_utf8_lossy(bytes).chars().map(|c| if unfit(c) { '?' } else { c }).collect()
 }

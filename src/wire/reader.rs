@@ -57,11 +57,7 @@ impl<'a> Reader<'a> {
 
     /// Says that nothing may be left.
     pub(super) fn end(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::Malformed)
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Malformed) }
     }
 }
 

@@ -30,9 +30,7 @@ pub fn decode(input: &mut &[u8]) -> Result<u64, Truncated> {
     let (bytes, rest) = input.split_at_checked(length(first)).ok_or(Truncated)?;
     *input = rest;
     let top = u64::from(first & 0x3f);
-    Ok(bytes[1..]
-        .iter()
-        .fold(top, |value, byte| value << 8 | u64::from(*byte)))
+    Ok(bytes[1..].iter().fold(top, |value, byte| value << 8 | u64::from(*byte)))
 }
 
 /// How many bytes the shortest form of a number takes: 1, 2, 4 or 8.
@@ -79,10 +77,7 @@ mod tests {
     fn the_examples_of_rfc_9000_hold_both_ways() {
         // RFC 9000 §A.1.
         let table: &[(u64, &[u8])] = &[
-            (
-                151_288_809_941_952_652,
-                &[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c],
-            ),
+            (151_288_809_941_952_652, &[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c]),
             (494_878_333, &[0x9d, 0x7f, 0x3e, 0x7d]),
             (15_293, &[0x7b, 0xbd]),
             (37, &[0x25]),
@@ -95,21 +90,11 @@ mod tests {
 
     #[test]
     fn the_edges_of_each_length_are_written_in_the_shortest_form() {
-        for (value, length) in [
-            (0, 1),
-            (63, 1),
-            (64, 2),
-            (16_383, 2),
-            (16_384, 4),
-            ((1 << 30) - 1, 4),
-            (1 << 30, 8),
-            (MAX, 8),
-        ] {
+        for (value, length) in
+            [(0, 1), (63, 1), (64, 2), (16_383, 2), (16_384, 4), ((1 << 30) - 1, 4), (1 << 30, 8), (MAX, 8)]
+        {
             let bytes = encoded(value);
-            assert_eq!(
-                (bytes.len(), size(value), super::length(bytes[0])),
-                (length, length, length)
-            );
+            assert_eq!((bytes.len(), size(value), super::length(bytes[0])), (length, length, length));
             assert_eq!(decode(&mut &*bytes), Ok(value));
         }
     }

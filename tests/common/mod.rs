@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a setup that fails fails its test")]
 
 pub(crate) mod pki;
+pub(crate) mod raw;
 pub(crate) mod relay;
 pub(crate) mod stage;
-pub(crate) mod raw;
 
 use std::net::SocketAddr;
 use std::time::Duration;

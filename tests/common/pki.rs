@@ -44,53 +44,34 @@ impl TestCa {
             issuer: Arc::new(issuer),
             above: String::new(),
             years: VALID,
-            purposes: vec![
-                ExtendedKeyUsagePurpose::ServerAuth,
-                ExtendedKeyUsagePurpose::ClientAuth,
-            ],
+            purposes: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
         }
     }
 
     /// An authority below this one: its bundles have a chain of two and trust this one's root.
     pub(crate) fn intermediate(&self, name: &str) -> Self {
         let issuer = CertifiedIssuer::signed_by(authority(name), key(), &self.issuer).unwrap();
-        Self {
-            above: issuer.pem() + &self.above,
-            issuer: Arc::new(issuer),
-            ..self.clone()
-        }
+        Self { above: issuer.pem() + &self.above, issuer: Arc::new(issuer), ..self.clone() }
     }
 
     /// The same authority, issuing what has expired.
     pub(crate) fn expired(&self) -> Self {
-        Self {
-            years: EXPIRED,
-            ..self.clone()
-        }
+        Self { years: EXPIRED, ..self.clone() }
     }
 
     /// The same authority, issuing what is not valid yet.
     pub(crate) fn not_yet_valid(&self) -> Self {
-        Self {
-            years: NOT_YET_VALID,
-            ..self.clone()
-        }
+        Self { years: NOT_YET_VALID, ..self.clone() }
     }
 
     /// The same authority, issuing what may only be used by servers.
     pub(crate) fn for_servers_only(&self) -> Self {
-        Self {
-            purposes: vec![ExtendedKeyUsagePurpose::ServerAuth],
-            ..self.clone()
-        }
+        Self { purposes: vec![ExtendedKeyUsagePurpose::ServerAuth], ..self.clone() }
     }
 
     /// A bundle whose leaf is `CN=<first host>` and names the hosts: DNS names, or IP addresses.
     pub(crate) fn server(&self, hosts: &[&str]) -> Bundle {
-        self.issue(
-            hosts[0],
-            hosts.iter().map(|host| alternative_name(host)).collect(),
-        )
+        self.issue(hosts[0], hosts.iter().map(|host| alternative_name(host)).collect())
     }
 
     /// A bundle whose leaf is `CN=name` and names no host.
@@ -109,11 +90,7 @@ impl TestCa {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = key();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        Bundle {
-            ca: self.root.clone(),
-            cert: leaf.pem() + &self.above,
-            key: key.serialize_pem(),
-        }
+        Bundle { ca: self.root.clone(), cert: leaf.pem() + &self.above, key: key.serialize_pem() }
     }
 
     /// What its peers trust, as PEM.
@@ -125,18 +102,12 @@ impl TestCa {
 impl Bundle {
     /// The same identity, trusting another authority.
     pub(crate) fn trusting(self, ca: &TestCa) -> Self {
-        Self {
-            ca: ca.root.clone(),
-            ..self
-        }
+        Self { ca: ca.root.clone(), ..self }
     }
 
     /// The same bundle with more certificates after its chain.
     pub(crate) fn followed_by(self, other: &Self) -> Self {
-        Self {
-            cert: self.cert + &other.cert,
-            ..self
-        }
+        Self { cert: self.cert + &other.cert, ..self }
     }
 
     /// Writes `ca.crt`, `tls.crt` and `tls.key` into a folder, which is made.

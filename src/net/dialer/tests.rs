@@ -40,12 +40,8 @@ async fn send_after_tls(listener: TcpListener, ends: &Ends, frames: &[Frame]) ->
 #[tokio::test]
 async fn a_carrier_is_up_when_the_hellos_have_crossed() {
     let ends = Ends::new();
-    let (dialed, peer) = dial_script(
-        &ends,
-        async |l| send_after_tls(l, &ends, &[begun()]).await,
-        |_| {},
-    )
-    .await;
+    let (dialed, peer) =
+        dial_script(&ends, async |l| send_after_tls(l, &ends, &[begun()]).await, |_| {}).await;
     let dialed = dialed.unwrap();
     assert_eq!(Frame::Hello(Box::new(dialed.hello)), begun());
     assert_eq!(dialed.connection.principal, principal("localhost"));
@@ -61,11 +57,7 @@ async fn what_came_behind_the_hello_waits_in_the_connection() {
     let frames = [begun(), Frame::Ping { token: 5 }, Frame::Ping { token: 6 }];
     let (dialed, _peer) = dial_script(&ends, async |l| send_after_tls(l, &ends, &frames).await, |_| {}).await;
     let connection = dialed.unwrap().connection;
-    let behind: Vec<_> = connection
-        .frames
-        .into_iter()
-        .map(|decoded| decoded.frame)
-        .collect();
+    let behind: Vec<_> = connection.frames.into_iter().map(|decoded| decoded.frame).collect();
     assert_eq!(behind, frames[1..]);
     assert!(connection.decoder.is_empty());
 }
@@ -81,26 +73,13 @@ async fn a_joining_hello_is_made_for_this_very_connection() {
         (hello, peer)
     };
     let (dialed, (joining, peer)) = dial_script(&ends, script, |spec| {
-        spec.hello = Box::new(|exporter| {
-            Ok(hello(
-                "west",
-                SessionClaim::Join {
-                    session: SESSION,
-                    proof: *exporter,
-                },
-            ))
-        });
+        spec.hello =
+            Box::new(|exporter| Ok(hello("west", SessionClaim::Join { session: SESSION, proof: *exporter })));
     })
     .await;
     assert!(dialed.is_ok());
     let proof = peer.exporter().unwrap();
-    assert_eq!(
-        joining.session,
-        SessionClaim::Join {
-            session: SESSION,
-            proof
-        }
-    );
+    assert_eq!(joining.session, SessionClaim::Join { session: SESSION, proof });
 }
 
 #[tokio::test]
@@ -125,13 +104,7 @@ async fn nobody_listening_is_a_refused_connection() {
     let (listener, address) = listener();
     drop(listener);
     let error = dial(dial_spec(&ends.client, address)).await.unwrap_err();
-    assert_eq!(
-        error,
-        DialError::Connect {
-            address,
-            kind: io::ErrorKind::ConnectionRefused
-        }
-    );
+    assert_eq!(error, DialError::Connect { address, kind: io::ErrorKind::ConnectionRefused });
 }
 
 #[tokio::test]
@@ -139,70 +112,32 @@ async fn a_host_that_is_no_name_is_refused_before_anything_is_dialed() {
     let ends = Ends::new();
     let mut spec = dial_spec(&ends.client, ([127, 0, 0, 1], 1).into());
     spec.host = "no host".into();
-    assert!(matches!(
-        dial(spec).await,
-        Err(DialError::Tls(TlsReason::Other { .. }))
-    ));
+    assert!(matches!(dial(spec).await, Err(DialError::Tls(TlsReason::Other { .. }))));
 }
 
 #[tokio::test]
 async fn a_peer_that_is_silent_runs_into_the_deadline_of_its_phase() {
     let ends = Ends::new();
     let after = Duration::from_millis(50);
-    let (dialed, _) = dial_script(
-        &ends,
-        async |l| l.accept().await,
-        |spec| spec.deadlines.tls = after,
-    )
-    .await;
-    assert_eq!(
-        dialed.unwrap_err(),
-        DialError::TimedOut {
-            phase: Phase::Tls,
-            after
-        }
-    );
-    let (dialed, _) = dial_script(
-        &ends,
-        async |l| accept_tls(&l, &ends.server).await,
-        |spec| spec.deadlines.hello = after,
-    )
-    .await;
-    assert_eq!(
-        dialed.unwrap_err(),
-        DialError::TimedOut {
-            phase: Phase::Hello,
-            after
-        }
-    );
+    let (dialed, _) = dial_script(&ends, async |l| l.accept().await, |spec| spec.deadlines.tls = after).await;
+    assert_eq!(dialed.unwrap_err(), DialError::TimedOut { phase: Phase::Tls, after });
+    let (dialed, _) =
+        dial_script(&ends, async |l| accept_tls(&l, &ends.server).await, |spec| spec.deadlines.hello = after)
+            .await;
+    assert_eq!(dialed.unwrap_err(), DialError::TimedOut { phase: Phase::Hello, after });
 }
 
 #[tokio::test]
 async fn a_peer_that_hangs_up_is_lost_in_that_phase() {
     let ends = Ends::new();
     let error = error_of(&ends, async |listener| drop(listener.accept().await)).await;
-    assert!(
-        matches!(
-            error,
-            DialError::Lost {
-                phase: Phase::Tls,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, DialError::Lost { phase: Phase::Tls, .. }), "{error:?}");
     let error = error_of(&ends, async |listener| {
         let mut peer = accept_tls(&listener, &ends.server).await;
         peer.hello().await.unwrap();
     })
     .await;
-    assert_eq!(
-        error,
-        DialError::Lost {
-            phase: Phase::Hello,
-            kind: io::ErrorKind::UnexpectedEof
-        }
-    );
+    assert_eq!(error, DialError::Lost { phase: Phase::Hello, kind: io::ErrorKind::UnexpectedEof });
 }
 
 #[tokio::test]
@@ -210,48 +145,26 @@ async fn a_peer_that_says_why_it_refuses_is_quoted() {
     let ends = Ends::new();
     let error = error_of(&ends, async |listener| {
         let peer = accept_tls(&listener, &ends.server).await;
-        peer.refuse(CloseCode::BUSY, "full house", Duration::from_secs(3))
-            .await;
+        peer.refuse(CloseCode::BUSY, "full house", Duration::from_secs(3)).await;
     })
     .await;
     let retry_after = Some(Duration::from_secs(3));
-    assert_eq!(
-        error,
-        DialError::Closed {
-            code: CloseCode::BUSY,
-            detail: "full house".into(),
-            retry_after
-        }
-    );
+    assert_eq!(error, DialError::Closed { code: CloseCode::BUSY, detail: "full house".into(), retry_after });
 }
 
 #[tokio::test]
 async fn what_is_no_answer_is_a_violation_and_the_peer_is_told() {
     let ends = Ends::new();
     let other_carrier = {
-        let claim = SessionClaim::Begun {
-            session: SESSION,
-            secret: crate::net::testing::SECRET,
-        };
-        Frame::Hello(Box::new(Hello {
-            carrier: CarrierNumber(1),
-            ..hello("east", claim)
-        }))
+        let claim = SessionClaim::Begun { session: SESSION, secret: crate::net::testing::SECRET };
+        Frame::Hello(Box::new(Hello { carrier: CarrierNumber(1), ..hello("east", claim) }))
     };
-    let joined = Frame::Hello(Box::new(hello(
-        "east",
-        SessionClaim::Joined {
-            session: SessionId([1; 16]),
-        },
-    )));
+    let joined = Frame::Hello(Box::new(hello("east", SessionClaim::Joined { session: SessionId([1; 16]) })));
     let cases = [
         (Frame::Ping { token: 1 }, Violation::Unexpected),
         (other_carrier, Violation::BadHello),
         (joined, Violation::BadHello),
-        (
-            Frame::Hello(Box::new(hello("east", SessionClaim::New))),
-            Violation::BadHello,
-        ),
+        (Frame::Hello(Box::new(hello("east", SessionClaim::New))), Violation::BadHello),
     ];
     for (frame, violation) in cases {
         let script = async |listener| {
@@ -260,10 +173,7 @@ async fn what_is_no_answer_is_a_violation_and_the_peer_is_told() {
         };
         let (dialed, told) = dial_script(&ends, script, |_| {}).await;
         assert_eq!(dialed.unwrap_err(), DialError::Violation(violation));
-        assert!(
-            matches!(told, Err(Failure::Closed { code, .. }) if code == violation.into()),
-            "{told:?}"
-        );
+        assert!(matches!(told, Err(Failure::Closed { code, .. }) if code == violation.into()), "{told:?}");
     }
 }
 
@@ -273,8 +183,7 @@ async fn garbage_is_told_apart_by_where_it_comes() {
     let plain = async |listener: TcpListener| {
         let (tcp, _) = listener.accept().await.unwrap();
         tcp.writable().await.unwrap();
-        tcp.try_write(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n")
-            .unwrap();
+        tcp.try_write(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n").unwrap();
         closed(&tcp).await;
     };
     assert_eq!(error_of(&ends, plain).await, DialError::Tls(TlsReason::NotTls));
@@ -292,10 +201,7 @@ async fn garbage_is_told_apart_by_where_it_comes() {
         peer.tcp.try_write(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         peer
     };
-    assert_eq!(
-        error_of(&ends, below_tls).await,
-        DialError::Tls(TlsReason::NotTls)
-    );
+    assert_eq!(error_of(&ends, below_tls).await, DialError::Tls(TlsReason::NotTls));
 }
 
 #[tokio::test]
@@ -304,20 +210,11 @@ async fn a_refused_client_certificate_is_told_as_that_and_the_carrier_was_never_
     let foreign_client = credentials(&foreign.client("west").trusting(&ca));
     let withheld = credentials(&ca.client("west"));
     let cases = [
-        (
-            client_config(&foreign_client, DialerIdentity::Shown, None).unwrap(),
-            "certificate_unknown",
-        ),
-        (
-            client_config(&withheld, DialerIdentity::Withheld, None).unwrap(),
-            "certificate_required",
-        ),
+        (client_config(&foreign_client, DialerIdentity::Shown, None).unwrap(), "certificate_unknown"),
+        (client_config(&withheld, DialerIdentity::Withheld, None).unwrap(), "certificate_required"),
     ];
     for (client, alert) in cases {
-        let ends = Ends {
-            client,
-            server: acceptor_tls(&ca),
-        };
+        let ends = Ends { client, server: acceptor_tls(&ca) };
         let error = error_of(&ends, async |listener: TcpListener| {
             let (tcp, _) = listener.accept().await.unwrap();
             let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&ends.server));
@@ -325,10 +222,7 @@ async fn a_refused_client_certificate_is_told_as_that_and_the_carrier_was_never_
             crate::net::greeting::linger(tcp).await;
         })
         .await;
-        assert_eq!(
-            error,
-            DialError::Tls(TlsReason::CertificateRefused { alert: alert.into() })
-        );
+        assert_eq!(error, DialError::Tls(TlsReason::CertificateRefused { alert: alert.into() }));
     }
 }
 
@@ -338,43 +232,21 @@ async fn a_server_of_another_authority_name_or_protocol_is_refused() {
     let server = |bundle| server_config(&credentials(&bundle), ClientAuth::Required, None).unwrap();
     let accepting = async |server: &Arc<rustls::ServerConfig>, listener: TcpListener| {
         let (tcp, _) = listener.accept().await.unwrap();
-        let _ = tokio_rustls::TlsAcceptor::from(Arc::clone(server))
-            .accept(tcp)
-            .await;
+        let _ = tokio_rustls::TlsAcceptor::from(Arc::clone(server)).accept(tcp).await;
     };
-    let ends = Ends {
-        client: dialer_tls(&ca),
-        server: server(foreign.server(&["127.0.0.1"])),
-    };
+    let ends = Ends { client: dialer_tls(&ca), server: server(foreign.server(&["127.0.0.1"])) };
     let error = error_of(&ends, async |l| accepting(&ends.server, l).await).await;
-    assert!(
-        matches!(error, DialError::Tls(TlsReason::UnknownIssuer { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, DialError::Tls(TlsReason::UnknownIssuer { .. })), "{error:?}");
 
-    let ends = Ends {
-        client: dialer_tls(&ca),
-        server: server(ca.server(&["elsewhere"])),
-    };
+    let ends = Ends { client: dialer_tls(&ca), server: server(ca.server(&["elsewhere"])) };
     let error = error_of(&ends, async |l| accepting(&ends.server, l).await).await;
-    assert!(
-        matches!(error, DialError::Tls(TlsReason::WrongName { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, DialError::Tls(TlsReason::WrongName { .. })), "{error:?}");
 
     let mut silent = rustls::ServerConfig::clone(&acceptor_tls(&ca));
     silent.alpn_protocols.clear();
-    let ends = Ends {
-        client: dialer_tls(&ca),
-        server: Arc::new(silent),
-    };
+    let ends = Ends { client: dialer_tls(&ca), server: Arc::new(silent) };
     let error = error_of(&ends, async |l| accepting(&ends.server, l).await).await;
-    assert_eq!(
-        error,
-        DialError::Tls(TlsReason::NoCommonProtocol {
-            expected: "sitelink/1".into()
-        })
-    );
+    assert_eq!(error, DialError::Tls(TlsReason::NoCommonProtocol { expected: "sitelink/1".into() }));
 }
 
 #[tokio::test]
@@ -411,9 +283,6 @@ async fn the_next_address_starts_at_once_when_one_fails() {
     assert_eq!(raced.unwrap().1, address);
     assert_eq!(
         race(vec![gone]).await.unwrap_err(),
-        DialError::Connect {
-            address: gone,
-            kind: io::ErrorKind::ConnectionRefused
-        }
+        DialError::Connect { address: gone, kind: io::ErrorKind::ConnectionRefused }
     );
 }

@@ -17,9 +17,7 @@ impl Wake for Count {
 }
 
 fn fact(access: u64) -> EventKind {
-    EventKind::AccessDown {
-        access: AccessId(access),
-    }
+    EventKind::AccessDown { access: AccessId(access) }
 }
 
 fn of_stream(stream: u64) -> EventKind {
@@ -65,10 +63,7 @@ fn a_slow_subscriber_is_told_how_much_it_lost_and_goes_on() {
         assert_eq!(drain(&mut quick), (vec![(access, fact(access))], false));
     }
     let lagged = EventKind::Lagged { missed: 3 };
-    assert_eq!(
-        drain(&mut slow),
-        (vec![(3, lagged), (4, fact(4)), (5, fact(5))], false)
-    );
+    assert_eq!(drain(&mut slow), (vec![(3, lagged), (4, fact(4)), (5, fact(5))], false));
     fanout.publish(fact(6));
     assert_eq!(drain(&mut slow), (vec![(6, fact(6))], false));
 }
@@ -152,12 +147,7 @@ async fn an_abandoned_wait_loses_nothing() {
     let mut subscription = fanout.subscribe(Streams::Left);
     {
         let mut abandoned = pin!(poll_fn(|cx| subscription.poll_next(cx)));
-        assert!(
-            abandoned
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_pending()
-        );
+        assert!(abandoned.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         fanout.publish(fact(1));
     }
     let event = poll_fn(|cx| subscription.poll_next(cx)).await;

@@ -60,20 +60,11 @@ async fn a_proof_holds_for_its_own_session_and_connection_alone() {
         let script = async |address| {
             let dialer = dial_tls(address, &ends.client).await;
             let proof = join_proof(&secret, &dialer.exporter().unwrap(), SESSION, carrier);
-            say_on(
-                dialer,
-                SessionClaim::Join {
-                    session: SESSION,
-                    proof,
-                },
-            )
+            say_on(dialer, SessionClaim::Join { session: SESSION, proof })
         };
         let (arrival, _dialer) = arrive(&ends, script).await;
         assert_eq!(arrival.proves(SESSION, &SECRET), holds, "{what}");
-        assert!(
-            !arrival.proves(SessionId([1; 16]), &SECRET),
-            "{what}, asked for another session"
-        );
+        assert!(!arrival.proves(SessionId([1; 16]), &SECRET), "{what}, asked for another session");
     }
     let stolen = {
         let (tcp, _other) = tcp_pair().await;
@@ -81,25 +72,14 @@ async fn a_proof_holds_for_its_own_session_and_connection_alone() {
         join_proof(&SECRET, &[3; 32], SESSION, CarrierNumber(0))
     };
     let script = async |address| {
-        say_on(
-            dial_tls(address, &ends.client).await,
-            SessionClaim::Join {
-                session: SESSION,
-                proof: stolen,
-            },
-        )
+        say_on(dial_tls(address, &ends.client).await, SessionClaim::Join { session: SESSION, proof: stolen })
     };
     let (arrival, _dialer) = arrive(&ends, script).await;
-    assert!(
-        !arrival.proves(SESSION, &SECRET),
-        "a proof from another connection"
-    );
+    assert!(!arrival.proves(SESSION, &SECRET), "a proof from another connection");
 }
 
 fn say_on(mut dialer: Secured, claim: SessionClaim) -> Secured {
-    dialer
-        .queue(&Frame::Hello(Box::new(hello("west", claim))))
-        .unwrap();
+    dialer.queue(&Frame::Hello(Box::new(hello("west", claim)))).unwrap();
     dialer.flush_for_test();
     dialer
 }
@@ -107,50 +87,25 @@ fn say_on(mut dialer: Secured, claim: SessionClaim) -> Secured {
 async fn arrive<T>(ends: &Ends, script: impl AsyncFnOnce(SocketAddr) -> T) -> (Arrival, T) {
     let (received, dialer) = receive_script(ends, &patient(), script).await;
     let (connection, hello) = received.unwrap();
-    (
-        Arrival {
-            access: AccessId(1),
-            connection,
-            hello,
-        },
-        dialer,
-    )
+    (Arrival { access: AccessId(1), connection, hello }, dialer)
 }
 
 #[tokio::test]
 async fn a_dialer_that_is_silent_runs_into_the_deadline_of_its_phase_and_is_told() {
     let ends = Ends::new();
     let after = Duration::from_millis(50);
-    let deadlines = Deadlines {
-        tls: after,
-        ..patient()
-    };
+    let deadlines = Deadlines { tls: after, ..patient() };
     let (received, _tcp) = receive_script(&ends, &deadlines, async |a| TcpStream::connect(a).await).await;
     let refused = received.unwrap_err();
     assert_eq!(refused.phase, Phase::Tls);
-    assert_eq!(
-        refused.refusal,
-        PeerRefusal::TimedOut {
-            phase: Phase::Tls,
-            after
-        }
-    );
+    assert_eq!(refused.refusal, PeerRefusal::TimedOut { phase: Phase::Tls, after });
 
-    let deadlines = Deadlines {
-        hello: after,
-        ..patient()
-    };
+    let deadlines = Deadlines { hello: after, ..patient() };
     let (received, dialer) =
         receive_script(&ends, &deadlines, async |a| dial_tls(a, &ends.client).await).await;
     let refused = received.unwrap_err();
     assert_eq!(refused.phase, Phase::Hello);
-    assert_eq!(
-        refused.refusal,
-        PeerRefusal::TimedOut {
-            phase: Phase::Hello,
-            after
-        }
-    );
+    assert_eq!(refused.refusal, PeerRefusal::TimedOut { phase: Phase::Hello, after });
     assert_eq!(told(refused, dialer).await, CloseCode::HELLO_TIMEOUT);
 }
 
@@ -171,18 +126,12 @@ async fn told(refused: Refused, mut dialer: Secured) -> CloseCode {
 #[tokio::test]
 async fn what_is_no_dialers_hello_is_a_violation_and_the_peer_is_told() {
     let ends = Ends::new();
-    let cases = [
-        (Frame::Ping { token: 1 }, Violation::Unexpected),
-        (begun(), Violation::BadHello),
-    ];
+    let cases = [(Frame::Ping { token: 1 }, Violation::Unexpected), (begun(), Violation::BadHello)];
     for (frame, violation) in cases {
         let script = async |address| say(address, &ends.client, &frame).await;
         let (received, dialer) = receive_script(&ends, &patient(), script).await;
         let refused = received.unwrap_err();
-        assert_eq!(
-            (refused.phase, &refused.refusal),
-            (Phase::Hello, &PeerRefusal::Violation(violation))
-        );
+        assert_eq!((refused.phase, &refused.refusal), (Phase::Hello, &PeerRefusal::Violation(violation)));
         assert_eq!(told(refused, dialer).await, violation.into());
     }
 }
@@ -205,14 +154,10 @@ async fn what_is_not_tls_of_ours_is_typed() {
     let (received, _tls) = receive_script(&ends, &patient(), async |address| {
         let tcp = TcpStream::connect(address).await.unwrap();
         let name = "localhost".try_into().unwrap();
-        tokio_rustls::TlsConnector::from(Arc::clone(&silent))
-            .connect(name, tcp)
-            .await
+        tokio_rustls::TlsConnector::from(Arc::clone(&silent)).connect(name, tcp).await
     })
     .await;
-    let expected = TlsReason::NoCommonProtocol {
-        expected: "sitelink/1".into(),
-    };
+    let expected = TlsReason::NoCommonProtocol { expected: "sitelink/1".into() };
     assert_eq!(received.unwrap_err().refusal, PeerRefusal::Tls(expected));
 }
 
@@ -241,9 +186,7 @@ async fn a_refused_certificate_is_typed_here_and_told_there() {
     let ((), told) = tokio::join!(refused.part(), reading);
     assert_eq!(
         told,
-        Err(Failure::Tls(TlsReason::CertificateRefused {
-            alert: "certificate_unknown".into()
-        }))
+        Err(Failure::Tls(TlsReason::CertificateRefused { alert: "certificate_unknown".into() }))
     );
 }
 
@@ -252,29 +195,11 @@ async fn a_dialer_that_hangs_up_is_lost_in_that_phase() {
     let ends = Ends::new();
     let (received, _) = receive_script(&ends, &patient(), async |a| drop(TcpStream::connect(a).await)).await;
     let refused = received.unwrap_err();
-    assert!(
-        matches!(
-            refused.refusal,
-            PeerRefusal::Lost {
-                phase: Phase::Tls,
-                ..
-            }
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused.refusal, PeerRefusal::Lost { phase: Phase::Tls, .. }), "{refused:?}");
     let (received, ()) =
         receive_script(&ends, &patient(), async |a| drop(dial_tls(a, &ends.client).await)).await;
     let refused = received.unwrap_err();
-    assert!(
-        matches!(
-            refused.refusal,
-            PeerRefusal::Lost {
-                phase: Phase::Hello,
-                ..
-            }
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused.refusal, PeerRefusal::Lost { phase: Phase::Hello, .. }), "{refused:?}");
 }
 
 #[tokio::test]

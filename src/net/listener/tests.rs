@@ -31,12 +31,7 @@ impl Access {
         };
         tasks.spawn(run(socket, spec));
         tasks.close();
-        Self {
-            address,
-            reports,
-            tasks,
-            cancel,
-        }
+        Self { address, reports, tasks, cancel }
     }
 
     async fn arrival(&mut self) -> Arrival {
@@ -48,12 +43,7 @@ impl Access {
 
     async fn refusal(&mut self) -> (SocketAddr, Phase, PeerRefusal) {
         match self.reports.recv().await {
-            Some(AccessReport::Refused {
-                address,
-                phase,
-                refusal,
-                ..
-            }) => (address, phase, refusal),
+            Some(AccessReport::Refused { address, phase, refusal, .. }) => (address, phase, refusal),
             other => panic!("{other:?}"),
         }
     }
@@ -80,13 +70,8 @@ async fn a_dialer_arrives_and_is_admitted_by_our_hello() {
 #[tokio::test]
 async fn idle_connections_keep_nobody_out() {
     let ends = Ends::new();
-    let mut access = Access::start(
-        &ends,
-        AccessLimits {
-            handshakes_per_address: 2,
-            ..AccessLimits::default()
-        },
-    );
+    let mut access =
+        Access::start(&ends, AccessLimits { handshakes_per_address: 2, ..AccessLimits::default() });
     let oldest = TcpStream::connect(access.address).await.unwrap();
     let _second = TcpStream::connect(access.address).await.unwrap();
     let dialing = Box::pin(dial(dial_spec(&ends.client, access.address)));
@@ -99,10 +84,7 @@ async fn idle_connections_keep_nobody_out() {
         (refusal, _arrival) = told => refusal,
         outcome = dialing => unreachable!("{outcome:?}"),
     };
-    assert_eq!(
-        (address, phase, refusal),
-        (oldest.local_addr().unwrap(), Phase::Tls, PeerRefusal::Evicted)
-    );
+    assert_eq!((address, phase, refusal), (oldest.local_addr().unwrap(), Phase::Tls, PeerRefusal::Evicted));
     closed(&oldest).await;
 }
 
@@ -112,9 +94,7 @@ async fn one_who_speaks_no_tls_is_reported_and_the_others_do_not_notice() {
     let mut access = Access::start(&ends, AccessLimits::default());
     let garbage = TcpStream::connect(access.address).await.unwrap();
     garbage.writable().await.unwrap();
-    garbage
-        .try_write(b"\0\x01\x02 garbage, garbage, garbage")
-        .unwrap();
+    garbage.try_write(b"\0\x01\x02 garbage, garbage, garbage").unwrap();
     let (address, phase, refusal) = access.refusal().await;
     assert_eq!((address, phase), (garbage.local_addr().unwrap(), Phase::Tls));
     assert!(matches!(refusal, PeerRefusal::Tls(_)), "{refusal:?}");

@@ -441,9 +441,7 @@ fn a_refused_arrival_is_an_event_and_nothing_else() {
 fn carrier_numbers_only_grow() {
     let mut bench = Bench::new();
     bench.fleet.handle_arrival(bench.now, &arrival(1, 1), |_| false);
-    for (number, taken) in
-        [(0, false), (5, true), (3, false), (5, false), (6, true)]
-    {
+    for (number, taken) in [(0, false), (5, true), (3, false), (5, false), (6, true)] {
         let mut join = arrival(1, 9);
         let (session, proof) = (SessionId([1; 16]), [0; 32]);
         *join.hello = Hello { carrier: CarrierNumber(number), ..(*join.hello).clone() };

@@ -241,7 +241,6 @@ fn op() -> impl Strategy<Value = Op> {
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
-#[expect(clippy::too_many_lines, reason = "one arm for each operation")]
 fn apply(
     paths: &mut Paths,
     model: &mut Model,

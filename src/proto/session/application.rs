@@ -1,21 +1,20 @@
 //! What the application does with streams. Every call is short: it moves `Bytes` and counters.
 
 use std::task::{Poll, Waker};
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::error::{SessionEnd, StreamError};
 use crate::id::{Side, StreamId};
+use crate::proto::session::Session;
 use crate::proto::session::key::StreamKey;
 use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
 use crate::proto::session::transmit::has_left;
 use crate::proto::session::wakers::register;
-use crate::proto::session::Session;
 use crate::stats::Traffic;
-use crate::wire::code::StreamCode;
 use crate::wire::MIN_WINDOW;
+use crate::wire::code::StreamCode;
 
 /// Why a stream was not opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,11 +278,7 @@ impl Session {
     /// What went over a stream.
     pub(crate) fn stream_traffic(&self, key: StreamKey) -> Option<Traffic> {
         let stream = self.stream(key)?;
-        Some(Traffic {
-            sent_bytes: stream.send.sent,
-            received_bytes: stream.recv.received,
-            resent_bytes: 0,
-        })
+        Some(Traffic { sent_bytes: stream.send.sent, received_bytes: stream.recv.received, resent_bytes: 0 })
     }
 
     /// Why a stream did not end in good order both ways, as far as is known; a stream still open has been cut off.
@@ -355,7 +350,8 @@ impl Session {
         self.look_whether_drained();
         self.slots.remove(&stream.id);
         self.pool.give_back(stream.recv.window - MIN_WINDOW);
-        if let Some(carrier) = self.carriers.iter_mut().find(|carrier| Some(carrier.number) == stream.carrier) {
+        if let Some(carrier) = self.carriers.iter_mut().find(|carrier| Some(carrier.number) == stream.carrier)
+        {
             carrier.streams -= 1;
         }
         if stream.opening == Opening::Waiting {

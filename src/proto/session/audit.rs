@@ -14,12 +14,17 @@ impl Session {
         let mut widened = 0;
         for (_, stream) in &self.streams {
             widened += stream.recv.window - MIN_WINDOW;
-            stream.audit(self.params.limits.send_buffer.max(MIN_WINDOW as usize))?;
+            stream
+                .audit(self.params.limits.send_buffer.max(crate::wire::MAX_PAYLOAD + crate::wire::HEADER))?;
         }
         let used = self.pool.used();
-        hold(widened == used && used <= self.params.limits.pool, || format!("windows {widened}, pool {used}"))?;
+        hold(widened == used && used <= self.params.limits.pool, || {
+            format!("windows {widened}, pool {used}")
+        })?;
         let process = self.params.pool.used();
-        hold(used <= process && process <= self.params.limits.process_pool, || format!("process pool {process}"))?;
+        hold(used <= process && process <= self.params.limits.process_pool, || {
+            format!("process pool {process}")
+        })?;
         hold(self.slots.len() == self.streams.len(), || "slots and streams differ".into())?;
         hold(self.fallen.len() <= 64, || format!("{} fallen carriers", self.fallen.len()))?;
         let waiting = self.streams.iter().filter(|(_, stream)| stream.opening == Opening::Waiting).count();
@@ -30,7 +35,8 @@ impl Session {
             return hold(self.carriers.is_empty(), || "a carrier outlives the session".into());
         }
         for carrier in &self.carriers {
-            let streams = self.streams.iter().filter(|(_, stream)| stream.carrier == Some(carrier.number)).count();
+            let streams =
+                self.streams.iter().filter(|(_, stream)| stream.carrier == Some(carrier.number)).count();
             hold(streams == carrier.streams, || format!("{streams} streams, {} counted", carrier.streams))?;
         }
         Ok(())
@@ -55,9 +61,12 @@ impl Session {
     /// What is not as it is at rest, for the message of a failed test.
     pub(crate) fn unrest(&self) -> String {
         let streams: Vec<_> = self.streams.iter().map(|(_, stream)| stream).collect();
-        let carriers: Vec<_> = self.carriers.iter().map(|carrier| (carrier.number, carrier.log.in_flight())).collect();
+        let carriers: Vec<_> =
+            self.carriers.iter().map(|carrier| (carrier.number, carrier.log.in_flight())).collect();
         let (fallen, attempted, farewells) = (&self.fallen, &self.attempted, &self.farewells);
-        format!("carriers {carriers:?} fallen {fallen:?} attempted {attempted:?} farewells {farewells:?} streams {streams:#?}")
+        format!(
+            "carriers {carriers:?} fallen {fallen:?} attempted {attempted:?} farewells {farewells:?} streams {streams:#?}"
+        )
     }
 }
 

@@ -1,8 +1,7 @@
 //! One carrier as its session sees it: log, schedule, acknowledgements, distance and signs of life.
 
 use std::task::Waker;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -80,7 +79,12 @@ impl Carrier {
     ///
     /// # Errors
     /// [`Violation::BadAck`] from the log.
-    pub(crate) fn acknowledged(&mut self, now: Instant, received: u64, delay: Duration) -> Result<u64, Violation> {
+    pub(crate) fn acknowledged(
+        &mut self,
+        now: Instant,
+        received: u64,
+        delay: Duration,
+    ) -> Result<u64, Violation> {
         let (mark, fresh) = self.log.acknowledge(received)?;
         if let Some(mark) = mark {
             let waited = now.saturating_duration_since(mark.at);
@@ -163,7 +167,13 @@ pub(crate) struct Pace {
 
 impl Pace {
     fn new() -> Self {
-        Self { round_trip: RoundTrip::default(), least: [None; 2], span: None, rate: [0.0; 2], rate_span: None }
+        Self {
+            round_trip: RoundTrip::default(),
+            least: [None; 2],
+            span: None,
+            rate: [0.0; 2],
+            rate_span: None,
+        }
     }
 
     /// Takes one sample: `waited` from sending to acknowledgement, of which the peer says it held `delay`, while
@@ -217,7 +227,11 @@ impl Pace {
     fn flight_cap(&self) -> u64 {
         let rate = self.rate[0].max(self.rate[1]);
         let least = self.round_trip.minimum.unwrap_or_default().as_secs_f64();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative; saturates")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "finite, not negative; saturates"
+        )]
         let twice = (2.0 * rate * least) as u64;
         twice.clamp(LEAST_FLIGHT, MOST_FLIGHT)
     }

@@ -99,7 +99,12 @@ impl Incoming {
     /// # Errors
     /// [`Violation::KeyLimit`] for more keys than `limit`; [`Violation::Flood`] when too many wait for a
     /// predecessor; [`Violation::Unexpected`] for a sequence number that was there before.
-    pub(crate) fn take(&mut self, sequence: u64, change: ControlChange, limit: usize) -> Result<(), Violation> {
+    pub(crate) fn take(
+        &mut self,
+        sequence: u64,
+        change: ControlChange,
+        limit: usize,
+    ) -> Result<(), Violation> {
         if sequence < self.next || self.early.contains_key(&sequence) {
             return Err(Violation::Unexpected);
         }

@@ -128,7 +128,8 @@ impl Log {
 
     /// Remembers that everything pushed so far was sent at `now`.
     pub(crate) fn mark(&mut self, now: Instant) {
-        if self.marks.back().map_or(self.acked, |mark| mark.position) < self.sent && self.marks.len() < MARKS {
+        if self.marks.back().map_or(self.acked, |mark| mark.position) < self.sent && self.marks.len() < MARKS
+        {
             self.marks.push_back(Mark { position: self.sent, at: now, acked: self.acked });
         }
     }

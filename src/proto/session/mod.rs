@@ -23,6 +23,8 @@ pub(crate) mod entries;
 mod flood;
 mod key;
 mod log;
+#[cfg(test)]
+mod model;
 mod pool;
 mod receive;
 mod recover;
@@ -36,8 +38,7 @@ mod transmit;
 mod wakers;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use slab::Slab;
@@ -45,13 +46,13 @@ use slab::Slab;
 pub(crate) use self::application::OpenFailure;
 use self::carrier::{Carrier, Closing};
 use self::flood::Flood;
-pub(crate) use self::log::Piece;
-use self::pool::SessionPool;
-pub(crate) use self::pool::ProcessPool;
-use self::recover::Fallen;
-use self::stream::Stream;
 pub(crate) use self::key::StreamKey;
+pub(crate) use self::log::Piece;
+pub(crate) use self::pool::ProcessPool;
+use self::pool::SessionPool;
+use self::recover::Fallen;
 pub(crate) use self::stream::OpenRequest;
+use self::stream::Stream;
 pub(crate) use self::transmit::Transmit;
 pub(crate) use self::wakers::Wakers;
 use crate::config::{Liveness, SessionLimits};
@@ -287,7 +288,9 @@ impl Session {
 
     /// Whether nothing is under way: no stream is left, and the peer has received everything.
     pub(crate) fn is_idle(&self) -> bool {
-        self.streams.is_empty() && self.carriers.iter().all(|carrier| carrier.log.is_empty()) && self.fallen.is_empty()
+        self.streams.is_empty()
+            && self.carriers.iter().all(|carrier| carrier.log.is_empty())
+            && self.fallen.is_empty()
     }
 
     /// How many streams have an entry.

@@ -1,7 +1,6 @@
 //! What comes in: frames of a carrier, and the passing of time.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{CarrierEnd, SessionEnd, StreamError, Violation};
 use crate::id::{CarrierNumber, Side, StreamId};

@@ -242,8 +242,12 @@ impl Session {
         if self.ended().is_some() {
             return;
         }
-        let fallen =
-            Fallen { number: carrier.number, received: carrier.acks.received, log: Some(carrier.log), told: Told::No };
+        let fallen = Fallen {
+            number: carrier.number,
+            received: carrier.acks.received,
+            log: Some(carrier.log),
+            told: Told::No,
+        };
         self.remember(now, fallen);
         if self.carriers.is_empty() && self.ended().is_none() {
             self.state = State::Recovering { since: now, begun: true };
@@ -326,7 +330,9 @@ impl Session {
             self.handle_join_failed(now, number);
             return Ok(());
         }
-        let Some(fallen) = self.fallen.iter_mut().find(|fallen| fallen.number == number) else { return Ok(()) };
+        let Some(fallen) = self.fallen.iter_mut().find(|fallen| fallen.number == number) else {
+            return Ok(());
+        };
         let Some(log) = fallen.log.take() else { return Ok(()) };
         let tail = log.into_tail(received)?;
         self.fallen.retain(|fallen| !fallen.is_settled());

@@ -89,7 +89,12 @@ pub(crate) struct Pending {
 impl Pending {
     /// Whether anything waits.
     pub(crate) fn any(&self) -> bool {
-        self.open || self.accept || self.credit || self.refuse.is_some() || self.reset.is_some() || self.stop.is_some()
+        self.open
+            || self.accept
+            || self.credit
+            || self.refuse.is_some()
+            || self.reset.is_some()
+            || self.stop.is_some()
     }
 }
 

@@ -151,7 +151,7 @@ fn feed(session: &mut Session, now: Instant, carrier: CarrierNumber, frame: &Fra
 fn bytes_arrive_in_order_and_the_finish_after_them() {
     let mut pair = Pair::new();
     let (near, far) = pair.open();
-    let sent: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
+    let sent: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[0]).collect();
     pair.dialer.write(near, Bytes::from(sent.clone())).unwrap();
     pair.dialer.finish(near);
     let mut got = Vec::new();
@@ -366,10 +366,7 @@ fn an_open_that_never_left_may_be_tried_elsewhere_and_one_that_left_may_not() {
     let verdicts = [left, stayed].map(|key| pair.dialer.poll_verdict(key, Waker::noop()));
     assert_eq!(
         verdicts,
-        [
-            Poll::Ready(Err(OpenFailure::Unknown(end.clone()))),
-            Poll::Ready(Err(OpenFailure::NeverSent(end)))
-        ]
+        [Poll::Ready(Err(OpenFailure::Unknown(end.clone()))), Poll::Ready(Err(OpenFailure::NeverSent(end)))]
     );
 }
 
@@ -484,7 +481,12 @@ fn a_stream_id_is_not_used_again() {
     feed(&mut pair.acceptor, now, carrier, &open);
     let (key, _) = pair.acceptor.poll_incoming().unwrap();
     pair.acceptor.release(key);
-    feed(&mut pair.acceptor, now, carrier, &Frame::Reset { stream: StreamId(0), code: StreamCode::CANCELLED });
+    feed(
+        &mut pair.acceptor,
+        now,
+        carrier,
+        &Frame::Reset { stream: StreamId(0), code: StreamCode::CANCELLED },
+    );
     batch(&mut pair.acceptor, now, carrier);
     assert_eq!(pair.acceptor.stream_count(), 0);
     feed(&mut pair.acceptor, now, carrier, &open);
@@ -496,7 +498,8 @@ fn opens_may_come_out_of_order() {
     let mut pair = Pair::new();
     let (now, carrier) = (pair.now, pair.carrier);
     for index in [3, 0, 5, 1, 2, 4] {
-        let open = Frame::Open { stream: StreamId(index * 2), destination: OpenTo::Site, metadata: Bytes::new() };
+        let open =
+            Frame::Open { stream: StreamId(index * 2), destination: OpenTo::Site, metadata: Bytes::new() };
         feed(&mut pair.acceptor, now, carrier, &open);
     }
     assert_eq!((pair.acceptor.ended(), pair.acceptor.stream_count()), (None, 6));
@@ -565,7 +568,8 @@ fn a_join_that_makes_one_carrier_too_many_fall_does_not_bring_the_session_back()
 #[test]
 fn an_answer_lists_no_more_dead_carriers_than_a_hello_may() {
     let mut pair = at_the_brink();
-    let dead: Vec<_> = (1000..1064).map(|number| DeadCarrier { number: CarrierNumber(number), received: 0 }).collect();
+    let dead: Vec<_> =
+        (1000..1064).map(|number| DeadCarrier { number: CarrierNumber(number), received: 0 }).collect();
     let mut answered = 0;
     let greet = |counts: Vec<DeadCarrier>| {
         answered = counts.len();
@@ -659,7 +663,10 @@ fn regression_a_close_of_the_session_is_no_loss_to_recover_from() {
     assert_eq!(pair.dialer.ended(), Some(&SessionEnd::PeerClosed(CloseCode::NORMAL)));
     let events: Vec<_> = std::iter::from_fn(|| pair.dialer.poll_event()).collect();
     assert!(
-        matches!(events[..], [SessionEvent::PeerChanged, SessionEvent::CarrierDown { .. }, SessionEvent::Ended { .. }]),
+        matches!(
+            events[..],
+            [SessionEvent::PeerChanged, SessionEvent::CarrierDown { .. }, SessionEvent::Ended { .. }]
+        ),
         "{events:?}"
     );
 }
@@ -671,8 +678,12 @@ fn regression_the_close_of_an_attempt_given_up_does_not_answer_its_hello() {
     pair.dialer.handle_carrier_lost(pair.now, pair.carrier, CarrierEnd::Eof);
     let (number, dead) = pair.dialer.prepare_join();
     pair.acceptor.handle_join(pair.now, number, &dead, |_| Bytes::new()).unwrap();
-    let close =
-        Frame::Close { scope: CloseScope::Carrier, code: CloseCode::NORMAL, retry_after_millis: 0, detail: String::new() };
+    let close = Frame::Close {
+        scope: CloseScope::Carrier,
+        code: CloseCode::NORMAL,
+        retry_after_millis: 0,
+        detail: String::new(),
+    };
     feed(&mut pair.acceptor, pair.now, number, &close);
     assert_eq!(pair.acceptor.fallen.len(), 2, "the dialer has not seen the count of the first carrier");
 }
@@ -721,4 +732,25 @@ fn a_stream_that_ended_before_it_was_accepted_is_still_handed_over() {
     pair.acceptor.release(far);
     pair.settle();
     assert_eq!((pair.dialer.stream_count(), pair.acceptor.stream_count()), (0, 0));
+}
+
+#[test]
+fn a_stream_that_its_opener_stops_and_the_acceptor_refuses_ends_once() {
+    let mut pair = Pair::new();
+    let near = pair.dialer.open(request(), Bytes::new()).unwrap();
+    pair.dialer.stop(near, StreamCode::CANCELLED);
+    let mut frames = Vec::new();
+    for piece in batch(&mut pair.dialer, pair.now, pair.carrier) {
+        for mut part in [piece.head(), &piece.payload()[..]] {
+            frames.extend(std::iter::from_fn(|| pair.decoders[0].decode(&mut part).unwrap()));
+        }
+    }
+    // Both frames come before the acceptor sends anything.
+    pair.acceptor.handle_frames(pair.now, pair.carrier, &mut frames);
+    let (far, _) = pair.acceptor.poll_incoming().unwrap();
+    pair.acceptor.refuse(far, StreamCode::REFUSED);
+    pair.settle();
+    assert_eq!((pair.dialer.ended(), pair.acceptor.ended()), (None, None));
+    let verdict = pair.dialer.poll_verdict(near, Waker::noop());
+    assert_eq!(verdict, Poll::Ready(Err(OpenFailure::Refused(StreamCode::REFUSED))));
 }

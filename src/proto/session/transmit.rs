@@ -12,8 +12,8 @@ use crate::error::StreamError;
 use crate::id::CarrierNumber;
 use crate::proto::session::Session;
 use crate::proto::session::carrier::Carrier;
-use crate::proto::session::log::Piece;
 use crate::proto::session::key::StreamKey;
+use crate::proto::session::log::Piece;
 use crate::proto::session::stream::{Opening, SendState, Stream};
 use crate::proto::session::wakers::register;
 use crate::wire::encode::{data_header, data_overhead, max_data};
@@ -106,7 +106,8 @@ impl Session {
             return false;
         }
         let cap = carrier.flight_cap() + CONTROL_SLACK;
-        let may_send = |carrier: &Carrier, room: usize| room >= LARGEST_CONTROL && carrier.log.in_flight() < cap;
+        let may_send =
+            |carrier: &Carrier, room: usize| room >= LARGEST_CONTROL && carrier.log.in_flight() < cap;
         while may_send(&self.carriers[index], *room) {
             let Some(frame) = self.next_session_control(index) else { break };
             emit(&mut self.carriers[index], &frame, &mut self.scratch, out, room);
@@ -117,7 +118,8 @@ impl Session {
             if !may_send(carrier, *room) {
                 break;
             }
-            let Some(stream) = self.streams.get_mut(key.slot as usize).filter(|stream| stream.id == key.id) else {
+            let Some(stream) = self.streams.get_mut(key.slot as usize).filter(|stream| stream.id == key.id)
+            else {
                 carrier.schedule.drop_control();
                 continue;
             };
@@ -148,7 +150,8 @@ impl Session {
             if *room < LEAST_DATA || carrier.log.in_flight() >= cap {
                 break;
             }
-            let Some(stream) = self.streams.get_mut(key.slot as usize).filter(|stream| stream.id == key.id) else {
+            let Some(stream) = self.streams.get_mut(key.slot as usize).filter(|stream| stream.id == key.id)
+            else {
                 carrier.schedule.drop_data();
                 continue;
             };
@@ -246,7 +249,13 @@ impl Carrier {
 }
 
 /// Frames a logged frame and enters it.
-fn emit(carrier: &mut Carrier, frame: &Frame, scratch: &mut BytesMut, out: &mut Vec<Piece>, room: &mut usize) {
+fn emit(
+    carrier: &mut Carrier,
+    frame: &Frame,
+    scratch: &mut BytesMut,
+    out: &mut Vec<Piece>,
+    room: &mut usize,
+) {
     let piece = Piece::frame(frame, scratch);
     *room -= piece.len().min(*room);
     carrier.log.push(piece.clone());
@@ -321,7 +330,9 @@ mod tests {
     fn the_largest_open_fits_the_room_asked_for_control() {
         let open = Frame::Open {
             stream: crate::id::StreamId((1 << 62) - 1),
-            destination: crate::wire::frame::OpenTo::Key(crate::id::RoutingKey::new("k".repeat(255)).unwrap()),
+            destination: crate::wire::frame::OpenTo::Key(
+                crate::id::RoutingKey::new("k".repeat(255)).unwrap(),
+            ),
             metadata: bytes::Bytes::from(vec![0; crate::wire::MAX_METADATA]),
         };
         assert!(Piece::frame(&open, &mut BytesMut::new()).len() <= LARGEST_CONTROL);

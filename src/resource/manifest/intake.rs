@@ -31,16 +31,9 @@ impl Manifest {
         let mut fields = report.fields(map);
         let stated = |key| fields.value(key).is_some();
         let (has_kind, has_version) = (stated("kind"), stated("apiVersion"));
-        let kind = if has_kind {
-            fields.text("kind")
-        } else {
-            within.map(|(kind, _)| kind)
-        };
-        let version = if has_version {
-            fields.text("apiVersion")
-        } else {
-            within.map(|(_, version)| version)
-        };
+        let kind = if has_kind { fields.text("kind") } else { within.map(|(kind, _)| kind) };
+        let version =
+            if has_version { fields.text("apiVersion") } else { within.map(|(_, version)| version) };
         let Some(kind) = kind else {
             if !has_kind {
                 fields.refuse("kind", "is missing");
@@ -55,14 +48,7 @@ impl Manifest {
             self.conclude(report);
             return self.take_list(map, (kind, version), source, &place);
         }
-        let report = Report::new(
-            source,
-            Subject::Unnamed {
-                kind: label(kind),
-                place,
-            },
-            kind != SECRET,
-        );
+        let report = Report::new(source, Subject::Unnamed { kind: label(kind), place }, kind != SECRET);
         match (kind, version.split('/').next()) {
             (SECRET, _) => self.take_secret(map, version, report),
             ("Link" | "LinkConfig", Some("skupper.io" | "")) => self.take_link(map, kind, version, report),
@@ -72,22 +58,13 @@ impl Manifest {
     }
 
     fn take_list(&mut self, map: &Map, (kind, version): (&str, &str), source: &Arc<str>, place: &Place) {
-        let mut report = Report::new(
-            source,
-            Subject::Unnamed {
-                kind: label(kind),
-                place: place.clone(),
-            },
-            false,
-        );
+        let mut report =
+            Report::new(source, Subject::Unnamed { kind: label(kind), place: place.clone() }, false);
         let items = report.fields(map).list("items").unwrap_or_default();
         let item_kind = kind.strip_suffix(LIST).filter(|kind| !kind.is_empty());
         let within = item_kind.map(|kind| (kind, version));
         if items.len() > MAX_DOCUMENTS {
-            report.refuse(
-                Some("items"),
-                format!("must be at most {MAX_DOCUMENTS}, found {}", items.len()),
-            );
+            report.refuse(Some("items"), format!("must be at most {MAX_DOCUMENTS}, found {}", items.len()));
             return self.conclude(report);
         }
         self.conclude(report);
@@ -97,15 +74,7 @@ impl Manifest {
             } else {
                 format!("{}.items[{index}]", place.item)
             };
-            self.take_document(
-                item,
-                source,
-                Place {
-                    item: item_place,
-                    ..*place
-                },
-                within,
-            );
+            self.take_document(item, source, Place { item: item_place, ..*place }, within);
         }
     }
 
@@ -189,11 +158,7 @@ impl Manifest {
             && !name.is_empty()
         {
             let kind = Arc::clone(kind);
-            report.subject = Subject::Named {
-                kind,
-                namespace: text(metadata, "namespace"),
-                name,
-            };
+            report.subject = Subject::Named { kind, namespace: text(metadata, "namespace"), name };
         }
         if is_token {
             report.refuse(None, "redeem it first: it holds the right to a Link, not a Link");
@@ -255,20 +220,11 @@ fn identify(map: &Map, kind: &str, report: &mut Report) -> Option<(Arc<str>, Arc
 }
 
 pub(super) fn named(kind: &str, namespace: &Arc<str>, name: &str) -> Subject {
-    Subject::Named {
-        kind: Arc::from(kind),
-        namespace: Arc::clone(namespace),
-        name: Arc::from(name),
-    }
+    Subject::Named { kind: Arc::from(kind), namespace: Arc::clone(namespace), name: Arc::from(name) }
 }
 
 fn twice(source: &Arc<str>, subject: &Subject, first: &str) -> Refusal {
-    Refusal::new(
-        source,
-        subject,
-        Some("metadata.name"),
-        format!("already given in {first}, which stands"),
-    )
+    Refusal::new(source, subject, Some("metadata.name"), format!("already given in {first}, which stands"))
 }
 
 fn refuse_version(fields: &mut Fields<'_, '_>, rule: &str) {

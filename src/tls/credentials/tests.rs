@@ -9,11 +9,7 @@ const EC_CERT: &str = include_str!("../../../tests/data/keys/ec.crt");
 
 fn load(ca: &str, cert: Option<&str>, key: Option<&str>) -> Result<Credentials, CredentialsError> {
     let bytes = |text: &str| text.as_bytes().to_vec();
-    let parts = CredentialsParts {
-        ca: bytes(ca),
-        cert: cert.map(bytes),
-        key: key.map(bytes),
-    };
+    let parts = CredentialsParts { ca: bytes(ca), cert: cert.map(bytes), key: key.map(bytes) };
     Credentials::from_pem("east", &parts, Ordinal(3))
 }
 
@@ -32,28 +28,13 @@ fn a_bundle_tells_its_name_ordinal_and_leaf() {
 #[test]
 fn keys_come_as_pkcs1_pkcs8_and_sec1() {
     let cases = [
-        (
-            RSA_CERT,
-            include_str!("../../../tests/data/keys/rsa-pkcs1.key"),
-            "-----BEGIN RSA PRIVATE KEY-----",
-        ),
-        (
-            RSA_CERT,
-            include_str!("../../../tests/data/keys/rsa-pkcs8.key"),
-            "-----BEGIN PRIVATE KEY-----",
-        ),
-        (
-            EC_CERT,
-            include_str!("../../../tests/data/keys/ec-sec1.key"),
-            "-----BEGIN EC PRIVATE KEY-----",
-        ),
+        (RSA_CERT, include_str!("../../../tests/data/keys/rsa-pkcs1.key"), "-----BEGIN RSA PRIVATE KEY-----"),
+        (RSA_CERT, include_str!("../../../tests/data/keys/rsa-pkcs8.key"), "-----BEGIN PRIVATE KEY-----"),
+        (EC_CERT, include_str!("../../../tests/data/keys/ec-sec1.key"), "-----BEGIN EC PRIVATE KEY-----"),
     ];
     for (cert, key, header) in cases {
         assert!(key.contains(header));
-        assert!(
-            load(cert, Some(cert), Some(key)).unwrap().has_identity(),
-            "{header}"
-        );
+        assert!(load(cert, Some(cert), Some(key)).unwrap().has_identity(), "{header}");
     }
 }
 
@@ -66,14 +47,8 @@ fn a_bundle_of_ca_crt_alone_trusts_but_has_no_identity() {
         assert!(!bundle.has_identity());
         assert_eq!(bundle.leaf(), None);
         let missing = CredentialsError::Missing { part: "tls.crt" };
-        assert_eq!(
-            client_config(&bundle, DialerIdentity::Shown, None).unwrap_err(),
-            missing
-        );
-        assert_eq!(
-            server_config(&bundle, ClientAuth::Optional, None).unwrap_err(),
-            missing
-        );
+        assert_eq!(client_config(&bundle, DialerIdentity::Shown, None).unwrap_err(), missing);
+        assert_eq!(server_config(&bundle, ClientAuth::Optional, None).unwrap_err(), missing);
         assert!(client_config(&bundle, DialerIdentity::Withheld, None).is_ok());
     }
 }
@@ -85,10 +60,7 @@ fn a_bad_bundle_is_refused_by_the_part_that_is_wrong() {
     let other = ca.client("west").key;
     let (root, cert, key) = (root.as_str(), cert.as_str(), key.as_str());
     let missing = |part| CredentialsError::Missing { part };
-    let unreadable = |part, problem: &str| CredentialsError::Unreadable {
-        part,
-        problem: problem.into(),
-    };
+    let unreadable = |part, problem: &str| CredentialsError::Unreadable { part, problem: problem.into() };
     let cut = &cert[..cert.len() - 30];
     let bent = cert.replacen("MII", "!!!", 1);
     let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -100,13 +72,7 @@ fn a_bad_bundle_is_refused_by_the_part_that_is_wrong() {
         ("no key", root, Some(cert), None, missing("tls.key")),
         ("an empty key", root, Some(cert), Some(" \n"), missing("tls.key")),
         ("no certificate", root, None, Some(key), missing("tls.crt")),
-        (
-            "the key of another",
-            root,
-            Some(cert),
-            Some(&other),
-            CredentialsError::KeyMismatch,
-        ),
+        ("the key of another", root, Some(cert), Some(&other), CredentialsError::KeyMismatch),
         (
             "a CA that is not PEM",
             "x",
@@ -114,13 +80,7 @@ fn a_bad_bundle_is_refused_by_the_part_that_is_wrong() {
             Some(key),
             unreadable("ca.crt", "holds no certificate in PEM"),
         ),
-        (
-            "a key as CA",
-            key,
-            Some(cert),
-            Some(key),
-            unreadable("ca.crt", "holds no certificate in PEM"),
-        ),
+        ("a key as CA", key, Some(cert), Some(key), unreadable("ca.crt", "holds no certificate in PEM")),
         (
             "a CA that is no certificate",
             no_der,
@@ -149,20 +109,8 @@ fn a_bad_bundle_is_refused_by_the_part_that_is_wrong() {
             Some(key),
             unreadable("tls.crt", "not a readable X.509 certificate"),
         ),
-        (
-            "a certificate as key",
-            root,
-            Some(cert),
-            Some(cert),
-            unreadable("tls.key", no_key_found),
-        ),
-        (
-            "an encrypted key",
-            root,
-            Some(cert),
-            Some(encrypted),
-            unreadable("tls.key", no_key_found),
-        ),
+        ("a certificate as key", root, Some(cert), Some(cert), unreadable("tls.key", no_key_found)),
+        ("an encrypted key", root, Some(cert), Some(encrypted), unreadable("tls.key", no_key_found)),
         (
             "no key in it",
             root,
@@ -180,31 +128,13 @@ fn a_bad_bundle_is_refused_by_the_part_that_is_wrong() {
 fn a_bundle_at_odds_with_itself_is_taken_with_a_warning() {
     let (ca, other) = (TestCa::new("CA"), TestCa::new("Other"));
     let no_name = CredentialsWarning::NoAlternativeName;
-    let other_issuer = || CredentialsWarning::OtherIssuer {
-        issuer: "CN=Other".into(),
-    };
+    let other_issuer = || CredentialsWarning::OtherIssuer { issuer: "CN=Other".into() };
     let cases = [
         ("a client's leaf", ca.client("west"), vec![no_name.clone()]),
-        (
-            "a leaf of another CA",
-            other.server(&["east"]).trusting(&ca),
-            vec![other_issuer()],
-        ),
-        (
-            "a client's leaf of another CA",
-            other.client("west").trusting(&ca),
-            vec![no_name, other_issuer()],
-        ),
-        (
-            "a chain to its own CA",
-            ca.intermediate("Below").server(&["east"]),
-            vec![],
-        ),
-        (
-            "an expired leaf of its own CA",
-            ca.expired().server(&["east"]),
-            vec![],
-        ),
+        ("a leaf of another CA", other.server(&["east"]).trusting(&ca), vec![other_issuer()]),
+        ("a client's leaf of another CA", other.client("west").trusting(&ca), vec![no_name, other_issuer()]),
+        ("a chain to its own CA", ca.intermediate("Below").server(&["east"]), vec![]),
+        ("an expired leaf of its own CA", ca.expired().server(&["east"]), vec![]),
     ];
     for (what, bundle, warnings) in cases {
         assert_eq!(credentials(&bundle).warnings(), warnings, "{what}");

@@ -85,52 +85,31 @@ fn claim() -> impl Strategy<Value = SessionClaim> {
     prop_oneof![
         Just(SessionClaim::New),
         (session(), any::<[u8; 32]>()).prop_map(|(session, proof)| SessionClaim::Join { session, proof }),
-        (session(), any::<[u8; 32]>()).prop_map(|(session, secret)| SessionClaim::Begun {
-            session,
-            secret: SessionSecret(secret)
-        }),
+        (session(), any::<[u8; 32]>())
+            .prop_map(|(session, secret)| SessionClaim::Begun { session, secret: SessionSecret(secret) }),
         session().prop_map(|session| SessionClaim::Joined { session }),
     ]
 }
 
 fn dead() -> impl Strategy<Value = Vec<DeadCarrier>> {
     proptest::collection::btree_map(any::<u32>(), number(), 0..=64).prop_map(|counts| {
-        let carrier = |(number, received)| DeadCarrier {
-            number: CarrierNumber(number),
-            received,
-        };
+        let carrier = |(number, received)| DeadCarrier { number: CarrierNumber(number), received };
         counts.into_iter().map(carrier).collect()
     })
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    let who = (
-        name("[a-z]{1,36}"),
-        name("[ -~é🦀]{1,40}"),
-        name("[a-z]{1,63}"),
-        any::<[u8; 16]>(),
-        any::<bool>(),
-    );
+    let who =
+        (name("[a-z]{1,36}"), name("[ -~é🦀]{1,40}"), name("[a-z]{1,63}"), any::<[u8; 16]>(), any::<bool>());
     let link = (name("[a-z]{0,63}"), name("[a-z]{0,63}"), cost(), number());
-    let numbers = (
-        number(),
-        number(),
-        16_384..=varint::MAX,
-        number(),
-        0..=3_600_000u64,
-        any::<u32>(),
-    );
+    let numbers = (number(), number(), 16_384..=varint::MAX, number(), 0..=3_600_000u64, any::<u32>());
     (who, link, numbers, claim(), dead()).prop_map(|(who, link, numbers, session, dead)| Hello {
         features: numbers.0,
         site_id: who.0,
         site_name: who.1,
         router: who.2,
         instance: Instance(who.3),
-        role: if who.4 {
-            LinkRole::Edge
-        } else {
-            LinkRole::InterRouter
-        },
+        role: if who.4 { LinkRole::Edge } else { LinkRole::InterRouter },
         link: link.0,
         group: link.1,
         cost: link.2,
@@ -151,22 +130,11 @@ fn bytes(range: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Bytes>
 fn stream_frame() -> impl Strategy<Value = Frame> {
     let destination = prop_oneof![key().prop_map(OpenTo::Key), Just(OpenTo::Site)];
     prop_oneof![
-        (
-            stream(),
-            destination,
-            prop_oneof![bytes(0..=40), bytes(MAX_METADATA..=MAX_METADATA)]
-        )
-            .prop_map(|(stream, destination, metadata)| Frame::Open {
-                stream,
-                destination,
-                metadata
-            }),
+        (stream(), destination, prop_oneof![bytes(0..=40), bytes(MAX_METADATA..=MAX_METADATA)])
+            .prop_map(|(stream, destination, metadata)| Frame::Open { stream, destination, metadata }),
         stream().prop_map(|stream| Frame::Accept { stream }),
         (stream(), code()).prop_map(|(stream, code)| Frame::Refuse { stream, code }),
-        (
-            stream(),
-            prop_oneof![bytes(1..=100), bytes(16_000..=MAX_PAYLOAD - 8)]
-        )
+        (stream(), prop_oneof![bytes(1..=100), bytes(16_000..=MAX_PAYLOAD - 8)])
             .prop_map(|(stream, payload)| Frame::Data { stream, payload }),
         (stream(), number()).prop_map(|(stream, total)| Frame::Finish { stream, total }),
         (stream(), code()).prop_map(|(stream, code)| Frame::Reset { stream, code }),
@@ -180,25 +148,15 @@ fn session_frame() -> impl Strategy<Value = Frame> {
     let scope = prop_oneof![Just(CloseScope::Carrier), Just(CloseScope::Session)];
     prop_oneof![
         (number(), change()).prop_map(|(sequence, change)| Frame::Control { sequence, change }),
-        (any::<u32>(), number()).prop_map(|(carrier, received)| Frame::CarrierDead {
-            carrier: CarrierNumber(carrier),
-            received
-        }),
+        (any::<u32>(), number())
+            .prop_map(|(carrier, received)| Frame::CarrierDead { carrier: CarrierNumber(carrier), received }),
         hello().prop_map(|hello| Frame::Hello(Box::new(hello))),
-        (number(), number()).prop_map(|(received, delay_micros)| Frame::Ack {
-            received,
-            delay_micros
-        }),
+        (number(), number()).prop_map(|(received, delay_micros)| Frame::Ack { received, delay_micros }),
         number().prop_map(|token| Frame::Ping { token }),
         number().prop_map(|token| Frame::Pong { token }),
         (scope, any::<u32>(), number(), "[a-zé ]{0,60}").prop_map(
             |(scope, code, retry_after_millis, detail)| {
-                Frame::Close {
-                    scope,
-                    code: CloseCode(code),
-                    retry_after_millis,
-                    detail,
-                }
+                Frame::Close { scope, code: CloseCode(code), retry_after_millis, detail }
             }
         ),
         (0x80..=0xffu8).prop_map(|kind| Frame::Unknown { kind }),
@@ -278,18 +236,10 @@ fn one_byte_beyond_its_limit_refuses_a_frame_by_its_header_alone() {
     for (kind, limit) in table {
         let header = |length: usize| raw(kind, &vec![0; length])[..HEADER].to_vec();
         let (none, at_limit) = decode(&header(limit), &[1]);
-        assert_eq!(
-            (none, at_limit),
-            (vec![], Ok(false)),
-            "kind {kind:#x} at its limit"
-        );
+        assert_eq!((none, at_limit), (vec![], Ok(false)), "kind {kind:#x} at its limit");
         for cuts in [1, HEADER] {
             let (none, beyond) = decode(&header(limit + 1), &[cuts]);
-            assert_eq!(
-                (none, beyond),
-                (vec![], Err(DecodeError::TooLarge)),
-                "kind {kind:#x} beyond"
-            );
+            assert_eq!((none, beyond), (vec![], Err(DecodeError::TooLarge)), "kind {kind:#x} beyond");
         }
         let (_, huge) = decode(&[kind, 0xff, 0xff, 0xff], &[HEADER]);
         assert_eq!(huge, Err(DecodeError::TooLarge));
@@ -307,13 +257,7 @@ fn an_unknown_kind_is_skipped_only_when_its_bit_says_so() {
         for cut in [1, 5, bytes.len()] {
             let (frames, end) = decode(&bytes, &[cut]);
             assert_eq!(end, Ok(true));
-            assert_eq!(
-                frames[0],
-                Decoded {
-                    frame: Frame::Unknown { kind },
-                    logged_bytes
-                }
-            );
+            assert_eq!(frames[0], Decoded { frame: Frame::Unknown { kind }, logged_bytes });
             assert_eq!(frames[1].frame, Frame::Ping { token: 1 });
         }
     }
@@ -369,11 +313,7 @@ fn a_payload_that_is_not_what_its_kind_holds_is_malformed() {
         (kind::CLOSE, &[0, 0]),    // no retry-after
     ];
     for (kind, payload) in table {
-        assert_eq!(
-            refused(*kind, payload),
-            DecodeError::Malformed,
-            "kind {kind:#x} {payload:x?}"
-        );
+        assert_eq!(refused(*kind, payload), DecodeError::Malformed, "kind {kind:#x} {payload:x?}");
     }
 }
 
@@ -418,14 +358,8 @@ fn a_long_detail_is_cut_between_characters() {
 #[test]
 fn after_an_error_nothing_is_decoded_any_more() {
     let mut decoder = Decoder::new();
-    assert_eq!(
-        decoder.decode(&mut &[0x3f, 0, 0, 0][..]),
-        Err(DecodeError::UnknownKind)
-    );
-    assert_eq!(
-        decoder.decode(&mut &raw(kind::PING, &[1])[..]),
-        Err(DecodeError::UnknownKind)
-    );
+    assert_eq!(decoder.decode(&mut &[0x3f, 0, 0, 0][..]), Err(DecodeError::UnknownKind));
+    assert_eq!(decoder.decode(&mut &raw(kind::PING, &[1])[..]), Err(DecodeError::UnknownKind));
     assert!(!decoder.is_empty());
 }
 
@@ -444,10 +378,7 @@ fn a_split_data_frame_is_held_in_a_buffer_of_its_exact_size() {
     let bytes = raw(kind::DATA, &[&[0x40, 0x40][..], &[9; 5000]].concat());
     let mut decoder = Decoder::new();
     assert_eq!(decoder.decode(&mut &bytes[..1000]), Ok(None));
-    let State::DataPayload {
-        bytes: held, length, ..
-    } = &decoder.state
-    else {
+    let State::DataPayload { bytes: held, length, .. } = &decoder.state else {
         panic!("{decoder:?}");
     };
     assert_eq!((held.len(), held.capacity(), *length), (1000 - 6, 5000, 5000));

@@ -24,7 +24,6 @@ fn key(text: &str) -> RoutingKey {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table, an entry for each kind and form")]
 fn every_kind_has_its_bytes() {
     let table = vec![
         (
@@ -39,135 +38,53 @@ fn every_kind_has_its_bytes() {
         (
             // OPEN of stream 15293 to the site, no metadata
             "01 000003  7bbd  01",
-            Frame::Open {
-                stream: StreamId(15_293),
-                destination: OpenTo::Site,
-                metadata: Bytes::new(),
-            },
+            Frame::Open { stream: StreamId(15_293), destination: OpenTo::Site, metadata: Bytes::new() },
         ),
         ("02 000001  05", Frame::Accept { stream: StreamId(5) }),
         // REFUSE of stream 5: not served
-        (
-            "03 000002  05 01",
-            Frame::Refuse {
-                stream: StreamId(5),
-                code: StreamCode::NOT_SERVED,
-            },
-        ),
+        ("03 000002  05 01", Frame::Refuse { stream: StreamId(5), code: StreamCode::NOT_SERVED }),
         (
             // DATA on stream 4: "hello"
             "04 000006  04  68656c6c6f",
-            Frame::Data {
-                stream: StreamId(4),
-                payload: Bytes::from_static(b"hello"),
-            },
+            Frame::Data { stream: StreamId(4), payload: Bytes::from_static(b"hello") },
         ),
         (
             // DATA on the last stream there can be: "!"
             "04 000009  ffffffffffffffff  21",
-            Frame::Data {
-                stream: StreamId((1 << 62) - 1),
-                payload: Bytes::from_static(b"!"),
-            },
+            Frame::Data { stream: StreamId((1 << 62) - 1), payload: Bytes::from_static(b"!") },
         ),
         // FINISH of stream 4 after 494,878,333 bytes
-        (
-            "05 000005  04 9d7f3e7d",
-            Frame::Finish {
-                stream: StreamId(4),
-                total: 494_878_333,
-            },
-        ),
+        ("05 000005  04 9d7f3e7d", Frame::Finish { stream: StreamId(4), total: 494_878_333 }),
         // RESET of stream 4: cancelled
-        (
-            "06 000002  04 00",
-            Frame::Reset {
-                stream: StreamId(4),
-                code: StreamCode::CANCELLED,
-            },
-        ),
+        ("06 000002  04 00", Frame::Reset { stream: StreamId(4), code: StreamCode::CANCELLED }),
         // STOP of stream 4 with the first code of an application, 0x100
-        (
-            "07 000003  04 4100",
-            Frame::Stop {
-                stream: StreamId(4),
-                code: StreamCode::application(0),
-            },
-        ),
+        ("07 000003  04 4100", Frame::Stop { stream: StreamId(4), code: StreamCode::application(0) }),
         // CREDIT of stream 4 up to 16,384
-        (
-            "08 000005  04 80004000",
-            Frame::Credit {
-                stream: StreamId(4),
-                limit: 16_384,
-            },
-        ),
+        ("08 000005  04 80004000", Frame::Credit { stream: StreamId(4), limit: 16_384 }),
         // MAX_STREAMS 16,384
         ("09 000004  80004000", Frame::MaxStreams { limit: 16_384 }),
         // CONTROL 0: serve "db"
-        (
-            "0a 000004  00 00 6462",
-            Frame::Control {
-                sequence: 0,
-                change: ControlChange::Serve(key("db")),
-            },
-        ),
+        ("0a 000004  00 00 6462", Frame::Control { sequence: 0, change: ControlChange::Serve(key("db")) }),
         // CONTROL 1: withdraw "db"
-        (
-            "0a 000004  01 01 6462",
-            Frame::Control {
-                sequence: 1,
-                change: ControlChange::Withdraw(key("db")),
-            },
-        ),
+        ("0a 000004  01 01 6462", Frame::Control { sequence: 1, change: ControlChange::Withdraw(key("db")) }),
         (
             // CONTROL 2: cost 2147483647
             "0a 00000a  02 02 c00000007fffffff",
-            Frame::Control {
-                sequence: 2,
-                change: ControlChange::Cost(Cost::new(Cost::MAX).unwrap()),
-            },
+            Frame::Control { sequence: 2, change: ControlChange::Cost(Cost::new(Cost::MAX).unwrap()) },
         ),
         // CONTROL 3: drain
-        (
-            "0a 000002  03 03",
-            Frame::Control {
-                sequence: 3,
-                change: ControlChange::Drain,
-            },
-        ),
+        ("0a 000002  03 03", Frame::Control { sequence: 3, change: ControlChange::Drain }),
         // CONTROL 64: on standby
-        (
-            "0a 000004  4040 04 00",
-            Frame::Control {
-                sequence: 64,
-                change: ControlChange::Active(false),
-            },
-        ),
+        ("0a 000004  4040 04 00", Frame::Control { sequence: 64, change: ControlChange::Active(false) }),
         // CONTROL 65: active
-        (
-            "0a 000004  4041 04 01",
-            Frame::Control {
-                sequence: 65,
-                change: ControlChange::Active(true),
-            },
-        ),
+        ("0a 000004  4041 04 01", Frame::Control { sequence: 65, change: ControlChange::Active(true) }),
         (
             // CARRIER_DEAD 2 after 65,536 logged bytes
             "0b 000005  02 80010000",
-            Frame::CarrierDead {
-                carrier: CarrierNumber(2),
-                received: 65_536,
-            },
+            Frame::CarrierDead { carrier: CarrierNumber(2), received: 65_536 },
         ),
         // ACK of 131,072 logged bytes, the newest of them 250 µs ago
-        (
-            "41 000006  80020000 40fa",
-            Frame::Ack {
-                received: 131_072,
-                delay_micros: 250,
-            },
-        ),
+        ("41 000006  80020000 40fa", Frame::Ack { received: 131_072, delay_micros: 250 }),
         ("42 000001  25", Frame::Ping { token: 37 }),
         ("43 000001  25", Frame::Pong { token: 37 }),
         (
@@ -197,35 +114,21 @@ fn every_kind_has_its_bytes() {
     ];
     for (golden, frame) in table {
         let words: Vec<&str> = golden.split_whitespace().collect();
-        assert!(
-            SPECIFICATION.contains(&format!("`{}`", words.join(" "))),
-            "not specified: {golden}"
-        );
+        assert!(SPECIFICATION.contains(&format!("`{}`", words.join(" "))), "not specified: {golden}");
         let golden = hex(golden);
         let mut bytes = BytesMut::new();
         frame.encode(&mut bytes);
         assert_eq!(bytes, golden, "{frame:?}");
         let decoded = Decoder::new().decode(&mut &*golden).unwrap().unwrap();
-        let logged_bytes = if golden[0] & 0x40 == 0 {
-            golden.len() as u64
-        } else {
-            0
-        };
+        let logged_bytes = if golden[0] & 0x40 == 0 { golden.len() as u64 } else { 0 };
         assert_eq!((decoded.frame, decoded.logged_bytes), (frame, logged_bytes));
     }
 }
 
 #[test]
 fn every_code_is_specified() {
-    for code in CloseCode::ALL
-        .iter()
-        .map(|code| code.0)
-        .chain(StreamCode::ALL.iter().map(|code| code.0))
-    {
-        assert!(
-            SPECIFICATION.contains(&format!("| `{code:#04x}` |")),
-            "code {code:#x}"
-        );
+    for code in CloseCode::ALL.iter().map(|code| code.0).chain(StreamCode::ALL.iter().map(|code| code.0)) {
+        assert!(SPECIFICATION.contains(&format!("| `{code:#04x}` |")), "code {code:#x}");
     }
 }
 

@@ -84,10 +84,7 @@ fn west(carrier: u32, session: SessionClaim, dead: &[(u32, u64)]) -> Hello {
         session,
         dead: dead
             .iter()
-            .map(|(number, received)| DeadCarrier {
-                number: CarrierNumber(*number),
-                received: *received,
-            })
+            .map(|(number, received)| DeadCarrier { number: CarrierNumber(*number), received: *received })
             .collect(),
     }
 }
@@ -114,10 +111,7 @@ fn payload(parts: &[&str]) -> Vec<u8> {
 /// The payload of a good hello with one field taken out and something put in its place.
 fn with(tag: u8, replacement: &str) -> Vec<u8> {
     let text = [WHO_WEST, NEW].concat();
-    let line = text
-        .lines()
-        .find(|line| line.trim_start().starts_with(&format!("{tag:02x} ")))
-        .unwrap();
+    let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{tag:02x} "))).unwrap();
     hex(&text.replace(line, replacement))
 }
 
@@ -125,40 +119,18 @@ fn with(tag: u8, replacement: &str) -> Vec<u8> {
 fn every_claim_has_its_bytes() {
     let session = SessionId(bytes(0x20));
     let table = [
-        (
-            payload(&[WHO_WEST, NEW]),
-            "000056",
-            west(0, SessionClaim::New, &[]),
-        ),
+        (payload(&[WHO_WEST, NEW]), "000056", west(0, SessionClaim::New, &[])),
         (
             payload(&[WHO_EAST, BEGUN]),
             "000079",
-            east(
-                0,
-                SessionClaim::Begun {
-                    session,
-                    secret: SessionSecret(bytes(0x30)),
-                },
-                &[],
-            ),
+            east(0, SessionClaim::Begun { session, secret: SessionSecret(bytes(0x30)) }, &[]),
         ),
         (
             payload(&[WHO_WEST, JOIN]),
             "00008f",
-            west(
-                2,
-                SessionClaim::Join {
-                    session,
-                    proof: bytes(0x50),
-                },
-                &[(0, 65_536), (1, 0)],
-            ),
+            west(2, SessionClaim::Join { session, proof: bytes(0x50) }, &[(0, 65_536), (1, 0)]),
         ),
-        (
-            payload(&[WHO_EAST, JOINED]),
-            "00005e",
-            east(2, SessionClaim::Joined { session }, &[(0, 15_293)]),
-        ),
+        (payload(&[WHO_EAST, JOINED]), "00005e", east(2, SessionClaim::Joined { session }, &[(0, 15_293)])),
     ];
     for (payload, length, hello) in table {
         let golden = [vec![0x40], hex(length), payload].concat();
@@ -173,37 +145,23 @@ fn every_claim_has_its_bytes() {
 
 #[test]
 fn every_vector_is_specified() {
-    for line in [WHO_WEST, WHO_EAST, NEW, BEGUN, JOIN, JOINED]
-        .iter()
-        .flat_map(|part| part.lines())
-    {
+    for line in [WHO_WEST, WHO_EAST, NEW, BEGUN, JOIN, JOINED].iter().flat_map(|part| part.lines()) {
         assert!(SPECIFICATION.contains(line.trim()), "{line}");
     }
 }
 
 #[test]
 fn fields_may_come_in_any_order_and_unknown_ones_are_skipped() {
-    let reordered = [
-        &hex(WHO_WEST)[..4],
-        &hex(NEW),
-        &hex("4abc 03 010203  11 00"),
-        &hex(WHO_WEST)[4..],
-    ]
-    .concat();
+    let reordered =
+        [&hex(WHO_WEST)[..4], &hex(NEW), &hex("4abc 03 010203  11 00"), &hex(WHO_WEST)[4..]].concat();
     assert_eq!(Hello::decode(&reordered), Ok(west(0, SessionClaim::New, &[])));
 }
 
 #[test]
 fn a_field_missing_twice_or_wrong_makes_a_bad_hello() {
-    let required = [
-        0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f,
-    ];
+    let required = [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f];
     for tag in required {
-        assert_eq!(
-            Hello::decode(&with(tag, "")),
-            Err(DecodeError::BadHello),
-            "without {tag:#x}"
-        );
+        assert_eq!(Hello::decode(&with(tag, "")), Err(DecodeError::BadHello), "without {tag:#x}");
     }
     for (tag, optional) in [(0x07, "link"), (0x08, "group")] {
         assert!(Hello::decode(&with(tag, "")).is_ok(), "without its {optional}");
@@ -232,11 +190,7 @@ fn a_field_missing_twice_or_wrong_makes_a_bad_hello() {
         (0x0f, "0f 01 00  10 00 10 00"),       // dead twice
     ];
     for (tag, replacement) in table {
-        assert_eq!(
-            Hello::decode(&with(tag, replacement)),
-            Err(DecodeError::BadHello),
-            "{replacement}"
-        );
+        assert_eq!(Hello::decode(&with(tag, replacement)), Err(DecodeError::BadHello), "{replacement}");
     }
     for no_hello in ["", "53", "534c4e", "534c4e4b", "00000000"] {
         assert_eq!(Hello::decode(&hex(no_hello)), Err(DecodeError::BadHello));
@@ -257,14 +211,7 @@ fn the_longest_hello_fits_and_one_more_dead_carrier_does_not_pass() {
         max_streams: varint::MAX,
         initial_window: varint::MAX,
         ordinal: Ordinal(varint::MAX),
-        ..west(
-            u32::MAX,
-            SessionClaim::Join {
-                session: SessionId([1; 16]),
-                proof: [2; 32],
-            },
-            &dead,
-        )
+        ..west(u32::MAX, SessionClaim::Join { session: SessionId([1; 16]), proof: [2; 32] }, &dead)
     };
     let mut payload = BytesMut::new();
     hello.encode(&mut payload);
@@ -295,10 +242,7 @@ fn a_resume_window_beyond_an_hour_is_taken_as_an_hour() {
 
 #[test]
 fn a_secret_is_never_printed() {
-    let claim = SessionClaim::Begun {
-        session: SessionId([1; 16]),
-        secret: SessionSecret([0xab; 32]),
-    };
+    let claim = SessionClaim::Begun { session: SessionId([1; 16]), secret: SessionSecret([0xab; 32]) };
     let text = format!("{claim:?}");
     assert!(text.ends_with("secret: SessionSecret(..) }"), "{text}");
 }

@@ -79,7 +79,6 @@ struct Facts {
 
 impl Facts {
     /// Takes an event; says what is wrong with it, if anything.
-    #[expect(clippy::too_many_lines, reason = "one arm for each kind of event")]
     fn take(&mut self, event: &EventKind) -> Result<(), &'static str> {
         let holds = |holds: bool, law: &'static str| if holds { Ok(()) } else { Err(law) };
         match event.clone() {

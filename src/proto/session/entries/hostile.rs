@@ -112,7 +112,7 @@ impl World {
         match operation {
             script::RAW => self.raw(input),
             script::OPEN..=script::HELLO => self.send_frame(operation, input),
-            script::AGAIN => self.send_again(usize::from(input.byte()) * 100),
+            script::AGAIN => self.send_again(usize::from(input.byte()) * 40),
             script::ACCEPT_LOCAL..=script::CLOSE_CARRIER => self.application(operation, input),
             script::TICK => self.tick(input.wait()),
             script::LOSE => {
@@ -147,7 +147,9 @@ impl World {
             .map(|_| {
                 let number = match input.byte() {
                     // As a varint may hold more than 32 bits, so does this; the top is cut.
-                    240.. => CarrierNumber(input.number() as u32),
+                    240.. => {
+                        CarrierNumber(u32::try_from(input.number() & u64::from(u32::MAX)).unwrap_or(u32::MAX))
+                    }
                     byte => CarrierNumber(u32::from(byte)),
                 };
                 let far = self.carriers.iter().find(|far| far.number == number);

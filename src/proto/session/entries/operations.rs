@@ -71,6 +71,8 @@ struct Connection {
     pipes: [Pipe; 2],
     /// Ends that use it.
     open: [bool; 2],
+    /// Whether the dialer has read the acceptor's hello.
+    answered: bool,
 }
 
 /// One way of a connection.
@@ -197,7 +199,8 @@ impl World {
         }
         let index = self.flows.len();
         let mut way = Way::default();
-        let request = OpenRequest { to: OpenTo::Site, metadata: Bytes::from(vec![index as u8]) };
+        let request =
+            OpenRequest { to: OpenTo::Site, metadata: Bytes::from(index.to_le_bytes()[..1].to_vec()) };
         let bytes = text(index, end, 0, initial);
         let Ok(key) = self.ends[end].session.open(request, bytes) else { return };
         way.written = initial as u64;
@@ -348,7 +351,7 @@ impl World {
 /// What is written at an offset of one way of a stream.
 fn text(flow: usize, way: usize, offset: u64, len: usize) -> Bytes {
     let start = offset + (flow * 2 + way) as u64 * 101;
-    (start..start + len as u64).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect()
+    (start..start + len as u64).map(|at| (at ^ at >> 8 ^ at >> 16).to_le_bytes()[0]).collect()
 }
 
 fn key(choice: u8) -> RoutingKey {

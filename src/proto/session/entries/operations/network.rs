@@ -12,7 +12,7 @@ use crate::proto::session::Transmit;
 impl World {
     /// The driver of one end writes a batch.
     pub(super) fn transmit(&mut self, index: usize, end: usize) -> bool {
-        let Some(connection) = self.connections.get_mut(index).filter(|connection| connection.open[end])
+        let Some(connection) = self.connections.get_mut(index).filter(|connection| connection.is_up(end))
         else {
             return false;
         };
@@ -23,8 +23,10 @@ impl World {
                 let peer = &mut connection.pipes[1 - end];
                 // What an end writes after the other has let go of the connection comes nowhere.
                 if connection.open[1 - end] {
-                    out.iter()
-                        .for_each(|piece| peer.bytes.extend(piece.head().iter().chain(piece.payload())));
+                    for piece in &out {
+                        peer.bytes.extend(piece.head());
+                        peer.bytes.extend(&piece.payload()[..]);
+                    }
                 }
                 true
             }
@@ -34,13 +36,13 @@ impl World {
                 connection.open[end] = false;
                 false
             }
-            Transmit::Farewell => panic!("a farewell though nobody closed"),
+            Transmit::Farewell => panic!("farewell: {:?}", self.ends[end].session.ended()),
         }
     }
 
     /// Up to `count` bytes arrive at one end.
     pub(super) fn deliver(&mut self, index: usize, end: usize, count: usize) -> bool {
-        let Some(connection) = self.connections.get_mut(index).filter(|connection| connection.open[end])
+        let Some(connection) = self.connections.get_mut(index).filter(|connection| connection.is_up(end))
         else {
             return false;
         };
@@ -63,11 +65,17 @@ impl World {
     /// One end loses a connection. With `hard`, what was on the way to the other is lost, too.
     pub(super) fn cut(&mut self, hard: bool, index: usize, end: usize) {
         let Some(connection) = self.connections.get_mut(index) else { return };
+        let number = connection.number;
         if hard {
             connection.pipes.iter_mut().for_each(|pipe| pipe.bytes.clear());
         }
         if std::mem::replace(&mut connection.open[end], false) {
-            self.ends[end].session.handle_carrier_lost(self.now, connection.number, CarrierEnd::Eof);
+            self.ends[end].session.handle_carrier_lost(self.now, number, CarrierEnd::Eof);
+        }
+        // With the connection goes the answer on its way, or who waits for it.
+        let unanswered = self.joins.iter().position(|join| join.number == number);
+        if let Some(index) = unanswered.filter(|_| hard || end == DIALER) {
+            self.give_up(index);
         }
     }
 
@@ -94,8 +102,12 @@ impl World {
             // Refused: a later number was faster.
             return self.give_up_for_good(index);
         }
-        let connection =
-            Connection { number: join.number, pipes: <[Pipe; 2]>::default(), open: [join.wanted, true] };
+        let connection = Connection {
+            number: join.number,
+            pipes: <[Pipe; 2]>::default(),
+            open: [join.wanted, true],
+            answered: false,
+        };
         self.connections.push(connection);
         join.answer = answer;
         if !join.wanted {
@@ -110,11 +122,13 @@ impl World {
             return;
         }
         let join = self.joins.remove(index);
+        let connection = self.connection(join.number);
+        self.connections[connection].answered = true;
         let dead = join.answer.unwrap_or_default();
         let up = self.ends[DIALER].session.handle_carrier_up(self.now, join.number, &dead);
         if up.is_err() {
             // The acceptor gave the carrier up, and said so over another, before its answer came.
-            self.cut(false, self.connection(join.number), DIALER);
+            self.cut(false, connection, DIALER);
         }
     }
 
@@ -147,6 +161,13 @@ impl World {
         self.joins.push(Join { number, dead, answer: None, wanted: true });
         self.arrive(self.joins.len() - 1);
         self.answer(self.joins.len() - 1);
+    }
+}
+
+impl Connection {
+    /// Whether an end reads and writes frames on it: the dialer does so once it has read the answer.
+    fn is_up(&self, end: usize) -> bool {
+        self.open[end] && (end == ACCEPTOR || self.answered)
     }
 }
 

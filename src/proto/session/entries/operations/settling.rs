@@ -106,7 +106,7 @@ impl World {
                 }
             }
             self.exchange();
-            self.tick(Duration::from_millis(50));
+            self.tick(Duration::from_millis(400));
             self.audit();
         }
         for (side, end) in self.ends.iter().enumerate() {
@@ -128,5 +128,5 @@ impl World {
 /// Rounds of 10 ms in which everything must have arrived: 48 streams with 64 KiB each way, and a keepalive.
 const SETTLING: usize = 1000;
 
-/// Rounds of 50 ms in which everything must be gone: two keepalives.
-const LETTING_GO: usize = 60;
+/// Rounds of 400 ms in which everything must be gone: two keepalives.
+const LETTING_GO: usize = 8;

@@ -34,6 +34,9 @@ fn main() {
     group.bench_function("tokio-rustls", |b| b.iter_custom(|rounds| (0..rounds).map(|_| tls.round()).sum()));
     group.finish();
     criterion.final_summary();
+    if std::env::args().any(|argument| ["--test", "--profile-time", "--list"].contains(&argument.as_str())) {
+        return; // Nobody wants to know the ratio.
+    }
 
     let mut ratios: Vec<f64> =
         (0..PAIRS).map(|_| tls.round().as_secs_f64() / sitelink.round().as_secs_f64()).collect();

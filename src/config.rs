@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::error::PlaneError;
+use crate::wire::hello::MAX_RESUME_WINDOW;
 
 /// All settings of a plane.
 #[derive(Clone, Debug, Default)]
@@ -179,8 +180,12 @@ impl PlaneConfig {
     /// [`PlaneError::Setting`] names the first wrong one.
     pub fn checked(self) -> Result<Self, PlaneError> {
         let session = &self.session;
-        let live = &self.liveness;
-        let rules: [(bool, &'static str, &str); 9] = [
+        let (live, deadlines) = (&self.liveness, &self.deadlines);
+        let longest = [deadlines.resolve, deadlines.connect, deadlines.tls, deadlines.hello, deadlines.accept];
+        let rules: [(bool, &'static str, &str); 12] = [
+            (longest.iter().any(|deadline| *deadline > LONGEST), "deadlines", "must not exceed 24 h"),
+            (live.dead > LONGEST || live.suspect_cap > LONGEST, "liveness", "must not exceed 24 h"),
+            (session.resume_window > MAX_RESUME_WINDOW, "session.resume_window", "must not exceed 1 h"),
             (self.event_capacity.0 == 0, "event_capacity", "must be at least 1"),
             (self.backoff.first > self.backoff.cap, "backoff.first", "must not exceed backoff.cap"),
             (self.backoff.first.is_zero(), "backoff.first", "must not be zero"),
@@ -209,6 +214,9 @@ impl PlaneConfig {
         }
     }
 }
+
+/// The longest time any part may wait: beyond a day it is a mistake, and sums of them stay what a clock can hold.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The most streams a session may be set to: 2^20 with their minimum window are 16 GiB.
 const MAX_STREAMS_CAP: u64 = 1 << 20;

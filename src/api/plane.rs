@@ -158,8 +158,12 @@ impl Plane {
     /// # Cancel safety
     /// Cancel safe: a stream is taken only by the call that returns it.
     pub async fn accept(&self) -> Option<Incoming> {
-        let arrived = self.hub().incoming.next().await?;
-        Some(Incoming::new(arrived, Arc::clone(self.hub())))
+        loop {
+            let session = self.hub().incoming.next().await?;
+            if let Some(arrived) = session.take_incoming() {
+                return Some(Incoming::new(arrived, Arc::clone(self.hub())));
+            }
+        }
     }
 
     /// Subscribes to what happens from now on, without streams.
@@ -230,15 +234,14 @@ impl Plane {
         self.hub().local.instance
     }
 
-    /// Ends the plane in good order: listens no more, takes no new streams, lets the others end within the grace,
-    /// then closes all sessions, telling the peers. Returns when every task has ended. Calling it again waits for
+    /// Ends the plane in good order: takes no new links and no new streams, lets the others end within the grace,
+    /// then listens no more and closes all sessions, telling the peers. Returns when every task has ended. Calling it again waits for
     /// the same end.
     ///
     /// # Cancel safety
     /// The shutdown goes on when the future is dropped.
     pub async fn shutdown(&self, grace: Duration) {
         let hub = self.hub();
-        hub.close_accesses();
         hub.fleet().handle_shutdown(clock::now(), grace);
         hub.closing.cancel();
         hub.stir.notify_one();

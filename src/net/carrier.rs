@@ -50,6 +50,8 @@ struct Driver {
     broken: bool,
     /// The session closed the carrier: what is left is to say so and to wait for the peer's end.
     leaving: Option<Leaving>,
+    /// The session has let go of the carrier while something is still unwritten: this is how long it gets.
+    gone: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
 
@@ -87,6 +89,7 @@ impl Driver {
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             broken: false,
             leaving: None,
+            gone: None,
             ended: false,
         }
     }
@@ -165,7 +168,11 @@ impl Driver {
     fn send(&mut self, cx: &mut Context<'_>) -> Step {
         if self.tls.wants_write() {
             return match self.flush(cx) {
-                Poll::Pending => Step::Waits,
+                Poll::Pending => {
+                    // The session may let go of a carrier whose connection takes nothing: that is to be seen, too.
+                    self.session.with(|session| session.register_driver(self.number, cx.waker()));
+                    Step::Waits
+                }
                 Poll::Ready(Ok(())) => Step::Moved,
                 Poll::Ready(Err(error)) => Step::Over(CarrierEnd::Io(error.kind())),
             };
@@ -248,6 +255,13 @@ impl Driver {
         });
         if due {
             return Step::Moved;
+        }
+        if next.is_none() && self.tls.wants_write() {
+            let gone = self.gone.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+            return match gone.as_mut().poll(cx) {
+                Poll::Ready(()) => Step::Over(CarrierEnd::Replaced),
+                Poll::Pending => Step::Waits,
+            };
         }
         if let Some(next) = next {
             let next = tokio::time::Instant::from_std(next);

@@ -21,7 +21,7 @@ use crate::net::fanout::Fanout;
 use crate::net::inbox::Inbox;
 use crate::net::incoming::IncomingQueue;
 use crate::net::listener::{self, AccessReport, ListenerSpec};
-use crate::net::shared::{Arrived, SessionHandle};
+use crate::net::shared::SessionHandle;
 use crate::net::{clock, socket};
 use crate::proto::facts::Local;
 use crate::proto::fleet::Fleet;
@@ -54,7 +54,7 @@ pub(crate) struct Hub {
     /// Where events go.
     pub(crate) fanout: Fanout,
     /// Streams of peers, for the application.
-    pub(crate) incoming: Arc<IncomingQueue<Arrived>>,
+    pub(crate) incoming: Arc<IncomingQueue<SessionHandle>>,
     /// Sessions that have something to tell.
     pub(crate) inbox: Arc<Inbox>,
     /// The fleet has something to do.

@@ -1,12 +1,14 @@
-//! What peers sent that the application has not taken yet, of all sessions of a plane.
+//! Which sessions have streams of their peers for the application, of all sessions of a plane.
+//!
+//! It holds sessions, not streams: a stream stays in its session, within its bounds and under its deadline, until
+//! the application takes it.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A queue that can be closed. It has no bound of its own: each session lets at most so many streams wait, and
-/// the queue holds no more than their sum.
+/// A queue that can be closed. Who appends sees to it that each session is in it at most once.
 #[derive(Debug)]
 pub(crate) struct IncomingQueue<T> {
     state: Mutex<State<T>>,
@@ -25,22 +27,17 @@ impl<T> IncomingQueue<T> {
         Self { state: Mutex::new(State { waiting: VecDeque::new(), closed: false }), arrival: Notify::new() }
     }
 
-    /// Appends all, or, after [`IncomingQueue::close`], gives all back.
-    ///
-    /// # Errors
-    /// What was to be appended to a closed queue.
-    pub(crate) fn push(&self, arrived: Vec<T>) -> Result<(), Vec<T>> {
-        let count = arrived.len();
+    /// Appends one; after [`IncomingQueue::close`] it is dropped.
+    pub(crate) fn push(&self, arrived: T) {
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.closed {
-                return Err(arrived);
+                return;
             }
-            state.waiting.extend(arrived);
+            state.waiting.push_back(arrived);
         }
         // A permit that nobody waits for is kept, and whoever takes it looks into the queue first.
-        (0..count).for_each(|_| self.arrival.notify_one());
-        Ok(())
+        self.arrival.notify_one();
     }
 
     /// The next one, or `None` after [`IncomingQueue::close`].
@@ -53,6 +50,10 @@ impl<T> IncomingQueue<T> {
             {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(arrived) = state.waiting.pop_front() {
+                    if !state.waiting.is_empty() {
+                        // Of several permits only one is kept while nobody waits: the next waiter gets its own.
+                        self.arrival.notify_one();
+                    }
                     return Some(arrived);
                 }
                 if state.closed {
@@ -65,16 +66,15 @@ impl<T> IncomingQueue<T> {
         }
     }
 
-    /// Ends the queue: waiters return, and what is in it is given back.
-    #[must_use]
-    pub(crate) fn close(&self) -> VecDeque<T> {
+    /// Ends the queue: waiters return, and what is in it is dropped.
+    pub(crate) fn close(&self) {
         let waiting = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.closed = true;
             std::mem::take(&mut state.waiting)
         };
         self.arrival.notify_one();
-        waiting
+        drop(waiting);
     }
 }
 
@@ -83,12 +83,26 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_closed_queue_gives_back_what_is_in_it_and_what_comes_after() {
+    async fn a_closed_queue_ends_for_every_waiter() {
         let queue = IncomingQueue::new();
-        queue.push(vec![1, 2, 3]).unwrap();
+        queue.push(1);
+        queue.push(2);
         assert_eq!(queue.next().await, Some(1));
-        assert_eq!(queue.close(), [2, 3]);
-        assert_eq!(queue.push(vec![4]), Err(vec![4]));
+        queue.close();
+        queue.push(3);
         assert_eq!((queue.next().await, queue.next().await), (None, None));
+    }
+
+    #[tokio::test]
+    async fn two_that_wait_are_both_served() {
+        let queue = IncomingQueue::new();
+        let waiters = async { tokio::join!(queue.next(), queue.next()) };
+        let arriving = async {
+            queue.push(1);
+            queue.push(2);
+        };
+        let (served, ()) = tokio::join!(waiters, arriving);
+        let (first, second) = served;
+        assert_eq!(first.max(second).zip(first.min(second)), Some((2, 1)));
     }
 }

@@ -14,6 +14,7 @@ use crate::net::clock;
 use crate::net::hub::Hub;
 use crate::net::shared::SessionHandle;
 use crate::net::tally::Tally;
+use crate::proto::later::later;
 use crate::proto::session::{OpenFailure, OpenRequest, StreamKey};
 use crate::wire::code::StreamCode;
 use crate::wire::frame::OpenTo;
@@ -49,8 +50,10 @@ pub(crate) struct Opened {
 /// # Cancel safety
 /// Dropping the future resets a stream that was asked for.
 pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError> {
-    let deadline = Instant::from_std(clock::now()) + wanted.wait;
+    let deadline = Instant::from_std(later(clock::now(), wanted.wait));
     let mut asked = Vec::new();
+    // Whether somebody was asked: then waiting for another candidate is the caller's business.
+    let mut refused = false;
     let mut refusal = OpenError::NoPath;
     loop {
         let news = hub.path_news.notified();
@@ -60,8 +63,8 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
         if hub.closing.is_cancelled() {
             return Err(OpenError::ShutDown);
         }
-        let Some((session, tally)) = choose(hub, &wanted.destination, &asked) else {
-            if !asked.is_empty() || wanted.wait.is_zero() {
+        let Some((session, tally)) = choose(hub, &wanted.destination, &mut asked) else {
+            if refused || wanted.wait.is_zero() {
                 return Err(refusal);
             }
             tokio::select! {
@@ -73,16 +76,29 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
         asked.push(session.number());
         match ask(&session, &wanted).await {
             Ok(key) => return Ok(Opened { session, key, tally }),
-            Err(failure) => refusal = judge(failure, wanted.idempotent)?,
+            Err(failure) => {
+                refused |= !matches!(failure, OpenFailure::NeverSent(_));
+                refusal = judge(failure, wanted.idempotent)?;
+            }
         }
     }
 }
 
-/// Chooses and counts in one step.
-fn choose(hub: &Hub, destination: &Destination, asked: &[SessionNumber]) -> Option<(SessionHandle, Tally)> {
-    let number = hub.paths().choose(destination, asked)?;
-    let tally = Tally::new(Arc::clone(&hub.paths), destination.clone(), number);
-    Some((hub.session(number)?, tally))
+/// Chooses and counts in one step. A session that has just ended, of which the paths have not heard yet, is passed
+/// over.
+fn choose(
+    hub: &Hub,
+    destination: &Destination,
+    asked: &mut Vec<SessionNumber>,
+) -> Option<(SessionHandle, Tally)> {
+    loop {
+        let number = hub.paths().choose(destination, asked)?;
+        let tally = Tally::new(Arc::clone(&hub.paths), destination.clone(), number);
+        if let Some(session) = hub.session(number) {
+            return Some((session, tally));
+        }
+        asked.push(number);
+    }
 }
 
 async fn ask(session: &SessionHandle, wanted: &Wanted) -> Result<StreamKey, OpenFailure> {

@@ -1,5 +1,6 @@
 //! A session as its drivers, its streams and the supervisor share it: the machine under one short lock.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Peer;
@@ -20,8 +21,10 @@ struct Shared {
     machine: Mutex<Session>,
     /// Where the supervisor learns that this session has events.
     inbox: Arc<Inbox>,
-    /// Where streams of the peer wait for the application.
-    incoming: Arc<IncomingQueue<Arrived>>,
+    /// Where the application learns that this session has streams for it.
+    incoming: Arc<IncomingQueue<SessionHandle>>,
+    /// Whether it is told so.
+    offered: AtomicBool,
 }
 
 impl SessionHandle {
@@ -31,9 +34,9 @@ impl SessionHandle {
         peer: Peer,
         session: Session,
         inbox: Arc<Inbox>,
-        incoming: Arc<IncomingQueue<Arrived>>,
+        incoming: Arc<IncomingQueue<SessionHandle>>,
     ) -> Self {
-        Self(Arc::new(Shared { number, peer, machine: Mutex::new(session), inbox, incoming }))
+        Self(Arc::new(Shared { number, peer, machine: Mutex::new(session), inbox, incoming, offered: AtomicBool::new(false) }))
     }
 
     /// Its number in this plane.
@@ -64,22 +67,33 @@ impl SessionHandle {
         result
     }
 
-    /// As [`SessionHandle::with`], for what may bring new streams of the peer: they are put before the application.
+    /// As [`SessionHandle::with`], for what may bring new streams of the peer: the session is put before the
+    /// application.
     pub(crate) fn with_incoming<R>(&self, act: impl FnOnce(&mut Session) -> R) -> R {
-        let mut arrived = Vec::new();
-        let result = self.with(|session| {
-            let result = act(session);
-            while let Some((key, request)) = session.poll_incoming() {
-                arrived.push(Arrived { session: self.clone(), key, request });
-            }
-            result
-        });
-        if !arrived.is_empty()
-            && let Err(late) = self.0.incoming.push(arrived)
-        {
-            late.into_iter().for_each(Arrived::turn_away);
+        let (result, waits) = self.with(|session| (act(session), session.has_incoming()));
+        if waits {
+            self.offer();
         }
         result
+    }
+
+    /// Takes the next stream of the peer, for a caller that has just taken this session out of the queue. `None` if
+    /// those that were there have timed out meanwhile.
+    pub(crate) fn take_incoming(&self) -> Option<Arrived> {
+        self.0.offered.store(false, Ordering::Release);
+        let (taken, more) = self.with(|session| (session.poll_incoming(), session.has_incoming()));
+        if more {
+            self.offer();
+        }
+        let (key, request) = taken?;
+        Some(Arrived { session: self.clone(), key, request })
+    }
+
+    /// Puts the session into the queue, unless it is there.
+    fn offer(&self) {
+        if !self.0.offered.swap(true, Ordering::AcqRel) {
+            self.0.incoming.push(self.clone());
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::event::EventKind;
 use crate::id::SessionNumber;
 use crate::net::clock;
 use crate::net::dialer::Dialed;
-use crate::net::hub::Hub;
+use crate::net::hub::{Hub, lock};
 use crate::net::joining::Joining;
 use crate::net::listener::AccessReport;
 use crate::net::shared::SessionHandle;
@@ -101,7 +101,13 @@ impl Supervisor {
             if events.is_empty() && actions.is_empty() {
                 break;
             }
-            events.into_iter().for_each(|event| hub.fanout.publish(event));
+            for event in events {
+                if let EventKind::LinkRemoved { link, .. } = &event {
+                    // Its private key goes with it.
+                    lock(&hub.dialing).remove(link);
+                }
+                hub.fanout.publish(event);
+            }
             actions.into_iter().for_each(|action| self.act(action));
         }
         let news: Vec<_> = {
@@ -218,7 +224,7 @@ impl Supervisor {
         let all: Vec<_> = self.known.keys().copied().collect();
         all.into_iter().for_each(|session| self.listen_to(session));
         self.carry_out();
-        hub.incoming.close().into_iter().for_each(crate::net::shared::Arrived::turn_away);
+        hub.incoming.close();
         hub.cancel.cancel();
         hub.fanout.close();
         hub.tasks.close();

@@ -105,6 +105,8 @@ pub(crate) struct Arrival {
     pub(crate) access: AccessId,
     /// What kind of links that access takes.
     pub(crate) role: LinkRole,
+    /// What links through that access cost at least.
+    pub(crate) cost: Cost,
     /// The dialer's hello.
     pub(crate) hello: Box<Hello>,
     /// Who the dialer's certificate says it is.

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{DialError, SessionEnd, Violation};
 use crate::event::EventKind;
-use crate::id::{AccessId, GroupName, LinkId, LinkRole, SessionNumber};
+use crate::id::{AccessId, Cost, GroupName, LinkId, LinkRole, SessionNumber};
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{DialOrder, DialedFacts, FleetAction, FleetConfig, Verdict};
 use crate::proto::group::Group;
+use crate::proto::later::later;
 use crate::proto::link::Link;
 use crate::proto::orders::{Orders, Step};
 use crate::proto::paths::PathChange;
@@ -49,6 +50,8 @@ struct Attempt {
     link: LinkId,
     group: GroupName,
     purpose: Purpose,
+    /// What the hello said of this end's cost.
+    cost: Cost,
 }
 
 #[derive(Debug)]
@@ -131,7 +134,7 @@ impl Fleet {
     /// The plane shuts down: every link is given up, every session drains and is ended when the grace is over;
     /// nobody new is let in.
     pub(crate) fn handle_shutdown(&mut self, now: Instant, grace: Duration) {
-        let until = now + grace;
+        let until = later(now, grace);
         self.closing = Some(self.closing.map_or(until, |before| before.min(until)));
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.leave(now, link, until, CloseCode::SHUTDOWN);
@@ -244,9 +247,13 @@ impl Fleet {
                 resume_window: self.config.resume_window,
             },
         );
-        let session = member.number;
+        let (session, cost) = (member.number, link.wanted.cost);
         member.join(now, hello.carrier, facts.local, facts.remote);
         self.announce_begun(session, hello.carrier);
+        if of.cost != cost {
+            // It was changed while the hello was under way.
+            self.actions.push_back(FleetAction::SetCost { session, cost });
+        }
         self.with_group(now, of.link, &of.group, |group, orders| group.handle_begun(now, session, orders));
         self.announce(now, of.link);
         Ok(Verdict::Begin { session })
@@ -278,7 +285,7 @@ impl Fleet {
         for step in std::mem::take(&mut self.orders.steps) {
             match step {
                 Step::Dial { attempt, target, purpose } => {
-                    self.attempts.insert(attempt, Attempt { link, group: name.clone(), purpose });
+                    self.attempts.insert(attempt, Attempt { link, group: name.clone(), purpose, cost });
                     let (name, group) = (hello_name.clone(), name.clone());
                     let order = DialOrder { attempt, link, name, group, cost, target, purpose };
                     self.actions.push_back(FleetAction::Dial(order));

@@ -115,6 +115,12 @@ fn join(
     if !proof_ok(secret) {
         return refuse(CloseCode::BAD_PROOF, "not proven for this connection");
     }
+    let dead = &arrival.hello.dead;
+    let living = member.carriers.keys().filter(|number| dead.iter().all(|listed| listed.number != **number));
+    if living.count() >= MAX_CARRIERS {
+        let busy = refusal(CloseScope::Carrier, CloseCode::BUSY, "too many carriers");
+        return Err(Refusal { retry_after: Some(BUSY_RETRY_AFTER), ..busy });
+    }
     Ok(Ruling::Join { session: member.number })
 }
 
@@ -150,6 +156,10 @@ fn is_router(peer: &Peer, hello: &Hello) -> bool {
 fn refusal(scope: CloseScope, code: CloseCode, detail: &str) -> Refusal {
     Refusal { scope, code, detail: detail.into(), retry_after: None }
 }
+
+/// A session runs over at most eight carriers: more would not be faster on any machine, and each costs its acceptor a
+/// socket, a task and some 100 KiB.
+const MAX_CARRIERS: usize = 8;
 
 /// When a dialer sent away for want of room may ask again: the largest wait of the default backoff, so that a full
 /// access is asked no more often than one that is down.

@@ -22,6 +22,7 @@ impl Supervisor {
         let facts = facts::Arrival {
             access: arrival.access,
             role: listening.role,
+            cost: listening.cost,
             hello: Box::new(arrival.hello.clone()),
             principal: arrival.connection.principal.clone(),
             local: arrival.connection.local,

@@ -6,6 +6,7 @@ use crate::event::EventKind;
 use crate::id::{Cost, GroupName, LinkId};
 use crate::proto::fleet::Fleet;
 use crate::proto::group::Group;
+use crate::proto::later::later;
 use crate::proto::link::{Link, LinkWanted, News};
 use crate::wire::code::CloseCode;
 
@@ -34,7 +35,7 @@ impl Fleet {
 
     /// Gives a link up: its sessions drain, and are ended when the grace is over. Nothing is begun any more.
     pub(crate) fn handle_unlink(&mut self, now: Instant, link: LinkId, grace: Duration) {
-        self.leave(now, link, now + grace, CloseCode::DISCONNECTED);
+        self.leave(now, link, later(now, grace), CloseCode::DISCONNECTED);
     }
 
     /// Whether a link is one of this fleet.

@@ -26,7 +26,8 @@ impl Fleet {
         arrival: &Arrival,
         proof_ok: impl FnOnce(&SessionSecret) -> bool,
     ) -> Admission {
-        if self.closing.is_some() {
+        // A session that drains may still need a carrier; nobody new is let in.
+        if self.closing.is_some() && arrival.hello.session == SessionClaim::New {
             let scope = CloseScope::Session;
             let detail = "this router shuts down".into();
             return self
@@ -138,6 +139,10 @@ impl Fleet {
         }
         let joined = SessionClaim::Joined { session: member.id };
         let carrier = facts.hello.carrier;
+        let (peer, hello) = (&member.peer, &facts.hello);
+        if peer.site_id != hello.site_id || peer.router != hello.router || peer.principal != facts.principal {
+            return Err((bad.0, CloseCode::OTHER_PRINCIPAL));
+        }
         if facts.hello.session != joined || !member.join(now, carrier, facts.local, facts.remote) {
             return Err(bad);
         }
@@ -223,7 +228,7 @@ impl Fleet {
                 group: hello.group.clone(),
                 hello,
                 principal: arrival.principal.clone(),
-                own_cost: Cost::DEFAULT,
+                own_cost: arrival.cost,
                 resume_window: self.config.resume_window,
             },
         );

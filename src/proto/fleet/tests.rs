@@ -93,6 +93,7 @@ fn joined(instance: u8, id: u8, carrier: u32) -> DialedFacts {
 fn arrival(instance: u8, id: u8) -> Arrival {
     let address = "192.0.2.2:40000".parse().unwrap();
     Arrival {
+        cost: Cost::DEFAULT,
         access: ACCESS,
         role: LinkRole::InterRouter,
         hello: hello(instance, 0, SessionClaim::New),

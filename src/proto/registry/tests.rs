@@ -49,6 +49,7 @@ fn arrival() -> Arrival {
     };
     let address = "192.0.2.1:5671".parse().unwrap();
     Arrival {
+        cost: Cost::DEFAULT,
         access: AccessId(1),
         role: LinkRole::InterRouter,
         hello: Box::new(hello),

@@ -103,6 +103,11 @@ impl Session {
         None
     }
 
+    /// Whether [`Session::poll_incoming`] may have something.
+    pub(crate) fn has_incoming(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+
     /// Accepts a stream of the peer. Returns whether it still waited; one that timed out meanwhile did not.
     pub(crate) fn accept(&mut self, key: StreamKey) -> bool {
         let Some(stream) = self.stream_mut(key) else { return false };

@@ -362,7 +362,9 @@ impl Session {
 
     /// Says once that draining is done, when it is.
     fn look_whether_drained(&mut self) {
-        if self.draining && !self.drained && self.ended().is_none() && self.is_idle() {
+        // Only when the peer is known to have heard of it: it has said before what it opened until then.
+        let heard = self.outgoing.is_empty() && self.is_idle();
+        if self.draining && !self.drained && self.ended().is_none() && heard {
             self.drained = true;
             self.events.push_back(SessionEvent::Drained);
         }

@@ -221,6 +221,10 @@ impl Session {
     fn handle_data(&mut self, now: Instant, id: StreamId, payload: bytes::Bytes) -> Result<(), Violation> {
         let Some(key) = self.known(now, id)? else { return Ok(()) };
         let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
+        if stream.opening == Opening::Asked {
+            // An acceptor says that it accepts before it sends.
+            return Err(Violation::Unexpected);
+        }
         let recv = &mut stream.recv;
         let len = payload.len() as u64;
         if recv.received + len > recv.limit {
@@ -272,6 +276,9 @@ impl Session {
     fn handle_finish(&mut self, now: Instant, id: StreamId, total: u64) -> Result<(), Violation> {
         let Some(key) = self.known(now, id)? else { return Ok(()) };
         let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
+        if stream.opening == Opening::Asked {
+            return Err(Violation::Unexpected);
+        }
         if total != stream.recv.received {
             return Err(Violation::FinalSize);
         }

@@ -310,6 +310,7 @@ impl Session {
         }
         self.adopt(None, number);
         self.fence_suspects(now, number);
+        self.look_whether_drained();
         Ok(())
     }
 

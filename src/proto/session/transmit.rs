@@ -70,6 +70,13 @@ impl Session {
         Transmit::Batch
     }
 
+    /// Wakes the driver of a live carrier when there is something to send, or when the carrier falls.
+    pub(crate) fn register_driver(&mut self, number: CarrierNumber, driver: &std::task::Waker) {
+        if let Some(index) = self.find(number) {
+            register(&mut self.carriers[index].driver, driver);
+        }
+    }
+
     /// Hello, pong and ping, which no log holds.
     fn transmit_first(&mut self, now: Instant, index: usize, out: &mut Vec<Piece>, room: &mut usize) {
         let carrier = &mut self.carriers[index];
@@ -226,11 +233,14 @@ impl Session {
         Some(Frame::Control { sequence, change })
     }
 
-    /// A new count of streams for the peer, once an eighth of them came free since the last.
+    /// A new count of streams for the peer, once an eighth of them came free since the last; sooner when the peer
+    /// has fewer left than will come free with it, or streams that live long would keep the rest from being used.
     fn streams_to_announce(&self) -> Option<u64> {
         let max = self.params.limits.max_streams;
         let limit = self.released + max;
-        (limit - self.announced_streams >= (max / 8).max(1)).then_some(limit)
+        let fresh = limit.saturating_sub(self.announced_streams);
+        let left = self.announced_streams.saturating_sub(self.peer_opened);
+        (fresh > 0 && fresh >= (max / 8).max(1).min(left)).then_some(limit)
     }
 }
 

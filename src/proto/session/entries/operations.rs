@@ -94,7 +94,7 @@ struct Join {
 
 /// A stream and what its two applications did.
 struct Flow {
-    /// By end; the opener's first.
+    /// By end; none once let go of.
     keys: [Option<StreamKey>; 2],
     opener: usize,
     accepted: bool,
@@ -112,6 +112,14 @@ struct Way {
     ended: bool,
     /// Given up by either application, so an error may come in place of bytes.
     torn: bool,
+}
+
+impl Flow {
+    /// Whether a way has come to its end: its reader saw it, or it was given up. Nobody hears of the refusal of a
+    /// stream that its opener has let go of.
+    fn is_settled(&self, way: &Way) -> bool {
+        way.torn || way.ended || (!self.accepted && self.keys[self.opener].is_none())
+    }
 }
 
 impl World {

@@ -42,7 +42,13 @@ pub fn hostile_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("flood", &[1, PING, 0, 1, 7, AGAIN, 255, AGAIN, 255, TRANSMIT, 0]),
         ("carrier-dead", &[0, CARRIER_DEAD, 0, 1, 240, 7, 255, 255, 255, 255, 255, 255, 255, 255, 0, JOIN, 0, OPEN_LOCAL, 0]),
     ];
-    scripts.iter().map(|(name, script)| (*name, script.to_vec())).collect()
+    let mut seeds: Vec<_> = scripts.iter().map(|(name, script)| (*name, script.to_vec())).collect();
+    // As many carriers die unsettled as may, then two at once.
+    let mut brink = vec![1];
+    (0..64).for_each(|number| brink.extend([LOSE, number, JOIN, 0]));
+    brink.extend([JOIN, 0, TICK, 255, TICK, 255, TICK, 255]);
+    seeds.push(("brink", brink));
+    seeds
 }
 
 // What an input's bytes mean. Frames of the peer: carrier, then the parts of the frame.

@@ -47,7 +47,7 @@ impl World {
         for (index, flow) in self.flows.iter().enumerate() {
             for (end, way) in flow.ways.iter().enumerate() {
                 assert!(
-                    way.torn || way.ended,
+                    flow.is_settled(way),
                     "flow {index}, end {end}: {} of {} came",
                     way.read,
                     way.written
@@ -87,7 +87,7 @@ impl World {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.flows.iter().all(|flow| flow.ways.iter().all(|way| way.torn || way.ended))
+        self.flows.iter().all(|flow| flow.ways.iter().all(|way| flow.is_settled(way)))
     }
 
     /// Applications let go of everything: after a keepalive nothing may be left at either end.

@@ -181,7 +181,8 @@ impl PlaneConfig {
     pub fn checked(self) -> Result<Self, PlaneError> {
         let session = &self.session;
         let (live, deadlines) = (&self.liveness, &self.deadlines);
-        let longest = [deadlines.resolve, deadlines.connect, deadlines.tls, deadlines.hello, deadlines.accept];
+        let longest =
+            [deadlines.resolve, deadlines.connect, deadlines.tls, deadlines.hello, deadlines.accept];
         let rules: [(bool, &'static str, &str); 12] = [
             (longest.iter().any(|deadline| *deadline > LONGEST), "deadlines", "must not exceed 24 h"),
             (live.dead > LONGEST || live.suspect_cap > LONGEST, "liveness", "must not exceed 24 h"),

@@ -32,7 +32,7 @@ mod traffic;
 #[derive(Debug, Parser)]
 struct Args {
     /// How much to transfer, in MiB
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     mib: u64,
 }
 

@@ -82,5 +82,10 @@ fn keyed(text: &str) -> Result<Keyed, String> {
     // A key may hold '='; an address does not.
     let (key, address) = text.rsplit_once('=').ok_or("must be KEY=ADDR")?;
     let key = RoutingKey::new(key).map_err(|error| error.to_string())?;
+    let port =
+        address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(_))) {
+        return Err(format!("{address:?} is not HOST:PORT"));
+    }
     Ok(Keyed { key, address: address.to_owned() })
 }

@@ -1,6 +1,10 @@
 //! What happens, on standard output: the plane's events and the router's own.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,9 +13,14 @@ use sitelink::{Events, RoutingKey};
 
 use super::args::Format;
 
-/// Writes one line for each event. Whole lines only, whoever writes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reporter(Format);
+/// Writes one line for each event, in a thread of its own: a reader of standard output that has stopped reading must
+/// not hold up a connection, nor the end of the router. What does not fit into its queue is counted and dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    format: Format,
+    lines: SyncSender<String>,
+    dropped: Arc<AtomicU64>,
+}
 
 /// What only the router knows.
 #[derive(Debug, Serialize)]
@@ -36,24 +45,42 @@ pub(super) enum Fact<'a> {
 }
 
 impl Reporter {
-    pub(super) fn new(format: Format) -> Self {
-        Self(format)
+    /// A reporter, and what tells that it has written all and its clones are gone.
+    pub(super) fn start(format: Format) -> (Self, Receiver<()>) {
+        let (lines, waiting) = sync_channel::<String>(QUEUED);
+        let (done, ended) = sync_channel(1);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let reporter = Self { format, lines, dropped: Arc::clone(&dropped) };
+        thread::spawn(move || {
+            for line in waiting {
+                // A reader that went away is no reason to stop carrying connections.
+                let mut out = std::io::stdout().lock();
+                let _ = writeln!(out, "{line}");
+                let lost = dropped.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    eprintln!("router: {lost} events dropped: nobody reads standard output");
+                }
+            }
+            let _ = done.send(());
+        });
+        (reporter, ended)
     }
 
     /// Writes one of the router's own events.
-    pub(super) fn fact(self, fact: &Fact<'_>) {
+    pub(super) fn fact(&self, fact: &Fact<'_>) {
         self.write(fact);
     }
 
-    fn write(self, event: &impl Serialize) {
-        let line = match self.0 {
+    fn write(&self, event: &impl Serialize) {
+        let line = match self.format {
             // In the order of the fields, as a type is read; a `Value` would sort them.
             Format::Json => serde_json::to_string(event),
             Format::Text => serde_json::to_value(event).map(|event| readable(&event)),
         };
         let line = line.unwrap_or_else(|error| format!("an event that cannot be written: {error}"));
-        // A reader that went away is no reason to stop carrying connections.
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -111,6 +138,9 @@ fn size(bytes: u64) -> String {
         1_000_000.. => format!("{:.1}MB", bytes as f64 / 1e6),
     }
 }
+
+/// Lines that wait to be written: as many as the plane keeps for a slow subscriber.
+const QUEUED: usize = 1024;
 
 /// What is looked for first in a line: who, then where, then why.
 const FIRST: [&str; 11] = [

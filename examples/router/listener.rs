@@ -37,13 +37,14 @@ impl Listener {
         let asked = bind.address.parse().map_err(|error| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {error}", bind.address))
         })?;
-        let socket = reserve(asked)?;
+        let socket =
+            reserve(asked).map_err(|error| io::Error::new(error.kind(), format!("{asked}: {error}")))?;
         let address = socket.local_addr()?;
         reporter.fact(&Fact::TcpListenerBound { key: &bind.key, address });
         Ok(Self {
             plane: plane.clone(),
             events: plane.events(),
-            reporter: *reporter,
+            reporter: reporter.clone(),
             key: bind.key.clone(),
             address,
             reserved: Some(socket),

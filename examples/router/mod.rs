@@ -24,11 +24,16 @@ mod listener;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Runs the router until SIGINT or SIGTERM. The exit status is 0 only after a drain in good order.
+/// Runs the router until SIGINT or SIGTERM. The exit status is 0 after a drain, also of connections that were cut at
+/// the end of the grace; a second signal ends it at once.
 pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = Args::parse_from(arguments);
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::builder()
+                .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
+                .from_env_lossy(),
+        )
         .with_writer(std::io::stderr)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -44,7 +49,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn run(args: Args) -> Outcome<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let reporter = Reporter::new(args.events);
+    let (reporter, written) = Reporter::start(args.events);
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
 
@@ -56,7 +61,7 @@ async fn run(args: Args) -> Outcome<()> {
     let plane = builder.start().await?;
     // Subscribed before anything can happen, so that nothing is missed.
     let events = plane.events();
-    let printing = tasks.spawn(events::print(events, reporter));
+    let printing = tasks.spawn(events::print(events, reporter.clone()));
 
     // Listeners first: they follow the paths that links bring.
     for bind in &args.tcp_listener {
@@ -79,10 +84,21 @@ async fn run(args: Args) -> Outcome<()> {
     reporter.fact(&Fact::Stopping);
     // No new connections; those there are have until the end of the grace.
     stop.cancel();
-    plane.shutdown(GRACE).await;
-    printing.await?;
-    tasks.close();
-    tokio::time::timeout(GRACE, tasks.wait()).await?;
+    let ending = async {
+        plane.shutdown(GRACE).await;
+        printing.await?;
+        tasks.close();
+        tokio::time::timeout(GRACE, tasks.wait()).await?;
+        Outcome::Ok(())
+    };
+    tokio::select! {
+        ended = ending => ended?,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    drop(reporter);
+    // What is queued is written, unless nobody reads it.
+    let _ = written.recv_timeout(LAST_LINES);
     Ok(())
 }
 
@@ -101,7 +117,7 @@ async fn take_accesses(args: &Args, plane: &Plane) -> Outcome<()> {
 async fn take_links(args: &Args, plane: &Plane, reporter: &Reporter) -> Outcome<()> {
     let mut manifest = Manifest::default();
     for path in &args.resources {
-        manifest.merge(Manifest::read(path)?);
+        manifest.merge(Manifest::read(path).map_err(|error| format!("{}: {error}", path.display()))?);
     }
     // One bad document does not stop the others.
     for refusal in manifest.refused() {
@@ -148,9 +164,10 @@ fn link_credentials(
 /// `--server-credentials`: a folder, or a file with one usable Secret.
 fn server_credentials(path: &Path) -> Outcome<Credentials> {
     if path.is_dir() {
-        return Ok(Credentials::from_dir("server", path)?);
+        let credentials = Credentials::from_dir("server", path);
+        return credentials.map_err(|error| format!("{}: {error}", path.display()).into());
     }
-    let manifest = Manifest::read(path)?;
+    let manifest = Manifest::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let secret = manifest.secrets().next().ok_or_else(|| format!("{}: holds no Secret", path.display()))?;
     Ok(Credentials::from_secret(secret)?)
 }
@@ -162,6 +179,9 @@ struct Keyed {
     /// Host and port.
     address: String,
 }
+
+/// How long the last lines may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How long streams may go on after a signal. Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(10);

@@ -36,7 +36,14 @@ impl SessionHandle {
         inbox: Arc<Inbox>,
         incoming: Arc<IncomingQueue<SessionHandle>>,
     ) -> Self {
-        Self(Arc::new(Shared { number, peer, machine: Mutex::new(session), inbox, incoming, offered: AtomicBool::new(false) }))
+        Self(Arc::new(Shared {
+            number,
+            peer,
+            machine: Mutex::new(session),
+            inbox,
+            incoming,
+            offered: AtomicBool::new(false),
+        }))
     }
 
     /// Its number in this plane.

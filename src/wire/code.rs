@@ -57,7 +57,7 @@ codes! {
         /// Nothing is wrong: the session ended because its owner was done with it.
         NORMAL = 0x00, "closed normally";
         /// The router shuts down.
-        SHUTDOWN = 0x01, "peer shuts down";
+        SHUTDOWN = 0x01, "shutting down";
         /// The session was drained.
         DRAINED = 0x02, "drained";
         /// A newer carrier, session or instance took this one's place.

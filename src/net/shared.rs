@@ -34,7 +34,7 @@ impl SessionHandle {
         peer: Peer,
         session: Session,
         inbox: Arc<Inbox>,
-        incoming: Arc<IncomingQueue<SessionHandle>>,
+        incoming: Arc<IncomingQueue<Self>>,
     ) -> Self {
         Self(Arc::new(Shared {
             number,

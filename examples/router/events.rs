@@ -26,8 +26,6 @@ pub(super) struct Reporter {
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Fact<'a> {
-    /// A Link's credentials cannot be used.
-    CredentialsRefused { link: String, message: String },
     /// A document, or a part of it, cannot be used.
     DocumentRefused { message: String },
     /// A document can be used and is odd.

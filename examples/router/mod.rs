@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use sitelink::{
-    AccessSpec, Credentials, CredentialsError, LinkSpec, Manifest, Plane, PlaneError, RoutingKey, Site,
-};
+use sitelink::{AccessSpec, Credentials, LinkSecrets, Manifest, Plane, PlaneError, RoutingKey, Site};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -127,14 +125,9 @@ async fn take_links(args: &Args, plane: &Plane, reporter: &Reporter) -> Outcome<
         reporter.fact(&Fact::DocumentWarning { message: warning.to_string() });
     }
     for spec in manifest.links() {
-        let credentials = link_credentials(spec, &manifest, args.credentials.as_deref());
-        let credentials = credentials.unwrap_or_else(|error| {
-            // The link is taken on without: it shows as not configured, and why.
-            reporter
-                .fact(&Fact::CredentialsRefused { link: spec.key.to_string(), message: error.to_string() });
-            None
-        });
-        match plane.link(spec.clone(), credentials).await {
+        // What it lacks it is taken on without: it shows as not configured, and why.
+        let secrets = LinkSecrets::find(spec, &manifest, args.credentials.as_deref());
+        match plane.link(spec.clone(), secrets).await {
             Ok(_) => {}
             Err(error @ PlaneError::ShutDown) => return Err(error.into()),
             Err(error) => {
@@ -144,21 +137,6 @@ async fn take_links(args: &Args, plane: &Plane, reporter: &Reporter) -> Outcome<
         }
     }
     Ok(())
-}
-
-/// A Link's credentials: the Secret of its namespace, else the folder of that name.
-fn link_credentials(
-    spec: &LinkSpec,
-    manifest: &Manifest,
-    folder: Option<&Path>,
-) -> Result<Option<Credentials>, CredentialsError> {
-    let Some(name) = &spec.tls_credentials else {
-        return Ok(None);
-    };
-    if let Some(secret) = manifest.secret(&spec.key.namespace, name) {
-        return Credentials::from_secret(secret).map(Some);
-    }
-    folder.map(|folder| Credentials::from_root(name, folder)).transpose()
 }
 
 /// `--server-credentials`: a folder, or a file with one usable Secret.

@@ -6,4 +6,5 @@ mod credentials;
 pub mod events;
 pub mod open;
 pub mod plane;
+pub mod secrets;
 pub mod stream;

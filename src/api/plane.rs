@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::api::access::{Access, AccessSpec};
 use crate::api::events::Events;
 use crate::api::open::{Incoming, OpenRequest};
+use crate::api::secrets::LinkSecrets;
 use crate::api::stream::LinkStream;
-use crate::error::{OpenError, PlaneError};
+use crate::error::{CredentialsError, OpenError, PlaneError};
 use crate::event::{Destination, EventKind};
 use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey, SessionNumber};
 use crate::net::fanout::Streams;
@@ -49,17 +50,17 @@ impl Plane {
     }
 
     /// Keeps a link, until it is unlinked: dials the endpoints of this router's role, a session per group, and never
-    /// gives up. Without credentials, or with a document that has no endpoint for the role, the link is taken on
-    /// as not configured, which its status and an event tell.
+    /// gives up. A document that has no endpoint for the role, or names credentials or a proxy that `secrets` lack,
+    /// is taken on as not configured, which its status and an event tell; it is not dialed then.
     ///
     /// # Errors
-    /// [`PlaneError::Credentials`] when the credentials cannot be used to dial; [`PlaneError::ShutDown`].
+    /// [`PlaneError::Credentials`] when the credentials given cannot be used to dial; [`PlaneError::ShutDown`].
     ///
     /// # Cancel safety
     /// Done at the first poll.
     #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
-    pub async fn link(&self, spec: LinkSpec, credentials: Option<Credentials>) -> Result<LinkId, PlaneError> {
-        self.apply(None, &spec, credentials.as_ref())
+    pub async fn link(&self, spec: LinkSpec, secrets: impl Into<LinkSecrets>) -> Result<LinkId, PlaneError> {
+        self.apply(None, &spec, &secrets.into())
     }
 
     /// Changes a link to a newer document or other credentials by the smallest change that does it: a new cost
@@ -75,10 +76,10 @@ impl Plane {
         &self,
         link: LinkId,
         spec: LinkSpec,
-        credentials: Option<Credentials>,
+        secrets: impl Into<LinkSecrets>,
     ) -> Result<(), PlaneError> {
         self.known(link)?;
-        self.apply(Some(link), &spec, credentials.as_ref()).map(|_| ())
+        self.apply(Some(link), &spec, &secrets.into()).map(|_| ())
     }
 
     /// Gives a link up: its sessions take no new streams, and are closed when their streams have ended or the grace
@@ -274,60 +275,69 @@ impl Plane {
         &self,
         known: Option<LinkId>,
         spec: &LinkSpec,
-        credentials: Option<&Credentials>,
+        secrets: &LinkSecrets,
     ) -> Result<LinkId, PlaneError> {
         self.open_for_business()?;
+        let refused = |name: &Arc<str>, error: &CredentialsError| {
+            let (name, error) = (Arc::clone(name), error.clone());
+            self.hub().fanout.publish(EventKind::CredentialsRefused { name, error });
+        };
         let identity = if spec.no_client_auth { DialerIdentity::Withheld } else { DialerIdentity::Shown };
-        let dialing = match credentials {
-            Some(credentials) => {
-                let tls = client_config(credentials, identity, None).inspect_err(|error| {
-                    let name = Arc::clone(credentials.name());
-                    self.hub().fanout.publish(EventKind::CredentialsRefused { name, error: error.clone() });
-                })?;
+        let dialing = match &secrets.credentials {
+            Some(Ok(credentials)) => {
+                let tls = client_config(credentials, identity, None)
+                    .inspect_err(|error| refused(credentials.name(), error))?;
                 self.announce(credentials);
-                Some(Dialing { tls, ordinal: credentials.ordinal() })
+                Some(Dialing { tls, ordinal: credentials.ordinal(), proxy: secrets.proxy.clone() })
+            }
+            Some(Err(error)) => {
+                if let Some(name) = &spec.tls_credentials {
+                    refused(name, error);
+                }
+                None
             }
             None => None,
         };
         let role = self.hub().local.role.link_role();
-        let wanted = wanted(spec, role, credentials);
-        Ok(self.hub().link(known, wanted, dialing))
+        Ok(self.hub().link(known, wanted(spec, role, secrets), dialing))
     }
 }
 
 /// What a document asks of the fleet.
-fn wanted(spec: &LinkSpec, role: LinkRole, credentials: Option<&Credentials>) -> LinkWanted {
+fn wanted(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets) -> LinkWanted {
     let target = |host: String, port: u16| Target { host: host.into(), port };
-    let groups: Vec<_> = spec
-        .by_group(role)
-        .into_iter()
-        .map(|(group, endpoints)| {
-            (
-                group,
-                endpoints
-                    .into_iter()
-                    .map(|endpoint| target(endpoint.host.to_string(), endpoint.port))
-                    .collect(),
-            )
-        })
-        .collect();
-    let usable = if groups.is_empty() {
-        Err(format!("no endpoint named \"{role}\"").into())
-    } else if credentials.is_none() {
-        Err(match &spec.tls_credentials {
-            Some(name) => format!("TLS credentials {name:?} not found").into(),
-            None => "no TLS credentials".into(),
-        })
-    } else {
-        Ok(())
-    };
+    let groups = spec.by_group(role).into_iter().map(|(group, endpoints)| {
+        let targets = endpoints.into_iter().map(|endpoint| target(endpoint.host.to_string(), endpoint.port));
+        (group, targets.collect())
+    });
+    let credentials = secrets.credentials.as_ref().and_then(|found| found.as_ref().ok());
     LinkWanted {
         name: spec.key.name.clone(),
         namespace: Arc::clone(&spec.key.namespace),
         generation: spec.generation,
         cost: spec.cost,
-        groups,
+        groups: groups.collect(),
         credentials: credentials.map(|credentials| (Arc::clone(credentials.name()), credentials.ordinal())),
-        usable,
+        usable: usable(spec, role, secrets),
+    }
+}
+
+/// Whether a link can be dialed as it is; if not, why, for its `Configured` condition.
+fn usable(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets) -> Result<(), Arc<str>> {
+    spec.dialable(role)?;
+    match (&secrets.credentials, &spec.tls_credentials) {
+        (Some(Ok(_)), _) => {}
+        (None, None) => return Err("no TLS credentials".into()),
+        (Some(Err(CredentialsError::NotFound(_))) | None, Some(name)) => {
+            return Err(format!("TLS credentials {name:?} not found").into());
+        }
+        (Some(Err(error)), _) => return Err(format!("TLS credentials: {error}").into()),
+    }
+    match &spec.settings.proxy_configuration {
+        // Never a direct connection in its place: the proxy may be there to see what leaves the site.
+        Some(name) if secrets.proxy.is_none() => {
+            Err(format!("proxy configuration: no usable Secret {name:?}").into())
+        }
+        _ => Ok(()),
     }
 }

@@ -28,6 +28,7 @@ use crate::proto::fleet::Fleet;
 use crate::proto::link::LinkWanted;
 use crate::proto::paths::Paths;
 use crate::proto::session::ProcessPool;
+use crate::resource::secret::ProxySpec;
 use crate::snapshot::PlaneStatus;
 use crate::wire::MIN_WINDOW;
 use crate::wire::hello::{DeadCarrier, Hello, SessionClaim};
@@ -81,6 +82,8 @@ pub(crate) struct Dialing {
     pub(crate) tls: Arc<ClientConfig>,
     /// The rotation of its credentials.
     pub(crate) ordinal: Ordinal,
+    /// Through which HTTP proxy; `None` dials directly.
+    pub(crate) proxy: Option<ProxySpec>,
 }
 
 /// What an access listens with.

@@ -31,6 +31,9 @@ impl Supervisor {
         let Some(dialing) = dialing else {
             return self.abandon(attempt, "no credentials to dial with");
         };
+        if dialing.proxy.is_some() {
+            return self.abandon(attempt, "dialing through a proxy is not built yet");
+        }
         let (hub, joining) = (Arc::clone(&self.hub), joined.clone());
         let (name, group, cost) = (order.name, order.group, order.cost);
         let ordinal = dialing.ordinal;

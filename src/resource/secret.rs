@@ -72,6 +72,34 @@ pub struct ProxySpec {
     pub password: Arc<str>,
 }
 
+impl ProxySpec {
+    /// A proxy made by hand, that wants no login.
+    #[must_use]
+    pub fn new(host: Host, port: u16) -> Self {
+        Self { host, port, username: Arc::from(""), password: Arc::from("") }
+    }
+
+    /// With the login of a user, shown to the proxy in the clear, as HTTP's basic authentication does.
+    ///
+    /// # Errors
+    /// [`SecretProblem`] for a user name with a colon, which basic authentication cannot tell from the password's
+    /// begin, and for control characters in either.
+    pub fn with_login(mut self, username: &str, password: &str) -> Result<Self, SecretProblem> {
+        let wrong = |part| move |problem| SecretProblem { part, problem };
+        user_name(username.as_bytes()).map_err(wrong(USERNAME))?;
+        printable(password.as_bytes()).map_err(wrong(PASSWORD))?;
+        (self.username, self.password) = (Arc::from(username), Arc::from(password));
+        Ok(self)
+    }
+}
+
+/// `host:port`, with IPv6 in brackets.
+impl fmt::Display for ProxySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.host.with_port(self.port, f)
+    }
+}
+
 impl fmt::Debug for ProxySpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxySpec")
@@ -254,7 +282,7 @@ impl Reader {
                     let port = str::from_utf8(bytes).ok().and_then(host::port);
                     port.map(drop).ok_or("must be 1..=65535 or amqps")
                 });
-                self.check(USERNAME, Presence::Optional, printable);
+                self.check(USERNAME, Presence::Optional, user_name);
                 self.check(PASSWORD, Presence::Optional, printable);
             }
             // Nobody will use it, so nothing is wrong with it.
@@ -318,7 +346,15 @@ fn revocation_lists(bytes: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// A user name or password goes into a header: a line end there would be a second header.
+/// RFC 7617: what stands before the first colon is the name, so that a name has none.
+fn user_name(bytes: &[u8]) -> Result<(), &'static str> {
+    match bytes.contains(&b':') {
+        true => Err("must not hold a colon"),
+        false => printable(bytes),
+    }
+}
+
+/// RFC 7617 takes no control characters in a user name or password.
 fn printable(bytes: &[u8]) -> Result<(), &'static str> {
     match str::from_utf8(bytes) {
         Ok(text) if !text.chars().any(char::is_control) => Ok(()),

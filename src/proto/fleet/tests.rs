@@ -14,6 +14,7 @@ use crate::proto::dial::Target;
 use crate::proto::facts::{Admission, Arrival, Local, SessionFact};
 use crate::proto::link::LinkWanted;
 use crate::proto::some_moment;
+use crate::resource::settings::Settings;
 use crate::snapshot::{GroupState, SessionState};
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::hello::{Hello, SessionSecret};
@@ -45,6 +46,8 @@ fn wanted(groups: &[(&str, u16)]) -> LinkWanted {
         cost: Cost::DEFAULT,
         groups: groups.iter().map(|(name, count)| (name.parse().unwrap(), targets(name, *count))).collect(),
         credentials: None,
+        settings: Settings::default(),
+        proxy: None,
         usable: Ok(()),
     }
 }

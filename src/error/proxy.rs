@@ -45,10 +45,9 @@ impl ProxyReason {
     pub fn fault(&self) -> Fault {
         match self {
             Self::AuthenticationRequired => Fault::Local,
-            Self::AnswerTooLong { .. }
-            | Self::NotHttp
-            | Self::Refused { .. }
-            | Self::UnexpectedBytes => Fault::Network,
+            Self::AnswerTooLong { .. } | Self::NotHttp | Self::Refused { .. } | Self::UnexpectedBytes => {
+                Fault::Network
+            }
         }
     }
 }

@@ -54,7 +54,11 @@ impl Names {
     ///
     /// # Cancel safety
     /// Cancel safe. A look-up that has begun goes on to its end.
-    pub(crate) async fn addresses(&self, host: &Arc<str>, port: u16) -> Result<Vec<SocketAddr>, io::ErrorKind> {
+    pub(crate) async fn addresses(
+        &self,
+        host: &Arc<str>,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, io::ErrorKind> {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(literal, port)]);
         }

@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_verdict() {
-        let refused = |status, phrase: &str| Some(Err(ProxyReason::Refused { status, phrase: phrase.into() }));
+        let refused =
+            |status, phrase: &str| Some(Err(ProxyReason::Refused { status, phrase: phrase.into() }));
         let not_http = Some(Err(ProxyReason::NotHttp));
         let cases: [(&str, Option<Result<(), ProxyReason>>); 14] = [
             ("HTTP/1.0 200 OK\r\n\r\n", Some(Ok(()))),

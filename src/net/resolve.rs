@@ -1,10 +1,9 @@
 //! Who knows the addresses of a name, and the order in which to try them.
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::fmt;
+use std::{fmt, io};
 
 /// Looks host names up, in place of the operating system.
 ///

@@ -122,7 +122,8 @@ fn within<T: PartialOrd>(fields: &mut Fields<'_, '_>, key: &str, bounds: &Bounds
 
 fn bind_address(fields: &mut Fields<'_, '_>) -> Option<IpAddr> {
     let text = fields.text(BIND_ADDRESS).filter(|text| !text.is_empty())?;
-    let address = text.parse().ok().filter(|address: &IpAddr| !address.is_unspecified() && !address.is_multicast());
+    let address =
+        text.parse().ok().filter(|address: &IpAddr| !address.is_unspecified() && !address.is_multicast());
     if address.is_none() {
         fields.refuse_text(BIND_ADDRESS, "must be the IP address of an interface", text);
     }
@@ -236,7 +237,9 @@ mod tests {
 
     #[test]
     fn bounds_are_inclusive() {
-        for (settings, expected) in [("{keepalive: 1s}", 1), ("{keepalive: 2h}", 7200), ("{keepalive: 1000ms}", 1)] {
+        for (settings, expected) in
+            [("{keepalive: 1s}", 1), ("{keepalive: 2h}", 7200), ("{keepalive: 1000ms}", 1)]
+        {
             assert_eq!(read(settings).keepalive, Some(Duration::from_secs(expected)), "{settings}");
         }
         assert_eq!(read("{connect-timeout: 100ms}").connect_timeout, Some(Duration::from_millis(100)));
@@ -261,7 +264,11 @@ mod tests {
             ("send-buffer", "16383", "must be a size of 16Ki..=64Mi, found 16383"),
             ("send-buffer", "64KB", "must be a size of 16Ki..=64Mi, found \"64KB\""),
             ("receive-buffer", "65Mi", "must be a size of 16Ki..=64Mi, found \"65Mi\""),
-            ("receive-buffer", "17592186044417Mi", "must be a size of 16Ki..=64Mi, found \"17592186044417Mi\""),
+            (
+                "receive-buffer",
+                "17592186044417Mi",
+                "must be a size of 16Ki..=64Mi, found \"17592186044417Mi\"",
+            ),
         ];
         for (key, value, message) in cases {
             let manifest = document(&format!("{{{key}: {value}}}"));

@@ -5,6 +5,7 @@
 
 pub(crate) mod pki;
 pub(crate) mod raw;
+pub(crate) mod reach;
 pub(crate) mod relay;
 pub(crate) mod stage;
 

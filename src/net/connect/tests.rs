@@ -118,10 +118,8 @@ async fn an_address_that_is_not_ours_cannot_be_dialed_from() {
     let (_listener, address) = listener();
     let (host, deadlines, mut route) = ("127.0.0.1".into(), patient(), route());
     // RFC 5737: documentation, nobody's.
-    for (local, kind) in [
-        ("192.0.2.1", io::ErrorKind::AddrNotAvailable),
-        ("::1", io::ErrorKind::Unsupported),
-    ] {
+    for (local, kind) in [("192.0.2.1", io::ErrorKind::AddrNotAvailable), ("::1", io::ErrorKind::Unsupported)]
+    {
         let local: IpAddr = local.parse().unwrap();
         route.tuning.bind_address = Some(local);
         let error = connect(&host, address.port(), &route, &deadlines).await.unwrap_err();

@@ -52,14 +52,8 @@ impl Supervisor {
             let role = hub.local.role.link_role();
             Ok(hub.hello(HelloParts { role, link: name, group, cost, ordinal, carrier, session, dead }))
         });
-        let spec = DialSpec {
-            host: order.target.host,
-            port: order.target.port,
-            route,
-            tls,
-            deadlines,
-            hello,
-        };
+        let spec =
+            DialSpec { host: order.target.host, port: order.target.port, route, tls, deadlines, hello };
         let cancel = self.hub.cancel.child_token();
         self.attempts.insert(attempt, cancel.clone());
         let reports = self.dial_reports.clone();

@@ -163,6 +163,8 @@ pub(crate) struct Pace {
     rate: [f64; 2],
     /// When this rate span began.
     rate_span: Option<Instant>,
+    /// The distance of the peer before the first sample of this carrier.
+    expected: Duration,
 }
 
 impl Pace {
@@ -173,7 +175,19 @@ impl Pace {
             span: None,
             rate: [0.0; 2],
             rate_span: None,
+            expected: UNKNOWN_TRIP,
         }
+    }
+
+    /// The peer was so far away on other carriers: what is suspicious here before the first sample follows it, if
+    /// that is more than the usual assumption.
+    pub(crate) fn expect(&mut self, distance: Duration) {
+        self.expected = distance.max(UNKNOWN_TRIP);
+    }
+
+    /// How long an answer usually takes at most: four times the distance and four times its variation.
+    pub(crate) fn usual_wait(&self) -> Duration {
+        self.round_trip.smoothed.unwrap_or(self.expected) * 4 + self.round_trip.variation * 4
     }
 
     /// Takes one sample: `waited` from sending to acknowledgement, of which the peer says it held `delay`, while
@@ -327,24 +341,23 @@ impl Life {
         self.silence(now) >= self.dead
     }
 
-    /// Becomes suspect if an answer is overdue; returns whether it became so now.
-    pub(crate) fn becomes_suspect(&mut self, now: Instant, round_trip: &RoundTrip) -> bool {
-        let overdue = self.suspect_at(round_trip).is_some_and(|at| at <= now);
+    /// Becomes suspect if an answer that usually takes at most `usual` is overdue; returns whether it became so now.
+    pub(crate) fn becomes_suspect(&mut self, now: Instant, usual: Duration) -> bool {
+        let overdue = self.suspect_at(usual).is_some_and(|at| at <= now);
         let news = overdue && !self.suspect;
         self.suspect |= overdue;
         news
     }
 
     /// When [`Life`] has something to do next.
-    pub(crate) fn poll_timeout(&self, round_trip: &RoundTrip) -> Instant {
+    pub(crate) fn poll_timeout(&self, usual: Duration) -> Instant {
         let dead = self.last_received + self.dead;
         let ping = (!self.pinged && !self.ping_due).then(|| self.last_received + self.keepalive);
-        let suspect = if self.suspect { None } else { self.suspect_at(round_trip) };
+        let suspect = if self.suspect { None } else { self.suspect_at(usual) };
         [ping, suspect].into_iter().flatten().fold(dead, Instant::min)
     }
 
-    fn suspect_at(&self, round_trip: &RoundTrip) -> Option<Instant> {
-        let usual = round_trip.smoothed.unwrap_or(UNKNOWN_TRIP) * 4 + round_trip.variation * 4;
+    fn suspect_at(&self, usual: Duration) -> Option<Instant> {
         Some(self.owed_since? + usual.clamp(self.floor, self.cap))
     }
 }
@@ -418,13 +431,13 @@ mod tests {
     fn a_carrier_is_suspect_when_an_answer_is_overdue_and_trusted_at_the_next_byte() {
         let start = epoch();
         let mut life = Life::new(start, &Liveness::default(), 0.5);
-        let round_trip = RoundTrip { smoothed: Some(Duration::from_millis(1)), ..RoundTrip::default() };
-        assert!(!life.becomes_suspect(start + Duration::from_secs(20), &round_trip), "nothing is owed");
+        let usual = Duration::from_millis(4);
+        assert!(!life.becomes_suspect(start + Duration::from_secs(20), usual), "nothing is owed");
         life.owes(start);
         let overdue = start + Liveness::default().suspect_floor;
-        assert!(!life.becomes_suspect(overdue - Duration::from_millis(1), &round_trip));
-        assert!(life.becomes_suspect(overdue, &round_trip));
-        assert!(!life.becomes_suspect(overdue, &round_trip), "told once");
+        assert!(!life.becomes_suspect(overdue - Duration::from_millis(1), usual));
+        assert!(life.becomes_suspect(overdue, usual));
+        assert!(!life.becomes_suspect(overdue, usual), "told once");
         assert!(life.heard(overdue));
         assert!(!life.suspect);
     }
@@ -433,16 +446,16 @@ mod tests {
     fn timers_lie_ahead_after_they_were_handled() {
         let start = epoch();
         let mut life = Life::new(start, &Liveness::default(), 0.0);
-        let round_trip = RoundTrip::default();
+        let usual = Pace::new().usual_wait();
         let mut now = start;
         for _ in 0..10 {
-            now = life.poll_timeout(&round_trip);
+            now = life.poll_timeout(usual);
             if life.is_dead(now) {
                 return;
             }
             life.take_ping(now);
-            life.becomes_suspect(now, &round_trip);
-            assert!(life.poll_timeout(&round_trip) > now);
+            life.becomes_suspect(now, usual);
+            assert!(life.poll_timeout(usual) > now);
         }
         panic!("never dead at {:?}", now - start);
     }

@@ -59,7 +59,7 @@ impl Session {
                 self.wakers.take(&mut carrier.driver);
             }
             let round_trip = carrier.pace.round_trip();
-            if carrier.life.becomes_suspect(now, &round_trip) {
+            if carrier.life.becomes_suspect(now, carrier.pace.usual_wait()) {
                 let event = SessionEvent::CarrierSuspect { number, last_received_ago: silence, round_trip };
                 self.events.push_back(event);
             }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::error::StreamError;
-use crate::id::CarrierNumber;
+use crate::id::{CarrierNumber, Side};
 use crate::proto::session::Session;
 use crate::proto::session::carrier::Carrier;
 use crate::proto::session::key::StreamKey;
@@ -30,6 +30,10 @@ pub(crate) enum Transmit {
     Farewell,
     /// The carrier is dead to the session: drop the connection.
     Gone,
+    /// The carrier is dead to the session, but the dialer may not know yet that a newer one took its place. Leave the
+    /// connection open until the dialer ends it, for a while at least: its end would overtake the newer one's hello
+    /// where packets are lost, and look to the dialer like the loss of its only carrier.
+    Fenced,
 }
 
 impl Session {
@@ -201,7 +205,8 @@ impl Session {
 
     fn farewell(&mut self, number: CarrierNumber, out: &mut Vec<Piece>) -> Transmit {
         let Some((_, closing)) = self.farewells.iter_mut().find(|(leaving, _)| *leaving == number) else {
-            return Transmit::Gone;
+            let replaced = self.params.side == Side::Acceptor && self.ended().is_none();
+            return if replaced { Transmit::Fenced } else { Transmit::Gone };
         };
         if std::mem::replace(&mut closing.sent, true) {
             return Transmit::Gone;

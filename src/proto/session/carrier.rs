@@ -35,6 +35,8 @@ pub(crate) struct Carrier {
     pub(crate) greeting: Option<Bytes>,
     /// Pongs that wait: the newest ping's token, since one answer serves all.
     pub(crate) pong: Option<u64>,
+    /// The ping whose pong is awaited: its token, and when it was handed to the driver.
+    pub(crate) ping: Option<(u64, Instant)>,
     /// The driver, when it waits for something to send.
     pub(crate) driver: Option<Waker>,
     /// What went over it.
@@ -65,6 +67,7 @@ impl Carrier {
             life: Life::new(now, liveness, jitter),
             greeting: None,
             pong: None,
+            ping: None,
             driver: None,
             traffic: Traffic::default(),
         }
@@ -92,6 +95,16 @@ impl Carrier {
         }
         self.life.progress(now, self.log.in_flight() > 0);
         Ok(fresh)
+    }
+}
+
+impl Carrier {
+    /// The peer's pong came. One that was not asked for counts as a sign of life and no more.
+    pub(crate) fn ponged(&mut self, now: Instant, token: u64) {
+        if let Some((_, at)) = self.ping.take_if(|(asked, _)| *asked == token) {
+            self.pace.distance(now, now.saturating_duration_since(at));
+        }
+        self.life.ponged(now, self.log.in_flight() > 0);
     }
 }
 
@@ -194,9 +207,7 @@ impl Pace {
     /// `delivered` bytes were acknowledged.
     fn sample(&mut self, now: Instant, waited: Duration, delay: Duration, delivered: u64) {
         // A peer cannot claim to have held it longer than we waited for it.
-        let distance = waited.saturating_sub(delay).max(CLOCK_GRAIN);
-        self.smooth(distance);
-        self.least_of(now, distance);
+        let distance = self.distance(now, waited.saturating_sub(delay));
         let rate = delivered as f64 / waited.max(CLOCK_GRAIN).as_secs_f64();
         let span = self.round_trip.smoothed.unwrap_or(distance) * RATE_SPAN_TRIPS;
         if self.rate_span.is_none_or(|since| now.saturating_duration_since(since) >= span) {
@@ -204,6 +215,14 @@ impl Pace {
             self.rate_span = Some(now);
         }
         self.rate[0] = self.rate[0].max(rate);
+    }
+
+    /// The peer was seen to be so far away.
+    fn distance(&mut self, now: Instant, seen: Duration) -> Duration {
+        let distance = seen.max(CLOCK_GRAIN);
+        self.smooth(distance);
+        self.least_of(now, distance);
+        distance
     }
 
     /// RFC 6298 §2.
@@ -260,6 +279,8 @@ pub(crate) struct Life {
     owed_since: Option<Instant>,
     /// Whether a ping is among what is owed.
     pinged: bool,
+    /// Nothing was asked yet: the first ping goes out at once, so that the distance is known before it matters.
+    fresh: bool,
     /// A ping is to be sent as soon as the driver can.
     ping_due: bool,
     /// Suspect now.
@@ -277,6 +298,7 @@ impl Life {
             last_received: now,
             owed_since: None,
             pinged: false,
+            fresh: true,
             ping_due: false,
             suspect: false,
             // A quarter either way, so that ten thousand peers do not ping in step.
@@ -307,11 +329,12 @@ impl Life {
         self.owed_since.get_or_insert(now);
     }
 
-    /// A ping is to be sent now, if the silence is long enough; counts it as sent.
+    /// A ping is to be sent now, if the silence is long enough or it is the first; counts it as sent.
     pub(crate) fn take_ping(&mut self, now: Instant) -> bool {
-        if self.pinged || now < self.last_received + self.keepalive {
+        if self.pinged || !self.fresh && now < self.last_received + self.keepalive {
             return false;
         }
+        self.fresh = false;
         self.pinged = true;
         self.ping_due = false;
         self.owes(now);
@@ -326,7 +349,7 @@ impl Life {
     }
 
     /// The pong came.
-    pub(crate) fn ponged(&mut self, now: Instant, more: bool) {
+    fn ponged(&mut self, now: Instant, more: bool) {
         self.pinged = false;
         self.progress(now, more);
     }
@@ -440,6 +463,24 @@ mod tests {
         assert!(!life.becomes_suspect(overdue, usual), "told once");
         assert!(life.heard(overdue));
         assert!(!life.suspect);
+    }
+
+    #[test]
+    fn a_fresh_carrier_asks_at_once_how_far_the_peer_is() {
+        let start = epoch();
+        let mut carrier = Carrier::new(start, CarrierNumber(0), &Liveness::default(), 0.5);
+        assert!(carrier.life.take_ping(start));
+        carrier.ping = Some((7, start));
+        let now = start + Duration::from_millis(300);
+        carrier.ponged(now, 8);
+        assert_eq!(
+            carrier.pace.round_trip().smoothed,
+            None,
+            "another ping's pong says nothing of the distance"
+        );
+        carrier.ponged(now, 7);
+        assert_eq!(carrier.pace.round_trip().smoothed, Some(Duration::from_millis(300)));
+        assert!(!carrier.life.take_ping(now), "there was no silence");
     }
 
     #[test]

@@ -130,10 +130,9 @@ impl Session {
                 carrier.acks.hurry(now);
                 Ok(())
             }
-            Frame::Pong { .. } => {
+            Frame::Pong { token } => {
                 self.flood.pay(now)?;
-                let carrier = &mut self.carriers[index];
-                carrier.life.ponged(now, carrier.log.in_flight() > 0);
+                self.carriers[index].ponged(now, token);
                 Ok(())
             }
             Frame::Close { scope: CloseScope::Carrier, code, .. } => {

@@ -91,7 +91,9 @@ impl Session {
             out.push(Piece::frame(&Frame::Pong { token }, &mut self.scratch));
         }
         if carrier.life.take_ping(now) {
-            out.push(Piece::frame(&Frame::Ping { token: self.random.u64(..) >> 2 }, &mut self.scratch));
+            let token = self.random.u64(..) >> 2;
+            carrier.ping = Some((token, now));
+            out.push(Piece::frame(&Frame::Ping { token }, &mut self.scratch));
         }
         // Room for an acknowledgement, so that a batch of bulk data with one fills whole records.
         *room -= out.iter().map(Piece::len).sum::<usize>().min(*room);

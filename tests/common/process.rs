@@ -62,6 +62,11 @@ impl Router {
         self.child.id().unwrap()
     }
 
+    /// Kills it; nobody is told.
+    pub(crate) async fn kill(&mut self) {
+        within(self.child.kill()).await.unwrap();
+    }
+
     /// Sends SIGTERM; the exit status must be 0.
     pub(crate) async fn stop(&mut self) {
         let id = self.child.id().unwrap().to_string();

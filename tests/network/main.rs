@@ -8,6 +8,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod crowd;
 mod lab;
 mod load;
 mod paused;

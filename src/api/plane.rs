@@ -328,7 +328,7 @@ fn wanted(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets) -> LinkWanted 
 
 /// The proxy to dial through: one that was found or given is used only by a Link that names one.
 fn proxy(spec: &LinkSpec, secrets: &LinkSecrets) -> Option<ProxySpec> {
-    spec.settings.proxy_configuration.as_ref().and(secrets.proxy.clone())
+    secrets.proxy.clone().filter(|_| spec.settings.proxy_configuration.is_some())
 }
 
 /// Whether a link can be dialed as it is; if not, why, for its `Configured` condition.

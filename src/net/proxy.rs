@@ -117,20 +117,21 @@ async fn send(tcp: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Adds what has come to `received`, up to [`MAX_ANSWER`]. Returns how much; 0 is the end.
 async fn receive(tcp: &TcpStream, received: &mut Vec<u8>) -> io::Result<usize> {
-    let mut chunk = [0; 2048];
-    let room = chunk.len().min(MAX_ANSWER - received.len());
+    let filled = received.len();
     loop {
         tcp.readable().await?;
-        match tcp.try_read(&mut chunk[..room]) {
-            Ok(read) => {
-                received.extend_from_slice(&chunk[..read]);
-                return Ok(read);
-            }
+        received.resize(MAX_ANSWER.min(filled + CHUNK), 0);
+        let read = tcp.try_read(&mut received[filled..]);
+        received.truncate(filled + read.as_ref().copied().unwrap_or(0));
+        match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            read => return read,
         }
     }
 }
+
+/// How much is read at a time: more than an answer mostly has.
+const CHUNK: usize = 2048;
 
 /// The most bytes of an answer's head: what most proxies take of a request's. Squid's longest is below 1 KiB.
 const MAX_ANSWER: usize = 16 << 10;

@@ -172,11 +172,13 @@ mod tests {
     async fn a_dialed_carrier_has_what_its_settings_say() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut settings = Settings::default();
-        settings.keepalive = Some(Duration::from_secs(7));
-        settings.tcp_user_timeout = Some(Duration::from_millis(12_500));
-        settings.send_buffer = Some(65_536);
-        settings.receive_buffer = Some(32_768);
+        let settings = Settings {
+            keepalive: Some(Duration::from_secs(7)),
+            tcp_user_timeout: Some(Duration::from_millis(12_500)),
+            send_buffer: Some(65_536),
+            receive_buffer: Some(32_768),
+            ..Settings::default()
+        };
         let tuning = Tuning::of(&settings, Duration::from_secs(30));
         let tcp = dialing(address, &tuning).unwrap().connect(address).await.unwrap();
         tune(&tcp, &tuning);

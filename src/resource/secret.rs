@@ -376,3 +376,46 @@ const PARTS: [&str; 8] = [CA_CRT, TLS_CRT, TLS_KEY, CRL_PEM, HOST, PORT, USERNAM
 
 /// What is said of a part that is absent or empty.
 pub(crate) const MISSING: &str = "is missing";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::manifest::Manifest;
+
+    fn proxy(username: &str, password: &str) -> Manifest {
+        let text = format!(
+            "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/basic-auth\nmetadata: {{name: p}}\nstringData:\n  \
+             {{host: fd00::1, port: '3128', username: {username}, password: {password}}}\n"
+        );
+        Manifest::parse(text, "test")
+    }
+
+    #[test]
+    fn a_proxy_is_read_and_shown_without_its_login() {
+        let manifest = proxy("west", "'p:w'");
+        let found = manifest.secret("", "p").and_then(SecretSpec::proxy).unwrap();
+        let made = ProxySpec::new("fd00::1".parse().unwrap(), 3128).with_login("west", "p:w").unwrap();
+        assert_eq!(found, made);
+        assert_eq!(made.to_string(), "[fd00::1]:3128");
+        let shown = format!("{made:?}");
+        assert!(!shown.contains("west") && !shown.contains("p:w"), "{shown}");
+    }
+
+    #[test]
+    fn a_login_that_basic_authentication_cannot_carry_is_refused_unquoted() {
+        let colon = SecretProblem { part: USERNAME, problem: "must not hold a colon" };
+        let control = |part| SecretProblem { part, problem: "must be text without control characters" };
+        let spec = ProxySpec::new("proxy".parse().unwrap(), 1);
+        for (username, password, problem) in [
+            ("we:st", "secret", colon),
+            ("we\nst", "secret", control(USERNAME)),
+            ("west", "sec\0ret", control(PASSWORD)),
+        ] {
+            assert_eq!(spec.clone().with_login(username, password), Err(problem));
+        }
+        let manifest = proxy("'we:st'", "secret");
+        let refused: Vec<_> = manifest.refused().iter().map(ToString::to_string).collect();
+        assert_eq!(refused, ["Secret p: stringData.username: must not hold a colon"]);
+        assert_eq!(manifest.secret("", "p").and_then(SecretSpec::proxy), None);
+    }
+}

@@ -375,6 +375,24 @@ fn new_credentials_are_tried_at_once() {
 }
 
 #[test]
+fn changed_settings_touch_nothing_that_is_up_and_are_tried_at_once_where_nothing_is() {
+    let settings = Settings { keepalive: Some(Duration::from_secs(5)), ..Settings::default() };
+    let changed = || LinkWanted { settings: settings.clone(), ..wanted(&[("a", 1)]) };
+    let mut bench = Bench::up();
+    bench.told();
+    bench.fleet.handle_link(bench.now, LINK, changed());
+    let [EventKind::LinkChanged { changes, .. }] = &bench.events()[..] else { unreachable!() };
+    assert_eq!(*changes, ["settings".into()]);
+    assert_eq!(bench.actions(), []);
+
+    let (mut bench, dials) = Bench::linked(&[("a", 1)]);
+    bench.dialed(dials[0].attempt, Err(unreachable_endpoint()));
+    bench.actions();
+    bench.fleet.handle_link(bench.now, LINK, changed());
+    assert_eq!(bench.dials().len(), 1);
+}
+
+#[test]
 fn a_late_answer_is_closed_and_changes_nothing() {
     let (mut bench, dials) = Bench::linked(&[("a", 1)]);
     bench.fleet.handle_unlink(bench.now, LINK, GRACE);

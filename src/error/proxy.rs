@@ -14,7 +14,7 @@ use super::{Detail, Fault};
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum ProxyReason {
-    /// It wants a user name and password, and was shown none or wrong ones (status 407).
+    /// It wants a user name and password, and was shown none or wrong ones (status 407, or 401).
     #[error("authentication required")]
     AuthenticationRequired,
     /// Its answer is longer than any answer to a CONNECT has to be.

@@ -94,7 +94,8 @@ fn answer(received: &[u8]) -> Option<Result<(), ProxyReason>> {
             // A length or encoding of the body is to be ignored here: what follows is the tunnel.
             200..=299 if rest.is_empty() => return Some(Ok(())),
             200..=299 => return Some(Err(ProxyReason::UnexpectedBytes)),
-            407 => return Some(Err(ProxyReason::AuthenticationRequired)),
+            // 401 is what tinyproxy says to a wrong login; only the proxy itself can have sent it here.
+            401 | 407 => return Some(Err(ProxyReason::AuthenticationRequired)),
             status => {
                 let phrase: String = response.reason.unwrap_or_default().chars().take(MAX_PHRASE).collect();
                 return Some(Err(ProxyReason::Refused { status, phrase: phrase.into() }));
@@ -191,7 +192,7 @@ mod tests {
         let refused =
             |status, phrase: &str| Some(Err(ProxyReason::Refused { status, phrase: phrase.into() }));
         let not_http = Some(Err(ProxyReason::NotHttp));
-        let cases: [(&str, Option<Result<(), ProxyReason>>); 14] = [
+        let cases: [(&str, Option<Result<(), ProxyReason>>); 15] = [
             ("HTTP/1.0 200 OK\r\n\r\n", Some(Ok(()))),
             ("HTTP/1.1 204 \r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", Some(Ok(()))),
             ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", Some(Ok(()))),
@@ -200,6 +201,7 @@ mod tests {
             ("HTTP/1.1 101 Switching Protocols\r\n\r\n", refused(101, "Switching Protocols")),
             ("HTTP/1.1 302 Found\r\nLocation: http://login\r\n\r\n", refused(302, "Found")),
             ("HTTP/1.1 407 Whatever\r\n\r\n<html>", Some(Err(ProxyReason::AuthenticationRequired))),
+            ("HTTP/1.0 401 Unauthorized\r\n\r\n", Some(Err(ProxyReason::AuthenticationRequired))),
             ("HTTP/1.1 403 Forbidden\r\n\r\n", refused(403, "Forbidden")),
             ("HTTP/1.1 503\r\n\r\n", refused(503, "")),
             ("HTTP/2 200\r\n\r\n", not_http.clone()),

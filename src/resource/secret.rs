@@ -348,10 +348,8 @@ fn revocation_lists(bytes: &[u8]) -> Result<(), &'static str> {
 
 /// RFC 7617: what stands before the first colon is the name, so that a name has none.
 fn user_name(bytes: &[u8]) -> Result<(), &'static str> {
-    match bytes.contains(&b':') {
-        true => Err("must not hold a colon"),
-        false => printable(bytes),
-    }
+    printable(bytes)?;
+    if bytes.contains(&b':') { Err("must not hold a colon") } else { Ok(()) }
 }
 
 /// RFC 7617 takes no control characters in a user name or password.

@@ -157,15 +157,17 @@ impl Shared {
                 return;
             }
             drop(state);
-            for (folder, wish) in asked {
+            for (folder, wish) in &asked {
                 // Fails for what is not watched, or not any more.
-                let _ = watcher.unwatch(&folder);
-                if wish == Wish::Have
-                    && let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive)
+                let _ = watcher.unwatch(folder);
+                if *wish == Wish::Have
+                    && let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive)
                 {
                     tracing::debug!(folder = %folder.display(), %error, "no notices of this folder");
                 }
             }
+            // What changed before the watch was there has given no notice.
+            self.stir(|folders| folders.iter().any(|folder| asked.get(folder) == Some(&Wish::Have)));
         }
     }
 

@@ -194,7 +194,7 @@ async fn a_cost_that_is_refused_never_churns_and_the_last_good_one_stays() {
             scene.put("link.yaml", &link(scene.to(), 1).replace("cost: 1", &format!("cost: {cost}")));
             scene.next_reading(readings).await;
             let message = format!("Link east: spec.cost: must be 1..=2147483647, found {cost}");
-            assert_eq!(scene.refused().await, [message.clone()]);
+            assert_eq!(scene.refused().await, std::slice::from_ref(&message));
             scene.diary.one(|kind| refused_link(kind) == Some((Some(id), &*message))).await;
             assert!(scene.following.status().links[0].held);
         }
@@ -256,7 +256,7 @@ async fn of_two_documents_of_one_name_the_incumbent_stays() {
             "Link east: metadata.name: already given in {}, which stands",
             scene.path("link.yaml").display()
         );
-        assert_eq!(scene.refused().await, [message.clone()]);
+        assert_eq!(scene.refused().await, std::slice::from_ref(&message));
         scene.diary.one(|kind| refused_link(kind) == Some((Some(id), &*message))).await;
         assert_eq!(scene.west.status().links[0].cost.get(), 1);
         // When the incumbent goes, the other one is a change of the same link.
@@ -294,7 +294,7 @@ async fn a_folder_that_is_gone_removes_nothing_and_is_followed_again_when_it_is_
         let (documents, away) = (scene.folder.path().join("documents"), scene.folder.path().join("away"));
         fs::rename(&documents, &away).unwrap();
         let lost = format!("{}: cannot be read: entity not found", documents.display());
-        assert_eq!(scene.refused().await, [lost.clone()]);
+        assert_eq!(scene.refused().await, std::slice::from_ref(&lost));
         scene
             .diary
             .one(|kind| matches!(kind, EventKind::DocumentRefused { message, .. } if **message == *lost))
@@ -490,4 +490,25 @@ async fn a_plane_that_follows_and_watches_shuts_down() {
         let error = scene.west.follow(Resources::at(Path::new("."))).await.unwrap_err();
         assert_eq!(error, PlaneError::ShutDown);
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_told_of_and_holds_up_nothing_else() {
+    let (mut scene, mut stream) = Scene::linked(FileNotices::Ignored).await;
+    // Opening a pipe waits for a writer, as a file server that is gone is waited for.
+    let pipe = scene.folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (west, path) = (scene.west.clone(), pipe.clone());
+    let hanging = tokio::spawn(async move { west.follow(Resources::at(path)).await });
+    scene.put("link.yaml", &link(scene.to(), 2));
+    scene.diary.one(|kind| matches!(kind, EventKind::CostChanged { cost, .. } if cost.get() == 2)).await;
+    let overdue = format!("{}: cannot be read: timed out", pipe.display());
+    let told = |kind: &EventKind| matches!(kind, EventKind::DocumentRefused { message, .. } if **message == *overdue);
+    scene.diary.one(told).await;
+    assert_eq!(scene.diary.count(told), 1);
+    talk(&mut stream).await;
+    within(scene.west.shutdown(Duration::ZERO)).await;
+    hanging.abort();
+    // The thread that waits is let go, or the runtime would wait for it.
+    drop(fs::File::options().write(true).open(&pipe).unwrap());
 }

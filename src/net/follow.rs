@@ -24,8 +24,8 @@ use crate::net::stamp::Stamp;
 use crate::net::watch::Watch;
 use crate::resource::link::{LinkKey, LinkSpec};
 use crate::resource::manifest::{Manifest, documents_in};
-use crate::resource::reconcile::{Change, Documents, Reading, Reconciler, Wanted};
-use crate::resource::report::Refusal;
+use crate::resource::reconcile::{Change, Documents, Reading, Reconciler, SecretKey, Wanted};
+use crate::resource::report::{Refusal, Warning};
 use crate::resource::secret::SecretSpec;
 use crate::tls::credentials::Credentials;
 
@@ -40,16 +40,22 @@ pub(crate) struct Follow {
     documents: Documents,
     reconciler: Reconciler<Taken, CredentialsError>,
     /// The Secrets that were looked at, so that each is looked at once.
-    judged: BTreeMap<(Arc<str>, Arc<str>), (SecretSpec, Result<Taken, CredentialsError>)>,
+    judged: BTreeMap<SecretKey, (SecretSpec, Judged)>,
     links: BTreeMap<LinkKey, LinkId>,
     told: watch::Sender<Arc<FollowingStatus>>,
 }
+
+/// What a bundle was found to be.
+type Judged = Result<Taken, CredentialsError>;
+
+/// What a followed file or folder holds, or why nobody knows.
+type Read = Result<Arc<Manifest>, ErrorKind>;
 
 /// A followed file or folder.
 #[derive(Debug, Default)]
 struct Root {
     stamp: Option<Stamp>,
-    settling: Settling<Result<Arc<Manifest>, ErrorKind>>,
+    settling: Settling<Read>,
 }
 
 /// A folder of credentials that links name.
@@ -58,7 +64,7 @@ struct Bundle {
     stamp: Option<Stamp>,
     settling: Settling<Digest>,
     /// What it was believed to hold last.
-    holds: Option<Result<Taken, CredentialsError>>,
+    holds: Option<Judged>,
 }
 
 /// Credentials that are equal when their texts are.
@@ -83,7 +89,7 @@ struct Order {
 
 /// What it has found; `None` for what needed no reading.
 struct Looked {
-    roots: Vec<(Stamp, Option<Result<Arc<Manifest>, ErrorKind>>)>,
+    roots: Vec<(Stamp, Option<Read>)>,
     bundles: BTreeMap<Arc<str>, (Option<Stamp>, Option<Found>)>,
 }
 
@@ -302,7 +308,7 @@ impl Follow {
     }
 
     /// Tells what was not said before.
-    fn tell(&self, refused: &[Refusal], warnings: &[crate::resource::report::Warning]) {
+    fn tell(&self, refused: &[Refusal], warnings: &[Warning]) {
         for refusal in self.documents.refused().iter().filter(|refusal| !refused.contains(refusal)) {
             let (source, message) = (refusal.source().into(), refusal.to_string().into());
             self.hub.fanout.publish(match self.link_of(refusal) {
@@ -384,7 +390,7 @@ fn bundle_of(link: &LinkSpec) -> Option<Arc<str>> {
 }
 
 /// Whether a link can be dialed with what was found: without client authentication only whom to trust is needed.
-fn presentable(link: &LinkSpec, found: Result<Taken, CredentialsError>) -> Result<Taken, CredentialsError> {
+fn presentable(link: &LinkSpec, found: Judged) -> Judged {
     match found {
         Ok(taken) if !link.no_client_auth && !taken.0.has_identity() => {
             Err(CredentialsError::Missing { part: "tls.crt" })

@@ -79,7 +79,7 @@ impl Hub {
         match before {
             Some(before) => {
                 (before.spec, before.secrets) = (spec, secrets);
-                before.in_use = in_use.or(before.in_use.take());
+                before.in_use = in_use.or_else(|| before.in_use.take());
             }
             None => {
                 kept.insert(link, Kept { spec, secrets, in_use, watch: None });

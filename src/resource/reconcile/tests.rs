@@ -114,7 +114,9 @@ fn what_came_from_a_folder_that_is_lost_stays() {
 
 #[test]
 fn a_secret_that_is_broken_or_given_twice_is_the_one_before() {
-    let rows: &[(&str, &[(&str, &str)], Option<u16>)] = &[
+    // Name, the files that follow, the port of the proxy then.
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<u16>);
+    let rows: &[Row<'_>] = &[
         ("changed", &[("m", &proxy("p", "2"))], Some(2)),
         ("broken", &[("m", &proxy("p", "none"))], Some(1)),
         ("renamed and broken", &[("z", &proxy("p", "none"))], Some(1)),
@@ -139,13 +141,13 @@ fn reconcile(
     documents: &Documents,
     folder: Option<Result<u32, &'static str>>,
 ) -> Vec<Change<u32, &'static str>> {
-    machine.reconcile(documents, |_, _| Err("no Secret here"), |_, _| folder.clone())
+    machine.reconcile(documents, |_, _| Err("no Secret here"), |_, _| folder)
 }
 
 /// The credentials of the only link that a change keeps.
 fn credentials(changes: &[Change<u32, &'static str>]) -> Option<Result<u32, &'static str>> {
     match changes {
-        [Change::Keep(wanted)] => wanted.credentials.clone(),
+        [Change::Keep(wanted)] => wanted.credentials,
         _ => panic!("{changes:?}"),
     }
 }

@@ -25,8 +25,12 @@ use sitelink::{
 };
 use tempfile::TempDir;
 
-/// Both ways to learn of a change.
-const WAYS: [FileNotices; 2] = [FileNotices::Heeded, FileNotices::Ignored];
+/// The ways to learn of a change: both, where notices are built in.
+const WAYS: &[FileNotices] = if cfg!(feature = "watch") {
+    &[FileNotices::Heeded, FileNotices::Ignored]
+} else {
+    &[FileNotices::Ignored]
+};
 
 fn watching(notices: FileNotices) -> PlaneConfig {
     let mut config = brisk();
@@ -172,7 +176,7 @@ fn ups(diary: &Diary) -> usize {
 
 #[tokio::test]
 async fn a_changed_cost_touches_no_connection_and_shows_in_the_observed_generation() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, mut stream) = Scene::linked(notices).await;
         assert_eq!(scene.link_status().conditions[0].observed_generation, Some(1));
         scene.put("link.yaml", &link(scene.to(), 9));
@@ -187,7 +191,7 @@ async fn a_changed_cost_touches_no_connection_and_shows_in_the_observed_generati
 
 #[tokio::test]
 async fn a_cost_that_is_refused_never_churns_and_the_last_good_one_stays() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, mut stream) = Scene::linked(notices).await;
         let id = scene.id();
         for (readings, cost) in (1..).zip(["-4", "\"5\"", "2147483648"]) {
@@ -212,7 +216,7 @@ async fn a_cost_that_is_refused_never_churns_and_the_last_good_one_stays() {
 
 #[tokio::test]
 async fn a_removed_document_drains_its_link_which_vanishes_from_the_status() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, _stream) = Scene::linked(notices).await;
         let id = scene.id();
         scene.remove("link.yaml");
@@ -229,7 +233,7 @@ async fn a_removed_document_drains_its_link_which_vanishes_from_the_status() {
 
 #[tokio::test]
 async fn a_renamed_document_is_no_change() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (scene, mut stream) = Scene::linked(notices).await;
         let id = scene.id();
         fs::rename(scene.path("link.yaml"), scene.path("another.yaml")).unwrap();
@@ -247,7 +251,7 @@ async fn a_renamed_document_is_no_change() {
 
 #[tokio::test]
 async fn of_two_documents_of_one_name_the_incumbent_stays() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, mut stream) = Scene::linked(notices).await;
         let id = scene.id();
         // Its file is read first.
@@ -269,7 +273,7 @@ async fn of_two_documents_of_one_name_the_incumbent_stays() {
 
 #[tokio::test]
 async fn a_file_that_is_half_written_or_nonsense_removes_nothing() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (scene, mut stream) = Scene::linked(notices).await;
         let text = link(scene.to(), 1);
         fs::write(scene.path("link.yaml"), &text[..text.find("endpoints").unwrap() - 3]).unwrap();
@@ -289,7 +293,7 @@ async fn a_file_that_is_half_written_or_nonsense_removes_nothing() {
 
 #[tokio::test]
 async fn a_folder_that_is_gone_removes_nothing_and_is_followed_again_when_it_is_back() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, mut stream) = Scene::linked(notices).await;
         let (documents, away) = (scene.folder.path().join("documents"), scene.folder.path().join("away"));
         fs::rename(&documents, &away).unwrap();
@@ -311,7 +315,7 @@ async fn a_folder_that_is_gone_removes_nothing_and_is_followed_again_when_it_is_
 
 #[tokio::test]
 async fn a_changed_secret_rotates_the_links_that_use_it_and_a_broken_one_does_not() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, mut stream) = Scene::linked(notices).await;
         let (first, next) = (scene.ca.client("west"), scene.ca.client("west"));
         // A key of another: well-formed, and of no use.
@@ -336,7 +340,7 @@ async fn a_changed_secret_rotates_the_links_that_use_it_and_a_broken_one_does_no
 
 #[tokio::test]
 async fn a_secret_that_vanished_is_told_of_and_the_link_goes_on_with_the_last_good_one() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, mut stream) = Scene::linked(notices).await;
         scene.remove("secret.yaml");
         let gone = CredentialsError::NotFound("east".into());
@@ -355,7 +359,7 @@ async fn a_secret_that_vanished_is_told_of_and_the_link_goes_on_with_the_last_go
 
 #[tokio::test]
 async fn a_link_without_its_credentials_is_not_configured_until_they_come() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let mut scene = Scene::new(notices, |_, to| vec![("link.yaml", link(to, 1))]).await;
         let not_found = "TLS credentials \"east\" not found";
         let id = scene.id();
@@ -373,7 +377,7 @@ async fn a_link_without_its_credentials_is_not_configured_until_they_come() {
 
 #[tokio::test]
 async fn a_link_without_its_proxy_is_not_configured_and_never_dials_directly() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let files = |ca: &TestCa, to| {
             let link = link(to, 1).replace("spec:\n", "spec:\n  settings: {proxy-configuration: way-out}\n");
             vec![("link.yaml", link), ("secret.yaml", secret(&ca.client("west")))]
@@ -392,7 +396,7 @@ async fn a_link_without_its_proxy_is_not_configured_and_never_dials_directly() {
 
 #[tokio::test]
 async fn changed_endpoints_are_dialed_and_gone_ones_left() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, _stream) = Scene::linked(notices).await;
         let south = plane_with("south", brisk()).await;
         let there = listen(&south, loopback(), &scene.ca).await;
@@ -416,7 +420,7 @@ async fn changed_endpoints_are_dialed_and_gone_ones_left() {
 
 #[tokio::test]
 async fn a_storm_of_swapped_documents_ends_at_the_last() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, mut stream) = Scene::linked(notices).await;
         for cost in 2..=100 {
             scene.put("link.yaml", &link(scene.to(), cost));
@@ -433,7 +437,7 @@ async fn a_storm_of_swapped_documents_ends_at_the_last() {
 
 #[tokio::test]
 async fn documents_mounted_by_a_kubelet_are_followed() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (mut scene, mut stream) = Scene::linked(notices).await;
         let at = |name: &str| scene.path(name);
         let fill = |version: &str, cost: u32| {
@@ -454,7 +458,7 @@ async fn documents_mounted_by_a_kubelet_are_followed() {
 
 #[tokio::test]
 async fn what_is_followed_no_more_stays_as_it_is() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (scene, mut stream) = Scene::linked(notices).await;
         let Scene { west, following, folder, .. } = &scene;
         assert!(following.status().refused.is_empty());
@@ -483,7 +487,7 @@ async fn a_path_that_is_not_there_from_the_beginning_is_a_wrong_setting() {
 
 #[tokio::test]
 async fn a_plane_that_follows_and_watches_shuts_down() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let (scene, stream) = Scene::linked(notices).await;
         drop(stream);
         within(scene.west.shutdown(Duration::ZERO)).await;

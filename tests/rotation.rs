@@ -30,8 +30,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Both ways to learn of a change.
-const WAYS: [FileNotices; 2] = [FileNotices::Heeded, FileNotices::Ignored];
+/// The ways to learn of a change: both, where notices are built in.
+const WAYS: &[FileNotices] = if cfg!(feature = "watch") {
+    &[FileNotices::Heeded, FileNotices::Ignored]
+} else {
+    &[FileNotices::Ignored]
+};
 
 /// Settings that look soon, in one of the two ways.
 fn watching(notices: FileNotices) -> PlaneConfig {
@@ -284,7 +288,7 @@ async fn a_bundle_that_cannot_be_used_is_refused_and_the_one_before_stays() {
 
 #[tokio::test]
 async fn a_swapped_mount_is_taken_under_load_at_both_ends_and_no_stream_is_harmed() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let ca = TestCa::new("ca");
         let config = watching(notices);
         let (west, east) = (plane_with("west", config.clone()).await, plane_with("east", config).await);
@@ -325,7 +329,7 @@ async fn watched_access(plane: &Plane, mount: &Mount) -> Access {
 
 #[tokio::test]
 async fn what_a_watched_folder_may_come_to_hold_is_taken_or_refused_once_and_the_old_serves_on() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let ca = TestCa::new("ca");
         let east = plane_with("east", watching(notices)).await;
         let mut diary = Diary::of(&east);
@@ -430,7 +434,7 @@ async fn a_bundle_that_stays_broken_is_told_of_once_however_often_it_is_looked_a
 
 #[tokio::test]
 async fn a_storm_of_swaps_ends_at_the_last_content() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let ca = TestCa::new("ca");
         let east = plane_with("east", watching(notices)).await;
         let mut diary = Diary::of(&east);
@@ -450,7 +454,7 @@ async fn a_storm_of_swaps_ends_at_the_last_content() {
 
 #[tokio::test]
 async fn a_link_whose_folder_is_empty_is_up_when_a_bundle_comes() {
-    for notices in WAYS {
+    for &notices in WAYS {
         let ca = TestCa::new("ca");
         let (west, east) = (plane_with("west", watching(notices)).await, plane_with("east", brisk()).await);
         let mut diary = Diary::of(&west);

@@ -24,6 +24,8 @@ pub struct PlaneConfig {
     pub session: SessionLimits,
     /// How many events a slow subscriber may be behind.
     pub event_capacity: EventCapacity,
+    /// Watching of documents and credentials on the disk.
+    pub watch: Watching,
 }
 
 /// How many events a slow subscriber may be behind before it loses the oldest.
@@ -59,6 +61,43 @@ impl Default for Backoff {
             cap: Duration::from_secs(5),
             stable_after: Duration::from_secs(10),
             retry_after_cap: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Watching of documents and credentials on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Watching {
+    /// How often they are looked at, whatever the system says. Default 10 s: a look at what has not changed is a few
+    /// calls of stat(2), and Kubernetes itself takes up to a minute to bring a changed Secret into a container. A
+    /// longer one delays changes on file systems that give no notice; a shorter one costs those calls.
+    pub poll: Duration,
+    /// How long something must stay the same to be taken: two looks so far apart must agree. Default 250 ms: copying a
+    /// bundle takes milliseconds. A longer one delays every change; a shorter one may take (or refuse, and tell so)
+    /// what is half-written. It is also the least time between two looks.
+    pub settle: Duration,
+    /// Whether notices of the system bring a look sooner. Default heeded; without the feature `watch` there are none.
+    pub notices: FileNotices,
+}
+
+/// Whether notices of the system that files have changed are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileNotices {
+    /// They are, and bring a look sooner.
+    #[default]
+    Heeded,
+    /// They are not: the clock alone decides. For systems where they cost too much.
+    Ignored,
+}
+
+impl Default for Watching {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(10),
+            settle: Duration::from_millis(250),
+            notices: FileNotices::default(),
         }
     }
 }
@@ -187,10 +226,17 @@ impl PlaneConfig {
         let (live, deadlines) = (&self.liveness, &self.deadlines);
         let Deadlines { resolve, connect, proxy, tls, hello, accept } = *deadlines;
         let longest = [resolve, connect, proxy, tls, hello, accept];
-        let rules: [(bool, &'static str, &str); 12] = [
+        let watch = &self.watch;
+        let rules: [(bool, &'static str, &str); 14] = [
             (longest.iter().any(|deadline| *deadline > LONGEST), "deadlines", "must not exceed 24 h"),
             (live.dead > LONGEST || live.suspect_cap > LONGEST, "liveness", "must not exceed 24 h"),
             (session.resume_window > MAX_RESUME_WINDOW, "session.resume_window", "must not exceed 1 h"),
+            (watch.poll.is_zero() || watch.poll > LONGEST, "watch.poll", "must be above 0 and at most 24 h"),
+            (
+                watch.settle.is_zero() || watch.settle > watch.poll,
+                "watch.settle",
+                "must be above 0 and not exceed watch.poll",
+            ),
             (self.event_capacity.0 == 0, "event_capacity", "must be at least 1"),
             (self.backoff.first > self.backoff.cap, "backoff.first", "must not exceed backoff.cap"),
             (self.backoff.first.is_zero(), "backoff.first", "must not be zero"),

@@ -169,6 +169,21 @@ pub enum EventKind {
         /// Why.
         error: CredentialsError,
     },
+    /// An end took another bundle: its new handshakes use it from now on, its live carriers stay.
+    CredentialsRotated {
+        /// The link, where this end dials.
+        link: Option<LinkId>,
+        /// The access, where this end accepts.
+        access: Option<AccessId>,
+        /// Their name.
+        name: Arc<str>,
+        /// Which rotation of this end's it is, as its hellos say.
+        ordinal: Ordinal,
+        /// The new leaf's serial number in hex, if there is a leaf.
+        serial: Option<Arc<str>>,
+        /// End of the new leaf's validity, Unix seconds.
+        not_after: Option<i64>,
+    },
     /// An attempt to dial failed.
     DialFailed {
         /// The link.
@@ -187,6 +202,21 @@ pub enum EventKind {
         error: DialError,
         /// When the next attempt starts.
         next_attempt_in: Duration,
+    },
+    /// A followed document, or a part of one, was not taken; what was in force stays. Of a Link by name there is
+    /// [`EventKind::LinkRefused`] instead.
+    DocumentRefused {
+        /// The file.
+        source: Arc<str>,
+        /// The document, the field and what is wrong; nothing out of a Secret.
+        message: Arc<str>,
+    },
+    /// A followed document was taken but deserves a look, or was skipped as none of ours.
+    DocumentWarning {
+        /// The file.
+        source: Arc<str>,
+        /// The document, the field and what is odd.
+        message: Arc<str>,
     },
     /// A group has no live session any more.
     GroupDown {

@@ -24,16 +24,16 @@ pub(super) struct Args {
     /// What this router is in the network
     #[arg(long, value_name = "ROLE", value_parser = role, default_value = "interior")]
     pub role: RouterRole,
-    /// File or folder of Link and Secret documents
+    /// File or folder of Link and Secret documents, followed as they change
     #[arg(long, value_name = "PATH")]
     pub resources: Vec<PathBuf>,
-    /// Folder of bundle folders (<name>/{ca.crt,tls.crt,tls.key}) for links without a Secret
+    /// Folder of bundle folders (<name>/{ca.crt,tls.crt,tls.key}) for links without a Secret, watched
     #[arg(long, value_name = "DIR")]
     pub credentials: Option<PathBuf>,
     /// Take links: inter-router=ADDR or edge=ADDR; port 0 takes a free one
     #[arg(long, value_name = "ROLE=ADDR", value_parser = listen)]
     pub listen: Vec<Listen>,
-    /// Bundle folder or Secret file to take links with
+    /// Bundle folder (watched) or Secret file to take links with
     #[arg(long, value_name = "PATH")]
     pub server_credentials: Option<PathBuf>,
     /// Carry each TCP connection to ADDR to a site that serves KEY

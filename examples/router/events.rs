@@ -26,10 +26,6 @@ pub(super) struct Reporter {
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Fact<'a> {
-    /// A document, or a part of it, cannot be used.
-    DocumentRefused { message: String },
-    /// A document can be used and is odd.
-    DocumentWarning { message: String },
     /// A signal came: no new connections from here on.
     Stopping,
     /// A key is served by dialing an address.

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use sitelink::{AccessSpec, Credentials, LinkSecrets, Manifest, Plane, PlaneError, RoutingKey, Site};
+use sitelink::{
+    AccessSpec, Credentials, CredentialsSource, Following, Manifest, Plane, Resources, RoutingKey, Site,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,7 +75,8 @@ async fn run(args: Args) -> Outcome<()> {
     tasks.spawn(connector::run(plane.clone(), args.tcp_connector.clone(), stop.clone(), tasks.clone()));
 
     take_accesses(&args, &plane).await?;
-    take_links(&args, &plane, &reporter).await?;
+    // Dropped at the end: links come and go with their documents until then.
+    let following = follow(&args, &plane).await?;
 
     tokio::select! {
         _ = interrupt.recv() => {}
@@ -82,6 +85,7 @@ async fn run(args: Args) -> Outcome<()> {
     reporter.fact(&Fact::Stopping);
     // No new connections; those there are have until the end of the grace.
     stop.cancel();
+    drop(following);
     let ending = async {
         plane.shutdown(GRACE).await;
         printing.await?;
@@ -112,42 +116,24 @@ async fn take_accesses(args: &Args, plane: &Plane) -> Outcome<()> {
     Ok(())
 }
 
-async fn take_links(args: &Args, plane: &Plane, reporter: &Reporter) -> Outcome<()> {
-    let mut manifest = Manifest::default();
-    for path in &args.resources {
-        manifest.merge(Manifest::read(path).map_err(|error| format!("{}: {error}", path.display()))?);
+/// Follows the documents: links come and go with them until the router ends.
+async fn follow(args: &Args, plane: &Plane) -> Outcome<Option<Following>> {
+    let Some((first, others)) = args.resources.split_first() else { return Ok(None) };
+    let mut resources = others.iter().fold(Resources::at(first), Resources::and).grace(GRACE);
+    if let Some(root) = &args.credentials {
+        resources = resources.credentials(root);
     }
-    // One bad document does not stop the others.
-    for refusal in manifest.refused() {
-        reporter.fact(&Fact::DocumentRefused { message: refusal.to_string() });
-    }
-    for warning in manifest.warnings() {
-        reporter.fact(&Fact::DocumentWarning { message: warning.to_string() });
-    }
-    for spec in manifest.links() {
-        // What it lacks it is taken on without: it shows as not configured, and why.
-        let secrets = LinkSecrets::find(spec, &manifest, args.credentials.as_deref());
-        match plane.link(spec.clone(), secrets).await {
-            Ok(_) => {}
-            Err(error @ PlaneError::ShutDown) => return Err(error.into()),
-            Err(error) => {
-                let message = format!("Link {}: {error}", spec.key);
-                reporter.fact(&Fact::DocumentRefused { message });
-            }
-        }
-    }
-    Ok(())
+    Ok(Some(plane.follow(resources).await?))
 }
 
-/// `--server-credentials`: a folder, or a file with one usable Secret.
-fn server_credentials(path: &Path) -> Outcome<Credentials> {
+/// `--server-credentials`: a folder, which is watched, or a file with one usable Secret, which is not.
+fn server_credentials(path: &Path) -> Outcome<CredentialsSource> {
     if path.is_dir() {
-        let credentials = Credentials::from_dir("server", path);
-        return credentials.map_err(|error| format!("{}: {error}", path.display()).into());
+        return Ok(CredentialsSource::directory("server", path));
     }
     let manifest = Manifest::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let secret = manifest.secrets().next().ok_or_else(|| format!("{}: holds no Secret", path.display()))?;
-    Ok(Credentials::from_secret(secret)?)
+    Ok(Credentials::from_secret(secret)?.into())
 }
 
 /// `KEY=ADDRESS`, as `--tcp-listener` and `--tcp-connector` take it.

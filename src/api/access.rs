@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::id::{AccessId, Cost, LinkRole};
+use crate::error::PlaneError;
+use crate::id::{AccessId, Cost, LinkRole, Ordinal};
 use crate::net::hub::Hub;
+use crate::net::kept::AccessWanted;
 use crate::tls::config::ClientAuth;
+use crate::tls::credentials::Credentials;
 
 /// Where to listen, and for what.
 #[derive(Clone, Debug)]
@@ -21,6 +24,11 @@ impl AccessSpec {
     /// Listens on `address` (port 0 takes a free one) for links of `role`, and asks no more than cost 1 of them.
     pub fn new(address: SocketAddr, role: LinkRole) -> Self {
         Self { address, role, cost: Cost::DEFAULT, client_auth: ClientAuth::Required }
+    }
+
+    pub(crate) fn wanted(&self) -> AccessWanted {
+        let Self { address, role, cost, client_auth } = *self;
+        AccessWanted { address, role, cost, client_auth }
     }
 
     /// What links through this access cost at least: the larger of both ends' cost is in force. Default 1.
@@ -60,6 +68,16 @@ impl Access {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Gives it other credentials: handshakes that begin after this use them, and so count one ordinal on. Sessions that
+    /// are live stay on the carriers they have. The bundle in use given again changes nothing.
+    ///
+    /// # Errors
+    /// [`PlaneError::Credentials`] for a bundle that cannot be used to accept, which an event tells as well, and the one in
+    /// use stays; [`PlaneError::Unknown`] for an access that was closed.
+    pub fn rotate(&self, credentials: Credentials) -> Result<Ordinal, PlaneError> {
+        self.hub.rotate_access(self.id, &credentials)
     }
 
     /// Stops listening. Links that came through it go on, but cannot come back through it when they are lost.

@@ -2,9 +2,8 @@
 
 pub mod access;
 pub mod builder;
-mod credentials;
 pub mod events;
+pub mod following;
 pub mod open;
 pub mod plane;
-pub mod secrets;
 pub mod stream;

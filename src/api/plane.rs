@@ -5,23 +5,24 @@ use std::time::Duration;
 
 use crate::api::access::{Access, AccessSpec};
 use crate::api::events::Events;
+use crate::api::following::Following;
 use crate::api::open::{Incoming, OpenRequest};
-use crate::api::secrets::LinkSecrets;
 use crate::api::stream::LinkStream;
-use crate::error::{CredentialsError, OpenError, PlaneError};
-use crate::event::{Destination, EventKind};
-use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey, SessionNumber};
+use crate::error::{OpenError, PlaneError};
+use crate::event::Destination;
+use crate::id::{Cost, Instance, LinkId, Ordinal, RouterRole, RoutingKey, SessionNumber};
+use crate::net::bundle_watch::BundleWatch;
+use crate::net::credentials::CredentialsSource;
 use crate::net::fanout::Streams;
-use crate::net::hub::{Dialing, Hub};
+use crate::net::follow::Follow;
+use crate::net::followed::Resources;
+use crate::net::hub::Hub;
+use crate::net::secrets::LinkSecrets;
 use crate::net::stream_watch::StreamWatch;
 use crate::net::{clock, opening};
-use crate::proto::dial::Target;
-use crate::proto::link::LinkWanted;
 use crate::resource::link::LinkSpec;
-use crate::resource::secret::ProxySpec;
 use crate::resource::status::LinkStatus;
 use crate::snapshot::{CandidateView, PlaneStatus};
-use crate::tls::config::{DialerIdentity, client_config, server_config};
 use crate::tls::credentials::Credentials;
 
 /// This router's half of the link data plane. Cheap to clone; all clones are the same plane.
@@ -54,25 +55,26 @@ impl Plane {
     /// gives up. A document that has no endpoint for the role, or names credentials or a proxy that `secrets` lack,
     /// is taken on as not configured, which its status and an event tell; it is not dialed then.
     ///
+    /// Credentials in a folder ([`CredentialsSource::Directory`]) are watched for as long as the link is kept with them.
+    ///
     /// # Errors
     /// [`PlaneError::Credentials`] when the credentials given cannot be used to dial; [`PlaneError::ShutDown`].
     ///
     /// # Cancel safety
-    /// Done at the first poll.
-    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    /// Done at the first poll, unless a folder is to be looked at; dropped before that is done, nothing is taken on.
     pub async fn link(&self, spec: LinkSpec, secrets: impl Into<LinkSecrets>) -> Result<LinkId, PlaneError> {
-        self.apply(None, &spec, &secrets.into())
+        self.apply(None, spec, secrets.into()).await
     }
 
     /// Changes a link to a newer document or other credentials by the smallest change that does it: a new cost
-    /// touches no connection, a new list of endpoints dials what is new and drains what is gone.
+    /// touches no connection, a new list of endpoints dials what is new and drains what is gone, other credentials are
+    /// used by new handshakes.
     ///
     /// # Errors
     /// As [`Plane::link`], and [`PlaneError::Unknown`].
     ///
     /// # Cancel safety
-    /// Done at the first poll.
-    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    /// As [`Plane::link`].
     pub async fn relink(
         &self,
         link: LinkId,
@@ -80,7 +82,58 @@ impl Plane {
         secrets: impl Into<LinkSecrets>,
     ) -> Result<(), PlaneError> {
         self.known(link)?;
-        self.apply(Some(link), &spec, &secrets.into()).map(|_| ())
+        self.apply(Some(link), spec, secrets.into()).await.map(|_| ())
+    }
+
+    /// Gives a link other credentials: handshakes that begin after this use them, and so count one ordinal on. Sessions
+    /// that are live stay on the carriers they have. The bundle in use given again changes nothing.
+    ///
+    /// # Errors
+    /// [`PlaneError::Credentials`] for a bundle that cannot be used to dial, which an event tells as well, and the one
+    /// in use stays; [`PlaneError::Unknown`]; [`PlaneError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Done at the first poll.
+    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    pub async fn rotate(&self, link: LinkId, credentials: Credentials) -> Result<Ordinal, PlaneError> {
+        self.hub().rotate_link(link, credentials)
+    }
+
+    /// Follows documents on the disk: takes on the Links they hold, with the Secrets and bundle folders they name, and
+    /// keeps to them as they change. Returns once the first reading is taken in.
+    ///
+    /// A changed document is applied as the smallest change that does it ([`Plane::relink`]), a new one is taken on, a
+    /// link whose document is gone drains. One that is broken is told of ([`EventKind::LinkRefused`],
+    /// [`EventKind::DocumentRefused`]) while the last good one stays in force, and so do links whose file cannot be
+    /// understood. Of two Links of one name that stands which was there first. Changed credentials are rotated; broken or
+    /// vanished ones are told of, and the last good ones stay in use. Nothing is taken before two looks agree.
+    ///
+    /// [`PlaneConfig::watch`](crate::PlaneConfig::watch) says how often it looks. A disk that hangs holds up the
+    /// following alone.
+    ///
+    /// [`EventKind::LinkRefused`]: crate::EventKind::LinkRefused
+    /// [`EventKind::DocumentRefused`]: crate::EventKind::DocumentRefused
+    ///
+    /// # Errors
+    /// [`PlaneError::Setting`] for a path that cannot be read at all; [`PlaneError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it returns, nothing was taken on.
+    pub async fn follow(&self, resources: Resources) -> Result<Following, PlaneError> {
+        self.open_for_business()?;
+        let (mut follow, status) = Follow::new(self.hub(), resources);
+        follow.begin().await?;
+        let stop = self.hub().cancel.child_token();
+        let closing = self.hub().closing.clone();
+        let stopped = stop.clone();
+        self.hub().tasks.spawn(async move {
+            tokio::select! {
+                () = follow.run() => {}
+                () = stopped.cancelled() => {}
+                () = closing.cancelled() => {}
+            }
+        });
+        Ok(Following::new(status, stop.drop_guard()))
     }
 
     /// Gives a link up: its sessions take no new streams, and are closed when their streams have ended or the grace
@@ -101,23 +154,38 @@ impl Plane {
     /// Listens for links. Client certificates issued by the credentials' `ca.crt` are required, unless the spec says
     /// otherwise.
     ///
+    /// Credentials in a folder ([`CredentialsSource::Directory`]) are watched until the access is closed.
+    ///
     /// # Errors
     /// [`PlaneError::Bind`], [`PlaneError::Credentials`], [`PlaneError::ShutDown`], and [`PlaneError::Setting`] on
     /// an edge plane, which has no link access.
     ///
     /// # Cancel safety
-    /// Done at the first poll.
-    #[expect(clippy::unused_async, reason = "needs a runtime; being async says so")]
-    pub async fn listen(&self, spec: AccessSpec, credentials: Credentials) -> Result<Access, PlaneError> {
+    /// Done at the first poll, unless a folder is to be looked at; dropped before that is done, nothing listens.
+    pub async fn listen(
+        &self,
+        spec: AccessSpec,
+        credentials: impl Into<CredentialsSource>,
+    ) -> Result<Access, PlaneError> {
         self.open_for_business()?;
         if self.hub().local.role == RouterRole::Edge {
             let problem = "an edge router has no link access".into();
             return Err(PlaneError::Setting { setting: "access", problem });
         }
-        let tls = server_config(&credentials, spec.client_auth, None)?;
-        self.announce(&credentials);
-        let (id, address) =
-            self.hub().listen(spec.address, spec.role, spec.cost, tls, credentials.ordinal())?;
+        let (credentials, watch) = match credentials.into() {
+            CredentialsSource::Fixed(credentials) => (credentials, None),
+            CredentialsSource::Directory { name, path } => {
+                let mut watch = BundleWatch::new(self.hub(), name, path);
+                let found = watch.changed().await;
+                let credentials = found.inspect_err(|error| self.hub().refuse(watch.name(), error))?;
+                (credentials, Some(watch))
+            }
+        };
+        let (id, address, cancel) = self.hub().listen(spec.wanted(), &credentials)?;
+        if let Some(watch) = watch {
+            let watching = async move { cancel.run_until_cancelled(watch.serve_access(id)).await };
+            self.hub().tasks.spawn(watching);
+        }
         Ok(Access::new(Arc::clone(self.hub()), id, address))
     }
 
@@ -262,91 +330,30 @@ impl Plane {
         if self.hub().fleet().has_link(link) { Ok(()) } else { Err(PlaneError::Unknown) }
     }
 
-    fn announce(&self, credentials: &Credentials) {
-        let leaf = credentials.leaf();
-        self.hub().fanout.publish(EventKind::CredentialsLoaded {
-            name: Arc::clone(credentials.name()),
-            ordinal: credentials.ordinal(),
-            serial: leaf.map(|leaf| Arc::clone(&leaf.serial)),
-            not_after: leaf.map(|leaf| leaf.not_after),
-        });
-    }
-
-    fn apply(
+    async fn apply(
         &self,
         known: Option<LinkId>,
-        spec: &LinkSpec,
-        secrets: &LinkSecrets,
+        spec: LinkSpec,
+        mut secrets: LinkSecrets,
     ) -> Result<LinkId, PlaneError> {
-        self.open_for_business()?;
-        let refused = |name: &Arc<str>, error: &CredentialsError| {
-            let (name, error) = (Arc::clone(name), error.clone());
-            self.hub().fanout.publish(EventKind::CredentialsRefused { name, error });
-        };
-        let identity = if spec.no_client_auth { DialerIdentity::Withheld } else { DialerIdentity::Shown };
-        let dialing = match &secrets.credentials {
-            Some(Ok(credentials)) => {
-                let tls = client_config(credentials, identity, None)
-                    .inspect_err(|error| refused(credentials.name(), error))?;
-                self.announce(credentials);
-                let (ordinal, settings) = (credentials.ordinal(), spec.settings.clone());
-                Some(Dialing { tls, ordinal, settings, proxy: proxy(spec, secrets) })
+        let watch = match &secrets.source {
+            Some(CredentialsSource::Directory { name, path }) => {
+                let mut watch = BundleWatch::new(self.hub(), Arc::clone(name), path.clone());
+                // One that is no bundle yet is a link that is not configured yet.
+                secrets.credentials = Some(watch.changed().await);
+                Some(watch)
             }
-            Some(Err(error)) => {
-                if let Some(name) = &spec.tls_credentials {
-                    refused(name, error);
-                }
-                None
-            }
-            None => None,
+            _ => None,
         };
-        let role = self.hub().local.role.link_role();
-        Ok(self.hub().link(known, wanted(spec, role, secrets), dialing))
-    }
-}
-
-/// What a document asks of the fleet.
-fn wanted(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets) -> LinkWanted {
-    let target = |host: String, port: u16| Target { host: host.into(), port };
-    let groups = spec.by_group(role).into_iter().map(|(group, endpoints)| {
-        let targets = endpoints.into_iter().map(|endpoint| target(endpoint.host.to_string(), endpoint.port));
-        (group, targets.collect())
-    });
-    let credentials = secrets.credentials.as_ref().and_then(|found| found.as_ref().ok());
-    LinkWanted {
-        name: spec.key.name.clone(),
-        namespace: Arc::clone(&spec.key.namespace),
-        generation: spec.generation,
-        cost: spec.cost,
-        groups: groups.collect(),
-        credentials: credentials.map(|credentials| (Arc::clone(credentials.name()), credentials.ordinal())),
-        settings: spec.settings.clone(),
-        proxy: proxy(spec, secrets),
-        usable: usable(spec, role, secrets),
-    }
-}
-
-/// The proxy to dial through: one that was found or given is used only by a Link that names one.
-fn proxy(spec: &LinkSpec, secrets: &LinkSecrets) -> Option<ProxySpec> {
-    secrets.proxy.clone().filter(|_| spec.settings.proxy_configuration.is_some())
-}
-
-/// Whether a link can be dialed as it is; if not, why, for its `Configured` condition.
-fn usable(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets) -> Result<(), Arc<str>> {
-    spec.dialable(role)?;
-    match (&secrets.credentials, &spec.tls_credentials) {
-        (Some(Ok(_)), _) => {}
-        (None, None) => return Err("no TLS credentials".into()),
-        (Some(Err(CredentialsError::NotFound(_))) | None, Some(name)) => {
-            return Err(format!("TLS credentials {name:?} not found").into());
-        }
-        (Some(Err(error)), _) => return Err(format!("TLS credentials: {error}").into()),
-    }
-    match &spec.settings.proxy_configuration {
-        // Never a direct connection in its place: the proxy may be there to see what leaves the site.
-        Some(name) if secrets.proxy.is_none() => {
-            Err(format!("proxy configuration: no usable Secret {name:?}").into())
-        }
-        _ => Ok(()),
+        let link = self.hub().keep(known, spec, secrets)?;
+        let cancel = watch.map(|watch| {
+            let cancel = self.hub().cancel.child_token();
+            let stop = cancel.clone();
+            let watching = async move { stop.run_until_cancelled(watch.serve_link(link)).await };
+            self.hub().tasks.spawn(watching);
+            cancel
+        });
+        self.hub().watch_link(link, cancel);
+        Ok(link)
     }
 }

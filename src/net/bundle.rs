@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
@@ -17,10 +17,18 @@ use crate::tls::credentials::{CA, CERT, CredentialsParts, KEY};
 /// [`CredentialsError::Name`] for what is no RFC 1123 name, before the disk is touched: `..`, `/` and absolute
 /// paths never reach it. Else as [`read_dir`].
 pub(crate) fn read_named(name: &str, root: &Path) -> Result<CredentialsParts, CredentialsError> {
-    if !is_name(name) {
-        return Err(CredentialsError::Name(name.chars().take(MAX_NAME).collect::<String>().into()));
+    read_dir(name, &named(name, root)?)
+}
+
+/// Where the bundle `name` is below `root`. Touches no disk.
+///
+/// # Errors
+/// [`CredentialsError::Name`] for what is no RFC 1123 name.
+pub(crate) fn named(name: &str, root: &Path) -> Result<PathBuf, CredentialsError> {
+    if is_name(name) {
+        return Ok(root.join(name));
     }
-    read_dir(name, &root.join(name))
+    Err(CredentialsError::Name(name.chars().take(MAX_NAME).collect::<String>().into()))
 }
 
 /// Reads the bundle in the folder `path`; `name` is what it is called in errors. Nothing is checked yet.
@@ -45,6 +53,11 @@ pub(crate) fn read_dir(name: &str, path: &Path) -> Result<CredentialsParts, Cred
         cert: read_part(path, CERT)?,
         key: read_part(path, KEY)?,
     })
+}
+
+/// The files of the bundle in the folder `path`, whether they are there or not.
+pub(crate) fn paths(path: &Path) -> [PathBuf; 4] {
+    [CA, CERT, KEY, CRL].map(|part| path.join(part))
 }
 
 fn read_part(folder: &Path, part: &'static str) -> Result<Option<Vec<u8>>, CredentialsError> {
@@ -82,6 +95,9 @@ fn unreadable(part: &'static str, problem: &'static str) -> CredentialsError {
 fn file_error(path: &Path, error: &io::Error) -> CredentialsError {
     CredentialsError::File { path: Arc::from(path.to_string_lossy()), kind: error.kind() }
 }
+
+/// Revocation lists: a change of theirs is a change of the bundle.
+const CRL: &str = "crl.pem";
 
 /// The longest part of a bundle in bytes: what a Kubernetes Secret may hold as a whole.
 const MAX_PART: u64 = 1 << 20;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Deadlines;
 use crate::error::{PeerRefusal, Phase, Violation};
-use crate::id::{AccessId, SessionId};
+use crate::id::{AccessId, Ordinal, SessionId};
 use crate::net::greeting::{Failure, Secured, linger};
 use crate::tls::proof::verify_join_proof;
 use crate::tls::reason::reason_of_io;
@@ -26,6 +26,8 @@ use crate::wire::hello::{Hello, SessionClaim, SessionSecret};
 pub(crate) struct Arrival {
     /// The access it came through.
     pub(crate) access: AccessId,
+    /// The rotation of this end's credentials that the handshake was done with.
+    pub(crate) ordinal: Ordinal,
     /// For the driver.
     pub(crate) connection: Secured,
     /// The dialer's hello. Its claim is `New` or `Join`; whether it may is not judged here.

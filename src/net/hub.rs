@@ -1,7 +1,7 @@
 //! What all handles of a plane and its supervisor share.
 //!
 //! Each part has its own short lock, none held across I/O or `.await`. Where two are held, the order is: keys, then
-//! a session; fleet alone; paths alone.
+//! a session; kept, then fleet, then dialing; paths alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -9,22 +9,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use rustls::{ClientConfig, ServerConfig};
-use tokio::sync::{Notify, mpsc};
+use rustls::ClientConfig;
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::PlaneConfig;
 use crate::error::PlaneError;
 use crate::id::{AccessId, Cost, GroupName, LinkId, LinkName, LinkRole, Ordinal, RoutingKey, SessionNumber};
+use crate::net::clock;
 use crate::net::fanout::Fanout;
 use crate::net::inbox::Inbox;
 use crate::net::incoming::IncomingQueue;
-use crate::net::listener::{self, AccessReport, ListenerSpec};
+use crate::net::kept::{Kept, Listening};
+use crate::net::listener::AccessReport;
 use crate::net::names::Names;
+#[cfg(feature = "watch")]
+use crate::net::notices::Notices;
 use crate::net::resolve::Resolver;
 use crate::net::shared::SessionHandle;
-use crate::net::{clock, socket};
 use crate::proto::facts::Local;
 use crate::proto::fleet::Fleet;
 use crate::proto::link::LinkWanted;
@@ -53,6 +56,8 @@ pub(crate) struct Hub {
     pub(crate) names: Names,
     /// What each link dials with.
     pub(crate) dialing: Mutex<HashMap<LinkId, Dialing>>,
+    /// What each link was asked to be.
+    pub(crate) kept: Mutex<HashMap<LinkId, Kept>>,
     /// What each access listens with.
     pub(crate) accesses: Mutex<HashMap<AccessId, Listening>>,
     /// The routing keys this site serves.
@@ -77,6 +82,11 @@ pub(crate) struct Hub {
     pub(crate) cancel: CancellationToken,
     /// No request is taken any more.
     pub(crate) closing: CancellationToken,
+    /// How many looks at the disk may be under way.
+    pub(crate) looks: Arc<Semaphore>,
+    /// Who is told of changed folders.
+    #[cfg(feature = "watch")]
+    pub(crate) notices: Notices,
     numbers: AtomicU64,
 }
 
@@ -91,19 +101,6 @@ pub(crate) struct Dialing {
     pub(crate) settings: Settings,
     /// The proxy that the settings name; without it a link that names one is not dialed.
     pub(crate) proxy: Option<ProxySpec>,
-}
-
-/// What an access listens with.
-#[derive(Clone, Debug)]
-pub(crate) struct Listening {
-    /// What kind of links it takes.
-    pub(crate) role: LinkRole,
-    /// The cost it asks of links.
-    pub(crate) cost: Cost,
-    /// The rotation of its credentials.
-    pub(crate) ordinal: Ordinal,
-    /// Ends it.
-    pub(crate) cancel: CancellationToken,
 }
 
 /// What differs between one hello of a plane and another.
@@ -135,6 +132,7 @@ impl Hub {
             paths: Arc::new(Mutex::new(Paths::new(config.session.keys))),
             sessions: RwLock::default(),
             dialing: Mutex::default(),
+            kept: Mutex::default(),
             accesses: Mutex::default(),
             keys: Mutex::default(),
             fanout: Fanout::new(config.event_capacity),
@@ -147,6 +145,9 @@ impl Hub {
             tasks,
             cancel,
             closing: CancellationToken::new(),
+            looks: Arc::new(Semaphore::new(LOOKS)),
+            #[cfg(feature = "watch")]
+            notices: Notices::default(),
             numbers: AtomicU64::new(1),
             local,
             config,
@@ -154,20 +155,33 @@ impl Hub {
     }
 
     /// The next number for a link or an access.
-    fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Takes a link on, or changes it; `dialing` is `None` for a link that cannot be dialed as it is.
-    pub(crate) fn link(&self, known: Option<LinkId>, wanted: LinkWanted, dialing: Option<Dialing>) -> LinkId {
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`] for a known link that is gone.
+    pub(crate) fn link(
+        &self,
+        known: Option<LinkId>,
+        wanted: LinkWanted,
+        dialing: Option<Dialing>,
+    ) -> Result<LinkId, PlaneError> {
         let link = known.unwrap_or_else(|| LinkId(self.number()));
+        let mut fleet = lock(&self.fleet);
+        if known.is_some() && !fleet.has_link(link) {
+            return Err(PlaneError::Unknown);
+        }
         match dialing {
             Some(dialing) => lock(&self.dialing).insert(link, dialing),
             None => lock(&self.dialing).remove(&link),
         };
-        lock(&self.fleet).handle_link(clock::now(), link, wanted);
+        fleet.handle_link(clock::now(), link, wanted);
+        drop(fleet);
         self.stir.notify_one();
-        link
+        Ok(link)
     }
 
     /// Gives a link up.
@@ -176,38 +190,10 @@ impl Hub {
         self.stir.notify_one();
     }
 
-    /// Listens. Returns the bound address.
-    ///
-    /// # Errors
-    /// [`PlaneError::Bind`].
-    pub(crate) fn listen(
-        &self,
-        address: SocketAddr,
-        role: LinkRole,
-        cost: Cost,
-        tls: Arc<ServerConfig>,
-        ordinal: Ordinal,
-    ) -> Result<(AccessId, SocketAddr), PlaneError> {
-        let refused = |error: std::io::Error| PlaneError::Bind { address, kind: error.kind() };
-        let listener = socket::listen(address).map_err(refused)?;
-        let bound = listener.local_addr().map_err(refused)?;
-        let access = AccessId(self.number());
-        let cancel = self.cancel.child_token();
-        let spec = ListenerSpec {
-            access,
-            tls,
-            deadlines: self.config.deadlines,
-            limits: self.config.access,
-            dead: self.config.liveness.dead,
-            reports: self.reports.clone(),
-            tasks: self.tasks.clone(),
-            cancel: cancel.clone(),
-        };
-        lock(&self.accesses).insert(access, Listening { role, cost, ordinal, cancel });
-        lock(&self.fleet).handle_access_up(clock::now(), access, bound, role);
+    /// An access listens.
+    pub(crate) fn access_up(&self, access: AccessId, address: SocketAddr, role: LinkRole) {
+        lock(&self.fleet).handle_access_up(clock::now(), access, address, role);
         self.stir.notify_one();
-        self.tasks.spawn(listener::run(listener, spec));
-        Ok((access, bound))
     }
 
     /// Closes a listening socket. Sessions that came through it go on.
@@ -327,3 +313,7 @@ impl Hub {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Looks of a plane at the disk at a time. Each may occupy a thread for as long as a file server is gone, and names are
+/// looked up on the same threads, of which tokio has 512.
+const LOOKS: usize = 16;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{AccessLimits, Deadlines};
 use crate::error::{PeerRefusal, Phase};
-use crate::id::AccessId;
+use crate::id::{AccessId, Ordinal};
 use crate::net::handshake::{Arrival, receive};
 use crate::net::slots::{Slot, Slots};
 use crate::net::socket;
@@ -23,8 +23,8 @@ use crate::net::socket;
 pub(crate) struct ListenerSpec {
     /// Which access it is.
     pub(crate) access: AccessId,
-    /// Made from the access's credentials.
-    pub(crate) tls: Arc<ServerConfig>,
+    /// What each new handshake is done with.
+    pub(crate) presented: watch::Receiver<Presented>,
     /// Of TLS and hello.
     pub(crate) deadlines: Deadlines,
     /// How many unfinished handshakes there may be.
@@ -37,6 +37,15 @@ pub(crate) struct ListenerSpec {
     pub(crate) tasks: TaskTracker,
     /// Ends the listener and its unfinished handshakes.
     pub(crate) cancel: CancellationToken,
+}
+
+/// What an access presents to dialers, until its credentials are rotated.
+#[derive(Clone, Debug)]
+pub(crate) struct Presented {
+    /// Made from the access's credentials.
+    pub(crate) tls: Arc<ServerConfig>,
+    /// Their rotation, which the hello of a carrier must say whose handshake they were used for.
+    pub(crate) ordinal: Ordinal,
 }
 
 /// What an access tells.
@@ -78,10 +87,10 @@ async fn handshake(tcp: TcpStream, remote: SocketAddr, slot: Slot, spec: &Listen
     // A dual-stack socket shows IPv4 peers in IPv6 clothes.
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     socket::tune_carrier(&tcp, spec.dead);
-    let tls = Arc::clone(&spec.tls);
+    let Presented { tls, ordinal } = spec.presented.borrow().clone();
     match receive(tcp, remote, tls, &spec.deadlines, slot.evicted()).await {
         Ok((connection, hello)) => {
-            let arrival = Arrival { access: spec.access, connection, hello };
+            let arrival = Arrival { access: spec.access, ordinal, connection, hello };
             // A plane that takes no reports any more is gone: so is the connection then.
             let _ = spec.reports.send(AccessReport::Arrived(Box::new(arrival))).await;
         }

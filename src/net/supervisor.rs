@@ -105,6 +105,7 @@ impl Supervisor {
                 if let EventKind::LinkRemoved { link, .. } = &event {
                     // Its private key goes with it.
                     lock(&hub.dialing).remove(link);
+                    lock(&hub.kept).remove(link);
                 }
                 hub.fanout.publish(event);
             }

@@ -1,5 +1,6 @@
 //! The manifest: every Link and Secret read, and what was not taken.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -30,10 +31,14 @@ mod intake;
 /// );
 /// assert_eq!(manifest.refused()[0].to_string(), "Link west: spec.cost: must be 1..=2147483647, found -4");
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
     links: Vec<(LinkSpec, Arc<str>)>,
     secrets: Vec<(SecretSpec, Arc<str>)>,
+    /// Links that were refused because another of their name stands.
+    link_rivals: Vec<(LinkSpec, Arc<str>)>,
+    /// Secrets likewise.
+    secret_rivals: Vec<(SecretSpec, Arc<str>)>,
     /// What was refused when it was read.
     direct: Vec<Refusal>,
     /// `direct`, then what follows from all documents together.
@@ -54,7 +59,13 @@ impl Manifest {
         let mut manifest = Self::default();
         if fs::metadata(path)?.is_dir() {
             for file in documents_in(path)? {
-                manifest.read_file(&file);
+                // Opening a pipe would wait for a writer; one that is named outright is meant.
+                if fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
+                    let source = source_name(&file.to_string_lossy());
+                    manifest.direct.push(Refusal::new(&source, &Subject::Source, None, "is not a file"));
+                } else {
+                    manifest.read_file(&file);
+                }
             }
         } else {
             manifest.read_file(path);
@@ -82,6 +93,8 @@ impl Manifest {
         for (secret, source) in other.secrets {
             self.add_secret(secret, &source);
         }
+        self.link_rivals.extend(other.link_rivals);
+        self.secret_rivals.extend(other.secret_rivals);
         self.settle();
     }
 
@@ -142,6 +155,37 @@ impl Manifest {
 }
 
 impl Manifest {
+    /// The Links with their files.
+    pub(crate) fn sourced_links(&self) -> impl Iterator<Item = (&LinkSpec, Arc<str>)> {
+        self.links.iter().map(|(link, source)| (link, Arc::clone(source)))
+    }
+
+    /// The Secrets with their files.
+    pub(crate) fn sourced_secrets(&self) -> impl Iterator<Item = (&SecretSpec, Arc<str>)> {
+        self.secrets.iter().map(|(secret, source)| (secret, Arc::clone(source)))
+    }
+
+    /// Of documents of one name, lets that one stand which comes from the file named here, instead of the first.
+    pub(crate) fn prefer(
+        &mut self,
+        links: &BTreeMap<LinkKey, Arc<str>>,
+        secrets: &BTreeMap<(Arc<str>, Arc<str>), Arc<str>>,
+    ) {
+        let swapped = swap_in(&mut self.links, &mut self.link_rivals, |link| link.key.clone(), links);
+        let swapped = swapped
+            .into_iter()
+            .map(|(key, is, was)| (LINK, key.namespace, Arc::from(key.name.as_str()), is, was));
+        let secrets = swap_in(&mut self.secrets, &mut self.secret_rivals, SecretSpec::key, secrets);
+        let secrets = secrets.into_iter().map(|(key, is, was)| (SECRET, key.0, key.1, is, was));
+        for (kind, namespace, name, is, was) in swapped.chain(secrets) {
+            let wrong = Refusal::given_twice(kind, &namespace, &name, &is, &was);
+            let right = Refusal::given_twice(kind, &namespace, &name, &was, &is);
+            let told = self.direct.iter_mut().filter(|refusal| **refusal == wrong);
+            told.for_each(|refusal| *refusal = right.clone());
+        }
+        self.settle();
+    }
+
     fn read_file(&mut self, path: &Path) {
         let source = source_name(&path.to_string_lossy());
         let mut bytes = Vec::new();
@@ -200,6 +244,27 @@ impl Manifest {
     }
 }
 
+/// Lets those of `rivals` stand that come from the file wanted for their key. Each key with the file it comes from now,
+/// and the one before.
+fn swap_in<K: Ord, T>(
+    standing: &mut [(T, Arc<str>)],
+    rivals: &mut [(T, Arc<str>)],
+    key: impl Fn(&T) -> K,
+    wanted: &BTreeMap<K, Arc<str>>,
+) -> Vec<(K, Arc<str>, Arc<str>)> {
+    let mut swapped = Vec::new();
+    for rival in rivals {
+        let of = key(&rival.0);
+        let stands = standing.iter_mut().find(|(value, _)| key(value) == of);
+        let Some(stands) = stands.filter(|(_, source)| *source != rival.1) else { continue };
+        if wanted.get(&of) == Some(&rival.1) {
+            std::mem::swap(stands, rival);
+            swapped.push((of, Arc::clone(&stands.1), Arc::clone(&rival.1)));
+        }
+    }
+    swapped
+}
+
 /// There is no Link of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkNotFound {
@@ -229,7 +294,7 @@ impl fmt::Display for LinkNotFound {
 impl std::error::Error for LinkNotFound {}
 
 /// The documents of a folder by name, so that which of two comes first does not depend on the disk.
-fn documents_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn documents_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -244,6 +309,8 @@ fn documents_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     files.sort();
     Ok(files)
 }
+
+const LINK: &str = "Link";
 
 const SECRET: &str = "Secret";
 

@@ -14,6 +14,7 @@ mod legacy;
 pub mod link;
 pub mod manifest;
 mod node;
+pub(crate) mod reconcile;
 pub mod report;
 pub mod secret;
 pub mod settings;

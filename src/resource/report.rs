@@ -125,6 +125,26 @@ macro_rules! remark {
 remark!(Refusal);
 remark!(Warning);
 
+impl Refusal {
+    /// Whether it is about a Link, of today's form or an old one.
+    pub(crate) fn is_of_link(&self) -> bool {
+        matches!(self.kind(), Some("Link" | "LinkConfig"))
+    }
+
+    /// Another document of that kind and name, in the file `first`, stands.
+    pub(crate) fn given_twice(
+        kind: &str,
+        namespace: &Arc<str>,
+        name: &str,
+        source: &Arc<str>,
+        first: &str,
+    ) -> Self {
+        let (namespace, name) = (Arc::clone(namespace), Arc::from(name));
+        let subject = Subject::Named { kind: Arc::from(kind), namespace, name };
+        Self::new(source, &subject, Some("metadata.name"), format!("already given in {first}, which stands"))
+    }
+}
+
 impl std::error::Error for Refusal {}
 
 impl fmt::Display for Remark {

@@ -110,6 +110,11 @@ impl fmt::Debug for ProxySpec {
 }
 
 impl SecretSpec {
+    /// What it is known by: namespace and name.
+    pub(crate) fn key(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.namespace), Arc::clone(&self.name))
+    }
+
     /// `ca.crt`: whom to trust, PEM. `None` if absent or unusable.
     #[must_use]
     pub fn ca_crt(&self) -> Option<&[u8]> {

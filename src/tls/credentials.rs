@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem};
+use sha2::{Digest, Sha256};
 
 use crate::error::CredentialsError;
 use crate::id::Ordinal;
@@ -28,6 +29,7 @@ pub struct Credentials(Arc<Shared>);
 struct Shared {
     name: Arc<str>,
     ordinal: Ordinal,
+    digest: [u8; 32],
     roots: Arc<RootCertStore>,
     identity: Option<Identity>,
     warnings: Vec<CredentialsWarning>,
@@ -97,7 +99,8 @@ impl Credentials {
         };
         let warnings =
             identity.as_ref().map_or_else(Vec::new, |identity| identity.warnings(&roots, &provider));
-        Ok(Self(Arc::new(Shared { name: name.into(), ordinal, roots, identity, warnings, provider })))
+        let (name, digest) = (name.into(), parts.digest());
+        Ok(Self(Arc::new(Shared { name, ordinal, digest, roots, identity, warnings, provider })))
     }
 
     /// The name it is known by.
@@ -130,6 +133,11 @@ impl Credentials {
         &self.0.warnings
     }
 
+    /// Whether the texts of both are the same, byte for byte. Names and ordinals may differ.
+    pub(crate) fn is_same_bundle(&self, other: &Self) -> bool {
+        self.0.digest == other.0.digest
+    }
+
     /// Our chain and key.
     ///
     /// # Errors
@@ -149,6 +157,24 @@ impl Credentials {
     /// The crypto it was checked with.
     pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
         &self.0.provider
+    }
+}
+
+impl CredentialsParts {
+    /// Stands for the texts where they are compared, so that no second copy of a key is kept for that.
+    ///
+    /// Absent and empty differ: a part that is being written is there and empty first.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        // Taken apart, so that a part added one day cannot be forgotten here.
+        let Self { ca, cert, key } = self;
+        let mut digest = Sha256::new();
+        for part in [Some(ca), cert.as_ref(), key.as_ref()] {
+            digest.update([u8::from(part.is_some())]);
+            let text = part.map_or(&[][..], Vec::as_slice);
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        }
+        digest.finalize().into()
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use hmac::{Hmac, Mac};
 use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -201,6 +202,21 @@ pub(crate) fn server_of(bundle: &Bundle, version: &'static SupportedProtocolVers
         .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
+        .with_single_cert(certificates(&bundle.cert), key(&bundle.key))
+        .unwrap();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config
+}
+
+/// TLS of an acceptor with that identity, which wants to see a certificate of its own authority.
+pub(crate) fn server_asking(bundle: &Bundle) -> ServerConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates(&bundle.ca));
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(certificates(&bundle.cert), key(&bundle.key))
         .unwrap();
     config.alpn_protocols = vec![ALPN.to_vec()];

@@ -87,7 +87,7 @@ fn say_on(mut dialer: Secured, claim: SessionClaim) -> Secured {
 async fn arrive<T>(ends: &Ends, script: impl AsyncFnOnce(SocketAddr) -> T) -> (Arrival, T) {
     let (received, dialer) = receive_script(ends, &patient(), script).await;
     let (connection, hello) = received.unwrap();
-    (Arrival { access: AccessId(1), connection, hello }, dialer)
+    (Arrival { access: AccessId(1), ordinal: Ordinal(1), connection, hello }, dialer)
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ impl Access {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let spec = ListenerSpec {
             access: AccessId(1),
-            tls: Arc::clone(&ends.server),
+            presented: watch::channel(Presented { tls: Arc::clone(&ends.server), ordinal: Ordinal(1) }).1,
             deadlines: patient(),
             limits,
             dead: Duration::from_secs(30),

@@ -49,7 +49,7 @@ impl Supervisor {
                 return self.refuse(arrival.connection, refusal.code, &refusal.detail, retry_after);
             }
         };
-        let Arrival { connection, hello, .. } = arrival;
+        let Arrival { connection, hello, ordinal, .. } = arrival;
         if let SessionClaim::Begun { .. } = claim {
             let handle = self.new_session(number, Side::Acceptor, &hello, &connection);
             self.admit(number, handle, None);
@@ -62,7 +62,7 @@ impl Supervisor {
                 link: hello.link.clone(),
                 group: hello.group.clone(),
                 cost: listening.cost,
-                ordinal: listening.ordinal,
+                ordinal,
                 carrier: hello.carrier,
                 session: claim,
                 dead,

@@ -7,7 +7,7 @@ use crate::resource::document::read_link;
 use crate::resource::fields::{Fields, NAME_RULE, NAMESPACE_RULE, Report, is_namespace, is_object_name};
 use crate::resource::legacy::Form;
 use crate::resource::link::{LinkKey, LinkSpec};
-use crate::resource::manifest::{MAX_DOCUMENTS, Manifest, SECRET};
+use crate::resource::manifest::{LINK, MAX_DOCUMENTS, Manifest, SECRET};
 use crate::resource::node::{Map, Node};
 use crate::resource::report::{Place, Refusal, Subject, label};
 use crate::resource::secret::{MISSING, SecretSpec};
@@ -176,8 +176,9 @@ impl Manifest {
     pub(super) fn add_link(&mut self, link: LinkSpec, source: &Arc<str>) {
         match self.links.iter().find(|(known, _)| known.key == link.key) {
             Some((_, first)) => {
-                let subject = named(LINK, &link.key.namespace, link.key.name.as_str());
-                self.direct.push(twice(source, &subject, first));
+                let (namespace, name) = (&link.key.namespace, link.key.name.as_str());
+                self.direct.push(Refusal::given_twice(LINK, namespace, name, source, first));
+                self.link_rivals.push((link, Arc::clone(source)));
             }
             None => self.links.push((link, Arc::clone(source))),
         }
@@ -187,8 +188,9 @@ impl Manifest {
         let same = |known: &SecretSpec| known.namespace == secret.namespace && known.name == secret.name;
         match self.secrets.iter().find(|(known, _)| same(known)) {
             Some((_, first)) => {
-                let subject = named(SECRET, &secret.namespace, &secret.name);
-                self.direct.push(twice(source, &subject, first));
+                let (namespace, name) = (&secret.namespace, &secret.name);
+                self.direct.push(Refusal::given_twice(SECRET, namespace, name, source, first));
+                self.secret_rivals.push((secret, Arc::clone(source)));
             }
             None => self.secrets.push((secret, Arc::clone(source))),
         }
@@ -223,18 +225,12 @@ pub(super) fn named(kind: &str, namespace: &Arc<str>, name: &str) -> Subject {
     Subject::Named { kind: Arc::from(kind), namespace: Arc::clone(namespace), name: Arc::from(name) }
 }
 
-fn twice(source: &Arc<str>, subject: &Subject, first: &str) -> Refusal {
-    Refusal::new(source, subject, Some("metadata.name"), format!("already given in {first}, which stands"))
-}
-
 fn refuse_version(fields: &mut Fields<'_, '_>, rule: &str) {
     match fields.value("apiVersion") {
         Some(found) => fields.refuse_found("apiVersion", rule, found),
         None => fields.refuse("apiVersion", MISSING),
     }
 }
-
-const LINK: &str = "Link";
 
 /// What the kind of a list ends with: `List` itself, `LinkList`, `SecretList`.
 const LIST: &str = "List";

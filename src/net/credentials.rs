@@ -1,6 +1,6 @@
 //! Credentials from where routers keep them: a folder, or a Secret.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::CredentialsError;
@@ -39,5 +39,45 @@ impl Credentials {
     }
 }
 
+/// Where the credentials of a link or an access come from.
+///
+/// ```
+/// use sitelink::CredentialsSource;
+///
+/// // Follows what the folder holds, for as long as the link or access lives.
+/// let source = CredentialsSource::directory("server", "/etc/site/server");
+/// # assert!(format!("{source:?}").contains("/etc/site/server"));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CredentialsSource {
+    /// A bundle that was read already. It changes by `rotate` alone.
+    Fixed(Credentials),
+    /// A folder with `ca.crt`, `tls.crt` and `tls.key`, which is watched: what it comes to hold is taken for new
+    /// handshakes.
+    ///
+    /// A bundle is taken when two looks at it agree and its key fits its certificate. Until then, and when the
+    /// folder is gone or holds what is no bundle, what is in use stays; that is told once for each different content.
+    Directory {
+        /// What events call it.
+        name: Arc<str>,
+        /// The folder. Its parts may be links, as Kubernetes mounts them.
+        path: PathBuf,
+    },
+}
+
+impl CredentialsSource {
+    /// A folder that is watched; `name` is what events call its bundle.
+    pub fn directory(name: impl Into<Arc<str>>, path: impl Into<PathBuf>) -> Self {
+        Self::Directory { name: name.into(), path: path.into() }
+    }
+}
+
+impl From<Credentials> for CredentialsSource {
+    fn from(credentials: Credentials) -> Self {
+        Self::Fixed(credentials)
+    }
+}
+
 /// The ordinal of a bundle that has not been rotated.
-const FIRST: Ordinal = Ordinal(1);
+pub(crate) const FIRST: Ordinal = Ordinal(1);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::error::CredentialsError;
+use crate::net::credentials::CredentialsSource;
 use crate::resource::link::LinkSpec;
 use crate::resource::manifest::Manifest;
 use crate::resource::secret::ProxySpec;
@@ -10,8 +11,9 @@ use crate::tls::credentials::Credentials;
 
 /// The credentials and the proxy that a Link is dialed with.
 ///
-/// Made by hand from [`Credentials`], or found among documents and folders with [`LinkSecrets::find`]. What was looked
-/// for in vain is kept: the link is then taken on as not configured, and its status says what is missing.
+/// Made by hand from [`Credentials`] or a [`CredentialsSource`], or found among documents and folders with
+/// [`LinkSecrets::find`]. What was looked for in vain is kept: the link is then taken on as not configured, and its
+/// status says what is missing.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct LinkSecrets {
@@ -19,6 +21,8 @@ pub struct LinkSecrets {
     pub(crate) credentials: Option<Result<Credentials, CredentialsError>>,
     /// `None` if the document names no proxy, or one that was not found.
     pub(crate) proxy: Option<ProxySpec>,
+    /// What is to be watched for the credentials; only a plane that takes the link on looks at it.
+    pub(crate) source: Option<CredentialsSource>,
 }
 
 impl LinkSecrets {
@@ -35,7 +39,7 @@ impl LinkSecrets {
             (None, None) => Err(CredentialsError::NotFound(name.into())),
         });
         let proxy = spec.settings.proxy_configuration.as_deref().and_then(secret);
-        Self { credentials, proxy: proxy.and_then(|found| found.proxy()) }
+        Self { credentials, proxy: proxy.and_then(|found| found.proxy()), source: None }
     }
 
     /// Dials through this proxy. It is used only by a Link whose settings name one.
@@ -47,13 +51,24 @@ impl LinkSecrets {
 
 impl From<Credentials> for LinkSecrets {
     fn from(credentials: Credentials) -> Self {
-        Self { credentials: Some(Ok(credentials)), proxy: None }
+        Self { credentials: Some(Ok(credentials)), ..Self::default() }
     }
 }
 
 /// `None` is a link without credentials: it is taken on as not configured.
 impl From<Option<Credentials>> for LinkSecrets {
     fn from(credentials: Option<Credentials>) -> Self {
-        Self { credentials: credentials.map(Ok), proxy: None }
+        Self { credentials: credentials.map(Ok), ..Self::default() }
+    }
+}
+
+/// A folder is watched for as long as the link is kept with it. One that holds no bundle yet is a link that is not
+/// configured yet.
+impl From<CredentialsSource> for LinkSecrets {
+    fn from(source: CredentialsSource) -> Self {
+        match source {
+            CredentialsSource::Fixed(credentials) => credentials.into(),
+            source @ CredentialsSource::Directory { .. } => Self { source: Some(source), ..Self::default() },
+        }
     }
 }

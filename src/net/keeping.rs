@@ -1,0 +1,251 @@
+//! What a plane keeps: its links and accesses, each with what it was asked for and the credentials it uses.
+//!
+//! Here a document and its secrets become what the fleet is told and what a dial or a handshake is done with, the
+//! first time, after each change and at each rotation.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{CredentialsError, PlaneError};
+use crate::event::EventKind;
+use crate::id::{AccessId, LinkId, LinkRole, Ordinal};
+use crate::net::credentials::CredentialsSource;
+use crate::net::hub::{Dialing, Hub, lock};
+use crate::net::kept::{AccessWanted, Kept, Listening};
+use crate::net::listener::{self, ListenerSpec, Presented};
+use crate::net::rotation::{End, InUse};
+use crate::net::secrets::LinkSecrets;
+use crate::net::socket;
+use crate::proto::dial::Target;
+use crate::proto::link::LinkWanted;
+use crate::resource::link::LinkSpec;
+use crate::resource::secret::ProxySpec;
+use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config};
+use crate::tls::credentials::Credentials;
+
+impl Hub {
+    /// Takes a link on, or changes it. What the credentials are found to be is told: loaded, rotated or refused.
+    ///
+    /// # Errors
+    /// [`PlaneError::Credentials`] when the credentials given cannot be used to dial, and what was in force stays;
+    /// [`PlaneError::Unknown`] for a known link that is gone; [`PlaneError::ShutDown`].
+    pub(crate) fn keep(
+        &self,
+        known: Option<LinkId>,
+        spec: LinkSpec,
+        secrets: LinkSecrets,
+    ) -> Result<LinkId, PlaneError> {
+        if self.closing.is_cancelled() {
+            return Err(PlaneError::ShutDown);
+        }
+        // Held to the end, so that of two changes the later one stands, whole.
+        let mut kept = lock(&self.kept);
+        let before = match known {
+            Some(link) => Some(kept.get_mut(&link).ok_or(PlaneError::Unknown)?),
+            None => None,
+        };
+        let in_use = match &secrets.credentials {
+            Some(Ok(credentials)) => {
+                let of = before.as_ref().and_then(|before| before.in_use.as_ref());
+                Some(InUse::succeed(of, credentials, End::Link(known)))
+            }
+            _ => None,
+        };
+        let dialing = match &in_use {
+            Some((in_use, _)) => Some(self.dialing(&spec, in_use, &secrets)?),
+            None => None,
+        };
+        let name = match &secrets.source {
+            Some(CredentialsSource::Directory { name, .. }) => Some(name),
+            _ => spec.tls_credentials.as_ref(),
+        };
+        match (&in_use, &secrets.credentials, name) {
+            (Some((_, told)), ..) => told.iter().for_each(|told| self.fanout.publish(told.clone())),
+            (None, Some(Err(error)), Some(name)) => {
+                // Told once, however often the rest of the link changes.
+                let told = before.as_ref().and_then(|before| before.secrets.credentials.as_ref());
+                if !matches!(told, Some(Err(told)) if told == error) {
+                    self.refuse(name, error);
+                }
+            }
+            _ => {}
+        }
+        let in_use = in_use.map(|(in_use, _)| in_use);
+        let ordinal = in_use.as_ref().map(|in_use| in_use.ordinal);
+        let wanted = wanted(&spec, self.local.role.link_role(), &secrets, ordinal);
+        let link = self.link(known, wanted, dialing)?;
+        match before {
+            Some(before) => {
+                (before.spec, before.secrets) = (spec, secrets);
+                before.in_use = in_use.or_else(|| before.in_use.take());
+            }
+            None => {
+                kept.insert(link, Kept { spec, secrets, in_use, watch: None });
+            }
+        }
+        Ok(link)
+    }
+
+    /// Gives a link other credentials and leaves the rest of it.
+    ///
+    /// # Errors
+    /// As [`Hub::keep`].
+    pub(crate) fn rotate_link(&self, link: LinkId, credentials: Credentials) -> Result<Ordinal, PlaneError> {
+        let (spec, mut secrets) = {
+            let kept = lock(&self.kept);
+            let kept = kept.get(&link).ok_or(PlaneError::Unknown)?;
+            (kept.spec.clone(), kept.secrets.clone())
+        };
+        secrets.credentials = Some(Ok(credentials));
+        self.keep(Some(link), spec, secrets)?;
+        let kept = lock(&self.kept);
+        let in_use = kept.get(&link).and_then(|kept| kept.in_use.as_ref());
+        in_use.map(|in_use| in_use.ordinal).ok_or(PlaneError::Unknown)
+    }
+
+    /// Has a link's credentials watched until it is changed or gone; a watch it had ends.
+    pub(crate) fn watch_link(&self, link: LinkId, watch: Option<CancellationToken>) {
+        if let Some(kept) = lock(&self.kept).get_mut(&link) {
+            kept.watch = watch.map(CancellationToken::drop_guard);
+        }
+    }
+
+    /// Listens. Returns the bound address, and what ends the access.
+    ///
+    /// # Errors
+    /// [`PlaneError::Bind`], [`PlaneError::Credentials`] and [`PlaneError::ShutDown`].
+    pub(crate) fn listen(
+        &self,
+        spec: AccessWanted,
+        credentials: &Credentials,
+    ) -> Result<(AccessId, std::net::SocketAddr, CancellationToken), PlaneError> {
+        if self.closing.is_cancelled() {
+            return Err(PlaneError::ShutDown);
+        }
+        let AccessWanted { address, role, cost, client_auth } = spec;
+        let access = AccessId(self.number());
+        let (in_use, told) = InUse::succeed(None, credentials, End::Access(access));
+        let tls = self.accepting(credentials, client_auth)?;
+        let refused = |error: std::io::Error| PlaneError::Bind { address, kind: error.kind() };
+        let listener = socket::listen(address).map_err(refused)?;
+        let bound = listener.local_addr().map_err(refused)?;
+        told.into_iter().for_each(|told| self.fanout.publish(told));
+        let (presented, presenting) = watch::channel(Presented { tls, ordinal: in_use.ordinal });
+        let cancel = self.cancel.child_token();
+        let spec = ListenerSpec {
+            access,
+            presented: presenting,
+            deadlines: self.config.deadlines,
+            limits: self.config.access,
+            dead: self.config.liveness.dead,
+            reports: self.reports.clone(),
+            tasks: self.tasks.clone(),
+            cancel: cancel.clone(),
+        };
+        let listening = Listening { role, cost, cancel: cancel.clone(), client_auth, in_use, presented };
+        lock(&self.accesses).insert(access, listening);
+        self.access_up(access, bound, role);
+        self.tasks.spawn(listener::run(listener, spec));
+        Ok((access, bound, cancel))
+    }
+
+    /// Gives an access other credentials; handshakes that begin after this use them.
+    ///
+    /// # Errors
+    /// [`PlaneError::Credentials`], which is told as well, and those in use stay; [`PlaneError::Unknown`].
+    pub(crate) fn rotate_access(
+        &self,
+        access: AccessId,
+        credentials: &Credentials,
+    ) -> Result<Ordinal, PlaneError> {
+        let mut accesses = lock(&self.accesses);
+        let listening = accesses.get_mut(&access).ok_or(PlaneError::Unknown)?;
+        let (in_use, told) = InUse::succeed(Some(&listening.in_use), credentials, End::Access(access));
+        let tls = self.accepting(credentials, listening.client_auth)?;
+        let ordinal = in_use.ordinal;
+        listening.in_use = in_use;
+        if let Some(told) = told {
+            listening.presented.send_replace(Presented { tls, ordinal });
+            self.fanout.publish(told);
+        }
+        Ok(ordinal)
+    }
+
+    /// Tells that credentials were not taken.
+    pub(crate) fn refuse(&self, name: &Arc<str>, error: &CredentialsError) {
+        let (name, error) = (Arc::clone(name), error.clone());
+        self.fanout.publish(EventKind::CredentialsRefused { name, error });
+    }
+
+    fn dialing(
+        &self,
+        spec: &LinkSpec,
+        in_use: &InUse,
+        secrets: &LinkSecrets,
+    ) -> Result<Dialing, CredentialsError> {
+        let identity = if spec.no_client_auth { DialerIdentity::Withheld } else { DialerIdentity::Shown };
+        let credentials = &in_use.credentials;
+        let tls = client_config(credentials, identity, None)
+            .inspect_err(|error| self.refuse(credentials.name(), error))?;
+        let (settings, proxy) = (spec.settings.clone(), proxy(spec, secrets));
+        Ok(Dialing { tls, ordinal: in_use.ordinal, settings, proxy })
+    }
+
+    fn accepting(
+        &self,
+        credentials: &Credentials,
+        auth: ClientAuth,
+    ) -> Result<Arc<ServerConfig>, CredentialsError> {
+        let tls = server_config(credentials, auth, None);
+        tls.inspect_err(|error| self.refuse(credentials.name(), error))
+    }
+}
+
+/// What a document asks of the fleet.
+fn wanted(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets, ordinal: Option<Ordinal>) -> LinkWanted {
+    let target = |host: String, port: u16| Target { host: host.into(), port };
+    let groups = spec.by_group(role).into_iter().map(|(group, endpoints)| {
+        let targets = endpoints.into_iter().map(|endpoint| target(endpoint.host.to_string(), endpoint.port));
+        (group, targets.collect())
+    });
+    let credentials = secrets.credentials.as_ref().and_then(|found| found.as_ref().ok());
+    LinkWanted {
+        name: spec.key.name.clone(),
+        namespace: Arc::clone(&spec.key.namespace),
+        generation: spec.generation,
+        cost: spec.cost,
+        groups: groups.collect(),
+        credentials: credentials.map(|credentials| Arc::clone(credentials.name())).zip(ordinal),
+        settings: spec.settings.clone(),
+        proxy: proxy(spec, secrets),
+        usable: usable(spec, role, secrets),
+    }
+}
+
+/// The proxy to dial through: one that was found or given is used only by a Link that names one.
+fn proxy(spec: &LinkSpec, secrets: &LinkSecrets) -> Option<ProxySpec> {
+    secrets.proxy.clone().filter(|_| spec.settings.proxy_configuration.is_some())
+}
+
+/// Whether a link can be dialed as it is; if not, why, for its `Configured` condition.
+fn usable(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets) -> Result<(), Arc<str>> {
+    spec.dialable(role)?;
+    match (&secrets.credentials, &spec.tls_credentials) {
+        (Some(Ok(_)), _) => {}
+        (None, None) => return Err("no TLS credentials".into()),
+        (Some(Err(CredentialsError::NotFound(_))) | None, Some(name)) => {
+            return Err(format!("TLS credentials {name:?} not found").into());
+        }
+        (Some(Err(error)), _) => return Err(format!("TLS credentials: {error}").into()),
+    }
+    match &spec.settings.proxy_configuration {
+        // Never a direct connection in its place: the proxy may be there to see what leaves the site.
+        Some(name) if secrets.proxy.is_none() => {
+            Err(format!("proxy configuration: no usable Secret {name:?}").into())
+        }
+        _ => Ok(()),
+    }
+}

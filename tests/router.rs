@@ -6,17 +6,16 @@ mod common;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
 use common::pki::TestCa;
+use common::process::Router;
 use common::{document, loopback, within};
 use serde_json::Value;
 use socket2::SockRef;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest, Lines};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, ChildStdout, Command};
 
 #[tokio::test]
 async fn a_client_that_shut_down_writing_still_reads_the_answer() {
@@ -182,64 +181,6 @@ fn east_arguments(folder: &Path, access: SocketAddr, server: &TcpListener) -> Ve
         "--tcp-connector".into(),
         format!("app={}", server.local_addr().unwrap()),
     ]
-}
-
-/// A router process. Dropping it kills the process.
-struct Router {
-    name: &'static str,
-    child: Child,
-    events: Lines<BufReader<ChildStdout>>,
-}
-
-impl Router {
-    fn start(name: &'static str, arguments: &[String]) -> Self {
-        let mut child = Command::new(example("router"))
-            .args(["--site", name, "--events", "json"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let events = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { name, child, events }
-    }
-
-    /// The next event of a kind; those before it are left out.
-    async fn event(&mut self, kind: &str) -> Value {
-        let mut seen = Vec::new();
-        let search = async {
-            loop {
-                let line = self.events.next_line().await.unwrap();
-                let line = line.unwrap_or_else(|| panic!("{} ended; seen: {seen:#?}", self.name));
-                let event: Value = serde_json::from_str(&line).unwrap();
-                if event["event"] == kind {
-                    return event;
-                }
-                seen.push(line);
-            }
-        };
-        within(search).await
-    }
-
-    /// Sends SIGTERM; the exit status must be 0.
-    async fn stop(&mut self) {
-        let id = self.child.id().unwrap().to_string();
-        let killed = Command::new("sh").args(["-c", "kill -TERM $0", &id]).status().await.unwrap();
-        assert!(killed.success());
-        // Its output is read to the end, or it could wait for that.
-        while within(self.events.next_line()).await.unwrap().is_some() {}
-        let status = within(self.child.wait()).await.unwrap();
-        assert!(status.success(), "{} ended with {status}", self.name);
-    }
-}
-
-/// The built example: `cargo test` builds the examples first, and puts them beside the folder of the tests.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let built = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(built.exists(), "no {}; `cargo build --example {name}` makes it", built.display());
-    built
 }
 
 /// What is left to read, to the end or the error.

@@ -2,7 +2,8 @@
 //!
 //! An event holds ids, not handles, so that it can be logged, sent elsewhere or compared in a test. Facts come
 //! in pairs: each `…Up` is followed by exactly one `…Down`. `seq` grows by one with each event of a plane, and
-//! what concerns one link is in causal order. Nothing secret and no stream metadata is ever in an event.
+//! what concerns one link is in causal order. Time spans are
+//! seconds where an event is serialized. Nothing secret and no stream metadata is ever in an event.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -109,6 +110,7 @@ pub enum EventKind {
         /// Why.
         end: CarrierEnd,
         /// How long before that the last byte had come.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         last_received_ago: Duration,
         /// What went over it.
         traffic: Traffic,
@@ -129,6 +131,7 @@ pub enum EventKind {
         /// The carrier.
         carrier: CarrierNumber,
         /// How long ago the last byte came.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         last_received_ago: Duration,
         /// What is known of the way.
         round_trip: RoundTrip,
@@ -186,6 +189,7 @@ pub enum EventKind {
         /// Why.
         error: DialError,
         /// When the next attempt starts.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         next_attempt_in: Duration,
     },
     /// A group has no live session any more.
@@ -219,6 +223,8 @@ pub enum EventKind {
         link: LinkId,
         /// Its name.
         name: LinkName,
+        /// The `metadata.generation` now in force.
+        generation: Option<i64>,
         /// What the smallest change was: `cost`, `endpoints`, `credentials`.
         changes: Vec<Arc<str>>,
     },
@@ -228,6 +234,10 @@ pub enum EventKind {
         link: LinkId,
         /// Its name.
         name: LinkName,
+        /// The namespace of its document; empty if it names none.
+        namespace: Arc<str>,
+        /// The `metadata.generation` of its document.
+        generation: Option<i64>,
         /// The groups that will be dialed.
         groups: Vec<GroupName>,
         /// Its cost.
@@ -310,6 +320,7 @@ pub enum EventKind {
         /// The session.
         session: SessionNumber,
         /// How long it waits.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         resume_window: Duration,
     },
     /// A session has a carrier again; its streams go on.
@@ -317,6 +328,7 @@ pub enum EventKind {
         /// The session.
         session: SessionNumber,
         /// How long it had none.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         after: Duration,
         /// How many bytes were sent again.
         resent_bytes: u64,

@@ -20,6 +20,7 @@ use slab::Slab;
 use crate::config::EventCapacity;
 use crate::event::{Event, EventKind};
 use crate::net::clock;
+use crate::snapshot::EventCounts;
 
 /// Where events are published and subscribed to. A clone is the same fan-out.
 #[derive(Clone)]
@@ -36,6 +37,7 @@ impl Fanout {
             facts: Ring::default(),
             streams: Ring::default(),
             subscribers: Slab::new(),
+            missed: 0,
             closed: false,
         };
         Self {
@@ -86,6 +88,14 @@ impl Fanout {
         self.shared.lock().seq
     }
 
+    /// Who listens, and what they have missed.
+    pub(crate) fn counts(&self) -> EventCounts {
+        let state = self.shared.lock();
+        let mut counts = EventCounts::default();
+        (counts.subscribers, counts.missed) = (state.subscribers.len(), state.missed);
+        counts
+    }
+
     /// Ends every subscription once it has been read to its end.
     pub(crate) fn close(&self) {
         let mut state = self.shared.lock();
@@ -130,7 +140,12 @@ impl Subscription {
             return Poll::Ready(None);
         };
         match subscriber.advance(&state.facts, &state.streams) {
-            Some(event) => Poll::Ready(Some(event)),
+            Some(event) => {
+                if let EventKind::Lagged { missed } = event.kind {
+                    state.missed += missed;
+                }
+                Poll::Ready(Some(event))
+            }
             None if state.closed => Poll::Ready(None),
             None => {
                 match &mut subscriber.waker {
@@ -187,6 +202,8 @@ struct State {
     /// Facts of streams; empty unless a subscriber asked.
     streams: Ring,
     subscribers: Slab<Subscriber>,
+    /// Events that subscribers were told they had missed.
+    missed: u64,
     closed: bool,
 }
 

@@ -21,6 +21,8 @@ pub(crate) mod secret;
 pub(crate) mod shared;
 pub(crate) mod slots;
 pub(crate) mod socket;
+pub(crate) mod status;
+pub(crate) mod stream_look;
 pub(crate) mod stream_watch;
 pub(crate) mod supervisor;
 pub(crate) mod tally;

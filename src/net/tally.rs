@@ -1,10 +1,13 @@
-//! Counts a stream for the choice of paths as long as it lives.
+//! Counts streams: each for the choice of paths as long as it lives, and how opening them ended.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::error::OpenError;
 use crate::event::Destination;
 use crate::id::SessionNumber;
 use crate::proto::paths::Paths;
+use crate::snapshot::OpenCounts;
 
 /// One counted stream; dropping it uncounts it.
 #[derive(Debug)]
@@ -25,5 +28,43 @@ impl Drop for Tally {
     fn drop(&mut self) {
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         paths.release(&self.destination, self.session);
+    }
+}
+
+/// How the opens of a plane ended.
+#[derive(Debug, Default)]
+pub(crate) struct OpenTally {
+    accepted: AtomicU64,
+    no_path: AtomicU64,
+    refused: AtomicU64,
+    stream_limit: AtomicU64,
+    outcome_unknown: AtomicU64,
+    local: AtomicU64,
+}
+
+impl OpenTally {
+    /// Counts one.
+    pub(crate) fn count<T>(&self, outcome: Result<&T, &OpenError>) {
+        let counter = match outcome {
+            Ok(_) => &self.accepted,
+            Err(OpenError::NoPath) => &self.no_path,
+            Err(OpenError::Refused(_)) => &self.refused,
+            Err(OpenError::StreamLimit) => &self.stream_limit,
+            Err(OpenError::OutcomeUnknown(_)) => &self.outcome_unknown,
+            Err(OpenError::TooLong { .. } | OpenError::ShutDown) => &self.local,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts so far.
+    pub(crate) fn counts(&self) -> OpenCounts {
+        let mut counts = OpenCounts::default();
+        counts.accepted = self.accepted.load(Ordering::Relaxed);
+        counts.no_path = self.no_path.load(Ordering::Relaxed);
+        counts.refused = self.refused.load(Ordering::Relaxed);
+        counts.stream_limit = self.stream_limit.load(Ordering::Relaxed);
+        counts.outcome_unknown = self.outcome_unknown.load(Ordering::Relaxed);
+        counts.local = self.local.load(Ordering::Relaxed);
+        counts
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::id::{Cost, GroupName, LinkId, LinkName, Ordinal, SessionNumber};
 use crate::proto::dial::Target;
 use crate::proto::group::{Group, Wish};
-use crate::snapshot::{GroupView, LinkView};
+use crate::snapshot::{GroupHistory, GroupView, LinkView, Ups};
 
 /// What a link is to be: its document, reduced to what dialing needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +184,7 @@ impl Link {
             error: newest.max_by_key(|group| group.failed_at()).and_then(|group| group.error().cloned()),
             next_attempt_micros: self.groups.iter().filter_map(Group::poll_timeout).min().map(micros),
             groups: self.groups.iter().map(|group| group_view(group, micros)).collect(),
+            history: Ups::default(),
         }
     }
 
@@ -210,6 +211,7 @@ fn group_view(group: &Group, micros: &impl Fn(Instant) -> u64) -> GroupView {
         attempts: group.attempts(),
         error: group.error().cloned(),
         next_attempt_micros: group.poll_timeout().map(micros),
+        history: GroupHistory::default(),
     }
 }
 

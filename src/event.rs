@@ -5,6 +5,8 @@
 //! what concerns one link is in causal order. Time spans are
 //! seconds where an event is serialized. Nothing secret and no stream metadata is ever in an event.
 
+mod name;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,6 +11,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::history::{
+    AccessHistory, CarrierEndView, EndView, EventCounts, FailureView, GroupHistory, OpenCounts, RefusedView,
+    SessionHistory, Ups,
+};
+pub use self::path::{Because, CandidateView, MAX_CANDIDATES, MAX_PATHS, PathView, WhyNot};
+pub use self::stream::{MAX_WAITING, STALLED, StallCause, StallView, StreamState, StreamView};
 use crate::error::DialError;
 use crate::event::Peer;
 use crate::id::{
@@ -18,13 +24,6 @@ use crate::id::{
     SessionId, SessionNumber, Side, SiteId, SiteName,
 };
 use crate::stats::{RoundTrip, Traffic};
-
-pub use self::history::{
-    AccessHistory, CarrierEndView, EndView, EventCounts, FailureView, GroupHistory, OpenCounts, RefusedView,
-    SessionHistory, Ups,
-};
-pub use self::path::{Because, CandidateView, MAX_CANDIDATES, MAX_PATHS, PathView, WhyNot};
-pub use self::stream::{MAX_WAITING, STALLED, StallCause, StallView, StreamState, StreamView};
 
 /// Everything a plane knows of its links, sessions and accesses.
 #[derive(Clone, Debug, PartialEq)]

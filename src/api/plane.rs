@@ -146,8 +146,7 @@ impl Plane {
     /// # Cancel safety
     /// Cancel safe: a stream that was asked for is reset.
     pub async fn open(&self, request: OpenRequest) -> Result<LinkStream, OpenError> {
-        let wanted =
-            request.into_wanted().inspect_err(|error| self.hub().opens.count::<()>(Err(error)))?;
+        let wanted = request.into_wanted().inspect_err(|error| self.hub().opens.count::<()>(Err(error)))?;
         let destination = wanted.destination.clone();
         let outcome = Box::pin(opening::open(self.hub(), wanted)).await;
         self.hub().opens.count(outcome.as_ref());

@@ -19,7 +19,7 @@ use slab::Slab;
 
 use crate::config::EventCapacity;
 use crate::event::{Event, EventKind};
-use crate::net::clock;
+use crate::net::{clock, log};
 use crate::snapshot::EventCounts;
 
 /// Where events are published and subscribed to. A clone is the same fan-out.
@@ -52,10 +52,10 @@ impl Fanout {
     /// [`Fanout::close`] nothing is published.
     pub(crate) fn publish(&self, kind: EventKind) {
         // Formatting is the log's business and its own cost: outside the lock, and only if somebody listens.
-        let logged = tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG);
+        let logged = log::wants(&kind);
         let (event, wakers) = self.shared.lock().publish(kind, logged);
         if logged && let Some(event) = event {
-            tracing::debug!(target: LOG_TARGET, seq = event.seq, kind = ?event.kind);
+            log::write(&event);
         }
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -312,9 +312,6 @@ impl Ring {
         Some(Event::clone(event))
     }
 }
-
-/// The target under which every event is also in the log, at debug level.
-const LOG_TARGET: &str = "sitelink::event";
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 use crate::config::PlaneConfig;
 use crate::error::PlaneError;
@@ -24,7 +25,7 @@ use crate::net::incoming::IncomingQueue;
 use crate::net::listener::{self, AccessReport, ListenerSpec};
 use crate::net::shared::SessionHandle;
 use crate::net::tally::OpenTally;
-use crate::net::{clock, socket};
+use crate::net::{clock, log, socket};
 use crate::proto::facts::Local;
 use crate::proto::fleet::Fleet;
 use crate::proto::ledger::Ledger;
@@ -72,6 +73,8 @@ pub(crate) struct Hub {
     pub(crate) reports: mpsc::Sender<AccessReport>,
     /// The pool of windows.
     pub(crate) pool: ProcessPool,
+    /// What the plane's tasks run in, for the log.
+    pub(crate) span: Span,
     /// Every task of the plane.
     pub(crate) tasks: TaskTracker,
     /// The plane is to end at once.
@@ -142,6 +145,7 @@ impl Hub {
             path_news: Notify::new(),
             reports,
             pool: ProcessPool::new(config.session.process_pool),
+            span: log::plane_span(&local),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -204,7 +208,8 @@ impl Hub {
         lock(&self.accesses).insert(access, Listening { role, cost, ordinal, cancel });
         lock(&self.fleet).handle_access_up(clock::now(), access, bound, role);
         self.stir.notify_one();
-        self.tasks.spawn(listener::run(listener, spec));
+        let span = log::access_span(&self.span, access, bound);
+        self.tasks.spawn(listener::run(listener, spec).instrument(span));
         Ok((access, bound))
     }
 

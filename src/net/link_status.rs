@@ -63,9 +63,9 @@ fn peer<'a>(status: &'a PlaneStatus, view: &'a LinkView, live: Option<&'a GroupV
 fn cause(view: &LinkView) -> Option<Arc<str>> {
     let down = || view.groups.iter().filter(|group| group.error.is_some());
     let failures = down().filter_map(|group| group.history.last_failure.as_ref());
-    if let Some(FailureView { endpoint, error, .. }) = failures.max_by_key(|failure| failure.at_micros) {
-        return Some(format!("{endpoint}: {error}").into());
+    if let Some(FailureView { endpoint, message, .. }) = failures.max_by_key(|failure| failure.at_micros) {
+        return Some(format!("{endpoint}: {message}").into());
     }
     let ends = view.groups.iter().filter_map(|group| group.history.last_end.as_ref());
-    ends.max_by_key(|end| end.at_micros).map(|end| end.end.to_string().into())
+    ends.max_by_key(|end| end.at_micros).map(|end| Arc::clone(&end.message))
 }

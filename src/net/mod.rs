@@ -15,6 +15,7 @@ pub(crate) mod incoming;
 pub(crate) mod joining;
 pub(crate) mod link_status;
 pub(crate) mod listener;
+pub(crate) mod log;
 pub(crate) mod opening;
 pub(crate) mod resolve;
 pub(crate) mod secret;

@@ -65,8 +65,9 @@ impl Ledger {
                 if let Some(history) = self.group(*link, group) {
                     history.failures += 1;
                     let (endpoint, phase, error) = (endpoint.clone(), *phase, error.clone());
+                    let message = error.to_string().into();
                     history.last_failure =
-                        Some(FailureView { at_micros: now_micros, endpoint, phase, error });
+                        Some(FailureView { at_micros: now_micros, endpoint, phase, error, message });
                 }
             }
             EventKind::AccessUp { access, .. } => drop(self.accesses.entry(*access).or_default()),
@@ -75,8 +76,9 @@ impl Ledger {
                 if let Some(history) = self.accesses.get_mut(access) {
                     *history.refused.entry(refusal.kind()).or_default() += 1;
                     let (address, phase, refusal) = (*address, *phase, refusal.clone());
+                    let message = refusal.to_string().into();
                     history.last_refused =
-                        Some(RefusedView { at_micros: now_micros, address, phase, refusal });
+                        Some(RefusedView { at_micros: now_micros, address, phase, refusal, message });
                 }
             }
             _ => self.handle_session(now_micros, event),
@@ -114,8 +116,8 @@ impl Ledger {
                 let entry = self.sessions.remove(session);
                 let Some((link, group)) = entry.and_then(|entry| entry.group) else { return };
                 if let Some(history) = self.group(link, &group) {
-                    let end = EndView { at_micros: now_micros, session: *session, end: end.clone() };
-                    history.last_end = Some(end);
+                    let (session, end, message) = (*session, end.clone(), end.to_string().into());
+                    history.last_end = Some(EndView { at_micros: now_micros, session, end, message });
                 }
             }
             EventKind::CarrierUp { session, .. } => {

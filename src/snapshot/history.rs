@@ -84,6 +84,8 @@ pub struct FailureView {
     pub phase: Phase,
     /// Why.
     pub error: DialError,
+    /// Why, in words.
+    pub message: Arc<str>,
 }
 
 /// The end of a session.
@@ -97,6 +99,8 @@ pub struct EndView {
     pub session: SessionNumber,
     /// Why.
     pub end: SessionEnd,
+    /// Why, in words.
+    pub message: Arc<str>,
 }
 
 /// What a session has been through.
@@ -155,4 +159,6 @@ pub struct RefusedView {
     pub phase: Phase,
     /// Why.
     pub refusal: PeerRefusal,
+    /// Why, in words.
+    pub message: Arc<str>,
 }

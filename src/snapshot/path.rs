@@ -56,13 +56,7 @@ impl PathView {
             candidates.swap(index, MAX_CANDIDATES - 1);
         }
         candidates.truncate(MAX_CANDIDATES);
-        Self {
-            destination,
-            chosen: session,
-            because,
-            candidates,
-            candidates_left_out: left_out as u64,
-        }
+        Self { destination, chosen: session, because, candidates, candidates_left_out: left_out as u64 }
     }
 }
 

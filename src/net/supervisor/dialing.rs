@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use crate::error::DialError;
 use crate::id::{CarrierNumber, SessionNumber, Side};
 use crate::net::dialer::{self, DialSpec, Dialed};
@@ -9,7 +11,7 @@ use crate::net::greeting::Secured;
 use crate::net::hub::{HelloParts, lock};
 use crate::net::joining::Joining;
 use crate::net::supervisor::{DialReport, Known, Supervisor};
-use crate::net::{clock, secret};
+use crate::net::{clock, log, secret};
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{DialOrder, DialedFacts, Verdict};
 use crate::wire::hello::{Hello, SessionClaim};
@@ -35,6 +37,7 @@ impl Supervisor {
             return self.abandon(attempt, "dialing through a proxy is not built yet");
         }
         let (hub, joining) = (Arc::clone(&self.hub), joined.clone());
+        let span = log::group_span(order.link, &order.name, &order.group, &order.target);
         let (name, group, cost) = (order.name, order.group, order.cost);
         let ordinal = dialing.ordinal;
         let hello = Box::new(move |exporter: &[u8; secret::EXPORTER]| {
@@ -57,7 +60,7 @@ impl Supervisor {
         self.attempts.insert(attempt, cancel.clone());
         let reports = self.dial_reports.clone();
         self.hub.tasks.spawn(async move {
-            let dialing = Box::pin(dialer::dial(spec));
+            let dialing = Box::pin(dialer::dial(spec)).instrument(span);
             if let Some(outcome) = cancel.run_until_cancelled(dialing).await {
                 let outcome = outcome.map(Box::new);
                 // A supervisor that is gone wants no report: the connection closes.

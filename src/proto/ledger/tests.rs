@@ -97,7 +97,10 @@ fn ups_and_downs_are_counted_and_the_last_cause_outlives_the_recovery() {
     let history = &entry.groups[&group()];
     assert_eq!(history.counts, turned(2, 1, Some(8), Some(6)));
     assert_eq!((history.failures, history.last_failure.as_ref().map(|last| last.at_micros)), (2, Some(3)));
-    assert_eq!(history.last_end, Some(EndView { at_micros: 7, session: SESSION, end }));
+    assert_eq!(
+        history.last_end,
+        Some(EndView { at_micros: 7, session: SESSION, message: end.to_string().into(), end })
+    );
     assert_eq!(history.last_peer, Some(peer()));
     ledger.handle(9, &EventKind::LinkRemoved { link: LINK, name: LinkName::new("east").unwrap() });
     assert!(ledger.links.is_empty());
@@ -122,10 +125,7 @@ fn refused_peers_are_counted_by_their_reason() {
     ledger.handle(4, &refused(PeerRefusal::Evicted));
     let history = &ledger.accesses[&ACCESS];
     assert_eq!(history.refused, BTreeMap::from([("evicted", 1), ("no_peer_certificate", 2)]));
-    assert_eq!(
-        history.last_refused.as_ref().map(|last| &last.refusal),
-        Some(&PeerRefusal::Evicted)
-    );
+    assert_eq!(history.last_refused.as_ref().map(|last| &last.refusal), Some(&PeerRefusal::Evicted));
 }
 
 #[test]
@@ -137,8 +137,7 @@ fn a_session_keeps_what_befell_its_carriers_and_is_forgotten_with_its_end() {
     ledger.handle(2, &EventKind::CarrierUp { session: SESSION, carrier, local: address, remote: address });
     let (traffic, round_trip) = (Traffic::default(), RoundTrip::default());
     let last_received_ago = Duration::ZERO;
-    ledger
-        .handle(3, &EventKind::CarrierSuspect { session: SESSION, carrier, last_received_ago, round_trip });
+    ledger.handle(3, &EventKind::CarrierSuspect { session: SESSION, carrier, last_received_ago, round_trip });
     let end = CarrierEnd::Eof;
     let down = EventKind::CarrierDown {
         session: SESSION,

@@ -1,5 +1,6 @@
 //! The admin page of the example router, and what else it tells of itself.
 
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks and measures with a clock")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -143,7 +144,7 @@ async fn what_a_far_site_calls_itself_moves_no_cursor() {
     };
     let mut command = Command::new(example("router"));
     command.args(["status", "--admin", &admin]);
-    let (output, ()) = within(async { tokio::join!(command.output(), answering) }).await;
+    let (output, ()) = within(Box::pin(async { tokio::join!(command.output(), answering) })).await;
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(1));
     let table = String::from_utf8(output.stdout).unwrap();

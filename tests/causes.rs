@@ -1,6 +1,7 @@
 //! Why a link is not up, as the example router tells it: each cause by its exact type in the events, and in words in
 //! `router status`. No two of them read alike, and none is an endless retry without a word.
 
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;

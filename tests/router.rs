@@ -12,7 +12,6 @@ use std::time::Duration;
 use common::pki::TestCa;
 use common::process::Router;
 use common::{document, loopback, within};
-use serde_json::Value;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
@@ -101,7 +100,7 @@ async fn clients_are_refused_while_nobody_serves_their_key_and_taken_again_after
 
     let arguments = east_arguments(routers.folder.path(), routers.access, &server);
     routers.east = Router::start("east", &arguments);
-    assert_eq!(address(&routers.west.event("tcp_listener_up").await), listener);
+    assert_eq!(routers.west.address("tcp_listener_up").await, listener);
     let (mut near, mut far) = routers.connection(&server).await;
     near.write_all(b"again").await.unwrap();
     near.shutdown().await.unwrap();
@@ -113,7 +112,7 @@ async fn clients_are_refused_while_nobody_serves_their_key_and_taken_again_after
 #[tokio::test]
 async fn a_router_without_a_path_refuses_and_stops_when_told_to() {
     let mut router = Router::start("alone", &["--tcp-listener".into(), "app=127.0.0.1:0".into()]);
-    let bound = address(&router.event("tcp_listener_bound").await);
+    let bound = router.address("tcp_listener_bound").await;
     let refused = within(TcpStream::connect(bound)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     router.stop().await;
@@ -140,7 +139,7 @@ impl Routers {
         ca.client("west").write(&folder.path().join("to-east"));
 
         let mut east = Router::start("east", &east_arguments(folder.path(), loopback(), &server));
-        let access = address(&east.event("access_up").await);
+        let access = east.address("access_up").await;
         let link = folder.path().join("link.yaml");
         std::fs::write(&link, document("to-east", "127.0.0.1", access.port())).unwrap();
         let mut west = Router::start(
@@ -154,7 +153,7 @@ impl Routers {
                 "app=127.0.0.1:0".into(),
             ],
         );
-        let listener = address(&west.event("tcp_listener_up").await);
+        let listener = west.address("tcp_listener_up").await;
         (Self { west, east, listener, access, folder }, server)
     }
 
@@ -203,10 +202,6 @@ async fn fill(stream: &TcpStream) {
 /// Closes a connection by a reset.
 fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-}
-
-fn address(event: &Value) -> SocketAddr {
-    event["address"].as_str().unwrap().parse().unwrap()
 }
 
 fn text(path: &Path) -> String {

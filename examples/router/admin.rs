@@ -21,6 +21,7 @@ use sitelink::{LinkStatus, Plane, PlaneStatus};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Outcome;
 use super::events::{Fact, Reporter};
@@ -56,12 +57,13 @@ pub(super) fn start(
     plane: &Plane,
     reporter: &Reporter,
     stop: &CancellationToken,
+    tasks: &TaskTracker,
 ) -> Outcome<()> {
     if !public && !address.ip().to_canonical().is_loopback() {
         return Err(format!("--admin {address} is not a loopback address: --admin-public allows it").into());
     }
     let (plane, reporter, stop) = (plane.clone(), reporter.clone(), stop.clone());
-    tokio::spawn(async move {
+    tasks.spawn(async move {
         let bound = TcpListener::bind(address).await;
         match bound.and_then(|listener| Ok((listener.local_addr()?, listener))) {
             Ok((address, listener)) => {

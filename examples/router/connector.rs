@@ -64,6 +64,7 @@ impl Connectors {
 
 impl Target {
     /// Tells of a failure, unless one was told a moment ago.
+    #[expect(clippy::disallowed_methods, reason = "a program outside the crate reads the clock")]
     fn failed(&self, error: &io::Error) {
         let untold = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

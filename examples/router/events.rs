@@ -82,6 +82,7 @@ impl Reporter {
     }
 
     /// Writes one of the router's own events.
+    #[expect(clippy::disallowed_methods, reason = "a program outside the crate reads the clock")]
     pub(super) fn fact(&self, fact: &Fact<'_>) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.write(&Stamped { at_micros: since.as_micros(), fact });

@@ -68,7 +68,7 @@ async fn run(args: Args) -> Outcome<()> {
     let printing = tasks.spawn(events::print(events, reporter.clone()));
 
     if let Some(address) = args.admin {
-        admin::start(address, args.admin_public, &plane, &reporter, &stop)?;
+        admin::start(address, args.admin_public, &plane, &reporter, &stop, &tasks)?;
     }
     // Listeners first: they follow the paths that links bring.
     for bind in &args.tcp_listener {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -67,14 +68,21 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
 async fn ask(admin: SocketAddr) -> Outcome<Value> {
     let tcp = TcpStream::connect(admin).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
-    tokio::spawn(connection);
     let request = Request::get("/status").header(HOST, admin.to_string()).body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    if response.status() != StatusCode::OK {
-        return Err(format!("answered {}", response.status()).into());
+    let asking = async {
+        let response = sender.send_request(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("answered {}", response.status()).into());
+        }
+        let body = Limited::new(response.into_body(), LARGEST_PAGE).collect().await?;
+        Outcome::Ok(serde_json::from_slice(&body.to_bytes())?)
+    };
+    let mut asking = pin!(asking);
+    tokio::select! {
+        answered = &mut asking => answered,
+        // The connection may end before the last of the answer has been looked at.
+        _ = connection => asking.await,
     }
-    let body = Limited::new(response.into_body(), LARGEST_PAGE).collect().await?;
-    Ok(serde_json::from_slice(&body.to_bytes())?)
 }
 
 /// The page for people: a table of links as `skupper link status` prints it, then more of each, then what comes from

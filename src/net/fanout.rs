@@ -91,9 +91,7 @@ impl Fanout {
     /// Who listens, and what they have missed.
     pub(crate) fn counts(&self) -> EventCounts {
         let state = self.shared.lock();
-        let mut counts = EventCounts::default();
-        (counts.subscribers, counts.missed) = (state.subscribers.len(), state.missed);
-        counts
+        EventCounts { subscribers: state.subscribers.len(), missed: state.missed }
     }
 
     /// Ends every subscription once it has been read to its end.

@@ -58,13 +58,14 @@ impl OpenTally {
 
     /// The counts so far.
     pub(crate) fn counts(&self) -> OpenCounts {
-        let mut counts = OpenCounts::default();
-        counts.accepted = self.accepted.load(Ordering::Relaxed);
-        counts.no_path = self.no_path.load(Ordering::Relaxed);
-        counts.refused = self.refused.load(Ordering::Relaxed);
-        counts.stream_limit = self.stream_limit.load(Ordering::Relaxed);
-        counts.outcome_unknown = self.outcome_unknown.load(Ordering::Relaxed);
-        counts.local = self.local.load(Ordering::Relaxed);
-        counts
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        OpenCounts {
+            accepted: read(&self.accepted),
+            no_path: read(&self.no_path),
+            refused: read(&self.refused),
+            stream_limit: read(&self.stream_limit),
+            outcome_unknown: read(&self.outcome_unknown),
+            local: read(&self.local),
+        }
     }
 }

@@ -37,6 +37,10 @@ pub(super) struct Plan {
     pub(super) liveness: Liveness,
     /// How long an open may wait.
     pub(super) accept_deadline: Duration,
+    /// How long a dialer waits for the answer to its hello.
+    pub(super) hello_deadline: Duration,
+    /// Nothing befalls it but what its line does by itself: carriers are never given up for the sake of a test.
+    pub(super) calm: bool,
 }
 
 /// What becomes of the session.
@@ -111,6 +115,36 @@ impl Plan {
             limits,
             liveness,
             accept_deadline: *pick(random, &[Duration::from_millis(100), Duration::from_secs(10)]),
+            hello_deadline: Duration::from_secs(2),
+            calm: false,
+        }
+    }
+
+    /// A minute over half a second of round trip, with one segment in twenty lost, and the settings every plane has.
+    pub(super) fn satellite(random: &mut fastrand::Rng) -> Self {
+        Self {
+            carriers: 1,
+            shape: Shape {
+                latency: Duration::from_millis(250),
+                nanos_per_byte: *pick(random, &[80, 800, 8000]),
+                capacity: 4 << 20,
+                cuts: 3,
+                lost_percent: 5,
+            },
+            fault_percent: 0,
+            dial_delay: Duration::from_millis(100),
+            blackouts: Vec::new(),
+            rotations: Vec::new(),
+            heals_at: Duration::from_secs(60),
+            fate: Fate::Survives,
+            streams: random.usize(1..20),
+            stream_bytes: *pick(random, &[100, 5000, 60_000, 250_000]),
+            limits: SessionLimits::default(),
+            liveness: Liveness::default(),
+            accept_deadline: Duration::from_secs(30),
+            hello_deadline: Duration::from_secs(30),
+            calm: true,
+            ..Self::new(random)
         }
     }
 
@@ -147,6 +181,7 @@ fn shape(random: &mut fastrand::Rng) -> Shape {
         nanos_per_byte: *pick(random, &[0, 1, 80, 1000]),
         capacity: *pick(random, &[narrowest, 20_000, 300_000]),
         cuts: *pick(random, &[1, 3, 10]),
+        lost_percent: 0,
     }
 }
 

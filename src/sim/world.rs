@@ -63,6 +63,17 @@ impl World {
     pub(super) fn new(seed: u64, loud: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = Plan::new(&mut random);
+        Self::planned(plan, random, seed, loud)
+    }
+
+    /// A world that is calm but for its line.
+    pub(super) fn satellite(seed: u64, loud: bool) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let plan = Plan::satellite(&mut random);
+        Self::planned(plan, random, seed, loud)
+    }
+
+    fn planned(plan: Plan, mut random: fastrand::Rng, seed: u64, loud: bool) -> Self {
         let (epoch, script) = (epoch(), Script::new(loud));
         script.tell(Duration::ZERO, &plan);
         let end = |side| End {
@@ -102,7 +113,12 @@ impl World {
     }
 
     /// Runs to rest and returns what identifies the run.
-    pub(super) fn run(mut self) -> Result<(u64, u64), Broken> {
+    pub(super) fn run(self) -> Result<(u64, u64), Broken> {
+        self.live().map(|world| world.script.digest())
+    }
+
+    /// Runs to rest and returns the world as it is then.
+    pub(super) fn live(mut self) -> Result<Self, Broken> {
         let mut healed = false;
         for _ in 0..MOST_STEPS {
             self.step().map_err(|what| Broken { what, at: self.now })?;
@@ -112,7 +128,7 @@ impl World {
             }
             if healed && self.is_at_rest() {
                 self.last_judgement().map_err(|what| Broken { what, at: self.now })?;
-                return Ok(self.script.digest());
+                return Ok(self);
             }
             if self.now > self.plan.heals_at + PATIENCE {
                 break;

@@ -1,5 +1,9 @@
-//! The built examples as processes.
+//! Example programs as processes of their own.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a process that cannot be run fails its test")]
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -9,23 +13,17 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use super::within;
 
-/// The built example: `cargo test` builds the examples first, and puts them beside the folder of the tests.
-pub(crate) fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let built = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(built.exists(), "no {}; `cargo build --example {name}` makes it", built.display());
-    built
-}
-
 /// A router process. Dropping it kills the process.
 pub(crate) struct Router {
     name: &'static str,
+    /// The process.
     pub(crate) child: Child,
+    /// Its standard output; one event a line.
     pub(crate) events: Lines<BufReader<ChildStdout>>,
 }
 
 impl Router {
-    /// Runs the example router as a site of that name, with its events as JSON.
+    /// Starts one with events as JSON.
     pub(crate) fn start(name: &'static str, arguments: &[String]) -> Self {
         let mut child = Command::new(example("router"))
             .args(["--site", name, "--events", "json"])
@@ -41,24 +39,34 @@ impl Router {
 
     /// The next event of a kind; those before it are left out.
     pub(crate) async fn event(&mut self, kind: &str) -> Value {
-        self.event_where(kind, |_| true).await
-    }
-
-    /// The next event of a kind that satisfies `wanted`; those before it are left out.
-    pub(crate) async fn event_where(&mut self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut seen = Vec::new();
         let search = async {
             loop {
                 let line = self.events.next_line().await.unwrap();
                 let line = line.unwrap_or_else(|| panic!("{} ended; seen: {seen:#?}", self.name));
                 let event: Value = serde_json::from_str(&line).unwrap();
-                if event["event"] == kind && wanted(&event) {
+                if event["event"] == kind {
                     return event;
                 }
                 seen.push(line);
             }
         };
         within(search).await
+    }
+
+    /// The address that the next event of a kind names.
+    pub(crate) async fn address(&mut self, kind: &str) -> SocketAddr {
+        self.event(kind).await["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Kills it; nobody is told.
+    pub(crate) async fn kill(&mut self) {
+        within(self.child.kill()).await.unwrap();
     }
 
     /// Sends SIGTERM; the exit status must be 0.
@@ -71,4 +79,12 @@ impl Router {
         let status = within(self.child.wait()).await.unwrap();
         assert!(status.success(), "{} ended with {status}", self.name);
     }
+}
+
+/// The built example: `cargo test` builds the examples first, and puts them beside the folder of the tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let built = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(built.exists(), "no {}; `cargo build --example {name}` makes it", built.display());
+    built
 }

@@ -104,3 +104,40 @@ pub const MAX_PATHS: usize = 1000;
 
 /// Candidates of one destination in a status: the sessions of a large site many times over.
 pub const MAX_CANDIDATES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(session: u64, score: u64, chosen: bool, why_not: Option<WhyNot>) -> CandidateView {
+        let (site, cost) = (SiteId::new("east").unwrap(), Cost::DEFAULT);
+        CandidateView { session: SessionNumber(session), site, cost, open: 0, score, chosen, why_not }
+    }
+
+    fn view(candidates: Vec<CandidateView>) -> PathView {
+        PathView::new(Destination::Site(SiteId::new("east").unwrap()), candidates)
+    }
+
+    #[test]
+    fn a_path_says_why_it_is_chosen() {
+        let suspect = Some(WhyNot::Suspect);
+        for (candidates, because) in [
+            (vec![candidate(1, 1, true, None), candidate(2, 0, false, suspect)], Some(Because::Only)),
+            (vec![candidate(1, 1, true, None), candidate(2, 2, false, None)], Some(Because::LeastScore)),
+            (vec![candidate(1, 1, true, None), candidate(2, 1, false, None)], Some(Because::FirstOfEqual)),
+            (vec![candidate(1, 1, false, suspect)], None),
+        ] {
+            let chosen = because.map(|_| SessionNumber(1));
+            let path = view(candidates);
+            assert_eq!((path.because, path.chosen), (because, chosen), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn the_chosen_candidate_is_shown_however_many_there_are() {
+        let many = 2 * MAX_CANDIDATES as u64;
+        let path = view((0..many).map(|number| candidate(number, 1, number == many - 1, None)).collect());
+        assert_eq!((path.candidates.len(), path.candidates_left_out), (MAX_CANDIDATES, many / 2));
+        assert!(path.candidates.iter().any(|candidate| candidate.chosen));
+    }
+}

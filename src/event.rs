@@ -227,7 +227,8 @@ pub enum EventKind {
         name: LinkName,
         /// The `metadata.generation` now in force.
         generation: Option<i64>,
-        /// What the smallest change was: `cost`, `endpoints`, `credentials`.
+        /// What the smallest change was: `cost`, `credentials`, `endpoints`, `settings`, `proxy`. The last two, and
+        /// credentials, are used from the next dial on; what is up stays.
         changes: Vec<Arc<str>>,
     },
     /// A link was taken on.

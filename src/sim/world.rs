@@ -67,10 +67,10 @@ impl World {
     }
 
     /// A world that is calm but for its line.
-    pub(super) fn satellite(seed: u64, loud: bool) -> Self {
+    pub(super) fn satellite(seed: u64, latency: Duration, lost_percent: u32) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let plan = Plan::satellite(&mut random);
-        Self::planned(plan, random, seed, loud)
+        let plan = Plan::satellite(&mut random, latency, lost_percent);
+        Self::planned(plan, random, seed, false)
     }
 
     fn planned(plan: Plan, mut random: fastrand::Rng, seed: u64, loud: bool) -> Self {
@@ -130,7 +130,7 @@ impl World {
                 self.last_judgement().map_err(|what| Broken { what, at: self.now })?;
                 return Ok(self);
             }
-            if self.now > self.plan.heals_at + PATIENCE {
+            if self.now > self.plan.heals_at + self.plan.patience {
                 break;
             }
             let next = self.next_at();
@@ -338,7 +338,3 @@ fn params(side: Side, plan: &Plan, seed: u64) -> SessionParams {
 
 /// A run that takes more steps spins.
 const MOST_STEPS: usize = 300_000;
-
-/// After everything became well the last byte arrives within this: a carrier found dead (3 s), an open that waits
-/// for its deadline (10 s), a session given up (20 s), and the slowest line (1 MB/s, 160 ms) emptied several times.
-const PATIENCE: Duration = Duration::from_secs(60);

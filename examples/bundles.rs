@@ -11,8 +11,10 @@ use support::{Authority, Outcome};
 mod support;
 
 fn main() -> ExitCode {
-    let mut arguments = env::args().skip(1);
-    let Some(folder) = arguments.next().map(PathBuf::from) else {
+    let mut arguments = env::args().skip(1).peekable();
+    let folder = arguments.next().map(PathBuf::from);
+    // Without a name there would be nothing to write.
+    let Some(folder) = folder.filter(|_| arguments.peek().is_some()) else {
         eprintln!("usage: bundles FOLDER NAME...");
         return ExitCode::from(2);
     };

@@ -88,6 +88,7 @@ pub enum DialError {
         /// The peer's words.
         detail: Arc<str>,
         /// When the peer wants to be asked again.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::optional_seconds"))]
         retry_after: Option<Duration>,
     },
     /// No TCP connection to an address.
@@ -148,6 +149,7 @@ pub enum DialError {
         /// The phase.
         phase: Phase,
         /// Its deadline.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         after: Duration,
     },
     /// TLS was refused by either end.
@@ -355,6 +357,7 @@ pub enum PeerRefusal {
         /// The phase.
         phase: Phase,
         /// Its deadline.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         after: Duration,
     },
     /// TLS was refused by either end.
@@ -363,6 +366,22 @@ pub enum PeerRefusal {
     /// The peer does not speak the protocol.
     #[error("{0}")]
     Violation(Violation),
+}
+
+impl PeerRefusal {
+    /// The sort of refusal in a word, by which refusals are counted; that of the reason where TLS was refused.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SiteIdConflict { .. } => "site_id_conflict",
+            Self::Evicted => "evicted",
+            Self::Hello(_) => "hello",
+            Self::Lost { .. } => "lost",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Tls(reason) => reason.kind(),
+            Self::Violation(_) => "violation",
+        }
+    }
 }
 
 /// `: text`, or nothing for an empty text.

@@ -2,7 +2,10 @@
 //!
 //! An event holds ids, not handles, so that it can be logged, sent elsewhere or compared in a test. Facts come
 //! in pairs: each `…Up` is followed by exactly one `…Down`. `seq` grows by one with each event of a plane, and
-//! what concerns one link is in causal order. Nothing secret and no stream metadata is ever in an event.
+//! what concerns one link is in causal order. Time spans are
+//! seconds where an event is serialized. Nothing secret and no stream metadata is ever in an event.
+
+mod name;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -109,6 +112,7 @@ pub enum EventKind {
         /// Why.
         end: CarrierEnd,
         /// How long before that the last byte had come.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         last_received_ago: Duration,
         /// What went over it.
         traffic: Traffic,
@@ -129,6 +133,7 @@ pub enum EventKind {
         /// The carrier.
         carrier: CarrierNumber,
         /// How long ago the last byte came.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         last_received_ago: Duration,
         /// What is known of the way.
         round_trip: RoundTrip,
@@ -201,6 +206,7 @@ pub enum EventKind {
         /// Why.
         error: DialError,
         /// When the next attempt starts.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         next_attempt_in: Duration,
     },
     /// A followed document, or a part of one, was not taken; what was in force stays. Of a Link by name there is
@@ -249,6 +255,8 @@ pub enum EventKind {
         link: LinkId,
         /// Its name.
         name: LinkName,
+        /// The `metadata.generation` now in force.
+        generation: Option<i64>,
         /// What the smallest change was: `cost`, `credentials`, `endpoints`, `settings`, `proxy`. The last two, and
         /// credentials, are used from the next dial on; what is up stays.
         changes: Vec<Arc<str>>,
@@ -259,6 +267,10 @@ pub enum EventKind {
         link: LinkId,
         /// Its name.
         name: LinkName,
+        /// The namespace of its document; empty if it names none.
+        namespace: Arc<str>,
+        /// The `metadata.generation` of its document.
+        generation: Option<i64>,
         /// The groups that will be dialed.
         groups: Vec<GroupName>,
         /// Its cost.
@@ -341,6 +353,7 @@ pub enum EventKind {
         /// The session.
         session: SessionNumber,
         /// How long it waits.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         resume_window: Duration,
     },
     /// A session has a carrier again; its streams go on.
@@ -348,6 +361,7 @@ pub enum EventKind {
         /// The session.
         session: SessionNumber,
         /// How long it had none.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         after: Duration,
         /// How many bytes were sent again.
         resent_bytes: u64,

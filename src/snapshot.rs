@@ -3,30 +3,82 @@
 //! Times are microseconds since the Unix epoch, like those of events. `as_of` is the number of the last event
 //! whose effect is in the snapshot, so that a subscriber knows which events to skip.
 
+mod history;
+mod path;
+mod stream;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use self::history::{
+    AccessHistory, CarrierEndView, EndView, EventCounts, FailureView, GroupHistory, OpenCounts, RefusedView,
+    SessionHistory, Ups,
+};
+pub use self::path::{Because, CandidateView, MAX_CANDIDATES, MAX_PATHS, PathView, WhyNot};
+pub use self::stream::{MAX_WAITING, STALLED, StallCause, StallView, StreamState, StreamView};
 use crate::error::DialError;
 use crate::event::Peer;
 use crate::id::{
-    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, LinkRole, SessionId, SessionNumber, Side,
-    SiteId,
+    AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, RouterName, RouterRole,
+    SessionId, SessionNumber, Side, SiteId, SiteName,
 };
 use crate::stats::{RoundTrip, Traffic};
 
 /// Everything a plane knows of its links, sessions and accesses.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PlaneStatus {
     /// The `seq` of the last event whose effect is in here; 0 before the first.
     pub as_of: u64,
+    /// When it was taken.
+    pub at_micros: u64,
+    /// Whose status it is.
+    pub router: RouterView,
     /// The links, in order of their ids.
     pub links: Vec<LinkView>,
     /// The sessions, dialed and accepted, in order of their numbers.
     pub sessions: Vec<SessionView>,
     /// The link accesses, in order of their ids.
     pub accesses: Vec<AccessView>,
+    /// The ways to each destination: sites first, then routing keys, by name; at most [`MAX_PATHS`].
+    pub paths: Vec<PathView>,
+    /// Destinations beyond those.
+    pub paths_left_out: u64,
+    /// What became of the streams that were opened here.
+    pub opens: OpenCounts,
+    /// Who listens to events.
+    pub events: EventCounts,
+}
+
+/// Who a router is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct RouterView {
+    /// Its site.
+    pub site_id: SiteId,
+    /// Its site, for people.
+    pub site_name: SiteName,
+    /// The router within the site.
+    pub router: RouterName,
+    /// This run of the router.
+    pub instance: Instance,
+    /// What it is in the network.
+    pub role: RouterRole,
+}
+
+impl RouterView {
+    pub(crate) fn new(
+        site_id: SiteId,
+        site_name: SiteName,
+        router: RouterName,
+        instance: Instance,
+        role: RouterRole,
+    ) -> Self {
+        Self { site_id, site_name, router, instance, role }
+    }
 }
 
 /// A link.
@@ -62,6 +114,53 @@ pub struct LinkView {
     pub next_attempt_micros: Option<u64>,
     /// Its groups, in order of the document.
     pub groups: Vec<GroupView>,
+    /// What it has been through.
+    pub history: Ups,
+}
+
+impl LinkView {
+    /// How many of its groups are up; of how many is the length of [`LinkView::groups`].
+    #[must_use]
+    pub fn groups_up(&self) -> usize {
+        let up = |group: &&GroupView| matches!(group.state, GroupState::Up | GroupState::Suspect);
+        self.groups.iter().filter(up).count()
+    }
+
+    /// What it is at, in one word. Before its first session or failure nothing is known of it, which is not the same
+    /// as being down.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let up = self.groups_up();
+        let tried = |group: &GroupView| group.session.is_some() || group.history.failures > 0;
+        match () {
+            () if !self.configured => Standing::Refused,
+            () if self.draining => Standing::Draining,
+            () if up > 0 && up == self.groups.len() => Standing::Up,
+            () if up > 0 => Standing::Partial,
+            () if self.history.ups == 0 && !self.groups.iter().any(tried) => Standing::Unknown,
+            () => Standing::Down,
+        }
+    }
+}
+
+/// What a link is at, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
+pub enum Standing {
+    /// It cannot be dialed as it is written.
+    Refused,
+    /// It has not been tried to the end yet.
+    Unknown,
+    /// No group is up, and that is known.
+    Down,
+    /// Some groups are up.
+    Partial,
+    /// All groups are up.
+    Up,
+    /// It was given up, and its sessions drain.
+    Draining,
 }
 
 /// A group of a link.
@@ -85,6 +184,8 @@ pub struct GroupView {
     pub error: Option<DialError>,
     /// When it is dialed next.
     pub next_attempt_micros: Option<u64>,
+    /// What it has been through.
+    pub history: GroupHistory,
 }
 
 /// What a group is at.
@@ -146,12 +247,26 @@ pub struct SessionView {
     pub traffic: Traffic,
     /// Streams open now.
     pub streams: u64,
+    /// Streams opened here since it began.
+    pub streams_opened: u64,
+    /// Streams that the peer opened.
+    pub streams_opened_by_peer: u64,
+    /// Of those, how many were refused here.
+    pub streams_refused: u64,
+    /// Streams that have moved nothing for [`STALLED`], though there was something to move.
+    pub streams_stalled: u64,
+    /// The streams that have waited longest, stalled or not; at most [`MAX_WAITING`].
+    pub waiting: Vec<StreamView>,
+    /// For how many of the destinations in [`PlaneStatus::paths`] the next stream would take it.
+    pub chosen_for: u64,
     /// Bytes received that the application has not read.
     pub unread_bytes: u64,
     /// Bytes by which windows have grown beyond the minimum that every stream has: what is taken of the pool.
     pub window_bytes: u64,
     /// Its live carriers, in order of their numbers.
     pub carriers: Vec<CarrierView>,
+    /// What it has been through.
+    pub history: SessionHistory,
 }
 
 /// What a session is at.
@@ -191,6 +306,11 @@ pub struct CarrierView {
     pub round_trip: RoundTrip,
     /// What went over it.
     pub traffic: Traffic,
+    /// How long ago the last byte came.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
+    pub last_received_ago: Duration,
+    /// Bytes sent that the peer has not acknowledged.
+    pub unacknowledged_bytes: u64,
 }
 
 /// What a carrier is at.
@@ -220,43 +340,6 @@ pub struct AccessView {
     pub since_micros: u64,
     /// Sessions accepted by it that live.
     pub sessions: usize,
-}
-
-/// A session as a candidate for a destination, scored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct CandidateView {
-    /// The session.
-    pub session: SessionNumber,
-    /// The site it leads to.
-    pub site: SiteId,
-    /// Its cost in force.
-    pub cost: Cost,
-    /// Open streams to the destination through it.
-    pub open: u64,
-    /// Cost plus open streams: the least wins.
-    pub score: u64,
-    /// Whether the next stream goes there.
-    pub chosen: bool,
-    /// Why it cannot be chosen, if it cannot.
-    pub why_not: Option<WhyNot>,
-}
-
-/// Why a candidate cannot be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[non_exhaustive]
-pub enum WhyNot {
-    /// It takes no new streams.
-    Draining,
-    /// It has no carrier.
-    NoCarrier,
-    /// It serves the key no more; earlier streams are still open.
-    NotServed,
-    /// One end is on standby.
-    Standby,
-    /// All its carriers are suspect.
-    Suspect,
+    /// Whom it has let in and whom not.
+    pub history: AccessHistory,
 }

@@ -10,7 +10,11 @@ use super::Keyed;
 
 /// A small site-to-site router.
 #[derive(Debug, Parser)]
-#[command(name = "router", version)]
+#[command(
+    name = "router",
+    version,
+    after_help = "`router status --admin ADDR` shows what a running router is at."
+)]
 pub(super) struct Args {
     /// Name of the site, for people
     #[arg(long, value_name = "NAME")]
@@ -42,6 +46,12 @@ pub(super) struct Args {
     /// Serve KEY by TCP connections to ADDR
     #[arg(long, value_name = "KEY=ADDR", value_parser = keyed)]
     pub tcp_connector: Vec<Keyed>,
+    /// Answer GET /status and GET /healthz on this address; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+    /// Let --admin be an address that others than this host can reach; there is no password
+    #[arg(long, requires = "admin")]
+    pub admin_public: bool,
     /// How events are written to standard output
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub events: Format,

@@ -2,35 +2,91 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use sitelink::{Incoming, Plane, StreamCode};
+use sitelink::{Incoming, Plane, RoutingKey, StreamCode};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::events::{Fact, Reporter};
 use super::{Keyed, copy};
 
-/// Takes streams until stopped, each in a task of its own.
-pub(super) async fn run(plane: Plane, targets: Vec<Keyed>, stop: CancellationToken, tasks: TaskTracker) {
-    let targets: HashMap<_, _> = targets.into_iter().map(|target| (target.key, target.address)).collect();
-    loop {
-        let incoming = tokio::select! {
-            () = stop.cancelled() => return,
-            incoming = plane.accept() => incoming,
+/// The connectors of a router.
+pub(super) struct Connectors {
+    targets: HashMap<RoutingKey, Arc<Target>>,
+}
+
+/// Where the streams of a key go.
+struct Target {
+    key: RoutingKey,
+    /// Host and port.
+    address: String,
+    reporter: Reporter,
+    told: Mutex<Told>,
+}
+
+/// What was told of failures, so that a server that is down does not fill the log.
+#[derive(Default)]
+struct Told {
+    last: Option<Instant>,
+    /// Failures since then.
+    untold: u64,
+}
+
+impl Connectors {
+    pub(super) fn new(targets: Vec<Keyed>, reporter: Reporter) -> Self {
+        let target = |Keyed { key, address }: Keyed| {
+            let (reporter, told) = (reporter.clone(), Mutex::default());
+            (key.clone(), Arc::new(Target { key, address, reporter, told }))
         };
-        let Some(incoming) = incoming else { return };
-        match incoming.routing_key().and_then(|key| targets.get(key)) {
-            Some(address) => {
-                tasks.spawn(connect(incoming, address.clone()));
+        Self { targets: targets.into_iter().map(target).collect() }
+    }
+
+    /// Takes streams until stopped, each in a task of its own.
+    pub(super) async fn run(self, plane: Plane, stop: CancellationToken, tasks: TaskTracker) {
+        loop {
+            let incoming = tokio::select! {
+                () = stop.cancelled() => return,
+                incoming = plane.accept() => incoming,
+            };
+            let Some(incoming) = incoming else { return };
+            match incoming.routing_key().and_then(|key| self.targets.get(key)) {
+                Some(target) => {
+                    tasks.spawn(connect(incoming, Arc::clone(target)));
+                }
+                None => incoming.refuse(StreamCode::NOT_SERVED),
             }
-            None => incoming.refuse(StreamCode::NOT_SERVED),
         }
     }
 }
 
-async fn connect(incoming: Incoming, address: String) {
-    let connecting = tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(&address)).await;
+impl Target {
+    /// Tells of a failure, unless one was told a moment ago.
+    #[expect(clippy::disallowed_methods, reason = "a program outside the crate reads the clock")]
+    fn failed(&self, error: &io::Error) {
+        let untold = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.last.is_some_and(|last| last.elapsed() < QUIET) {
+                told.untold += 1;
+                return;
+            }
+            told.last = Some(Instant::now());
+            std::mem::take(&mut told.untold)
+        };
+        let message = error.to_string();
+        self.reporter.fact(&Fact::TcpConnectorFailed {
+            key: &self.key,
+            target: &self.address,
+            message,
+            untold,
+        });
+    }
+}
+
+async fn connect(incoming: Incoming, target: Arc<Target>) {
+    let connecting = tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(&target.address)).await;
     match connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(server) => match incoming.accept() {
             Ok(stream) => copy::carry(server, stream).await,
@@ -41,7 +97,7 @@ async fn connect(incoming: Incoming, address: String) {
             }
         },
         Err(error) => {
-            tracing::debug!(address, %error, "cannot reach the application");
+            target.failed(&error);
             incoming.refuse(StreamCode::UNREACHABLE);
         }
     }
@@ -49,3 +105,6 @@ async fn connect(incoming: Incoming, address: String) {
 
 /// Below the ten seconds a stream may wait to be accepted, so that its opener learns the true cause.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a key is quiet after it told of a failure.
+const QUIET: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -22,19 +22,36 @@ pub(super) struct Reporter {
     dropped: Arc<AtomicU64>,
 }
 
+/// An event of the router's own with its time; like those of the plane, but not numbered among them.
+#[derive(Debug, Serialize)]
+struct Stamped<'a> {
+    /// Microseconds since the Unix epoch.
+    at_micros: u128,
+    #[serde(flatten)]
+    fact: &'a Fact<'a>,
+}
+
 /// What only the router knows.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Fact<'a> {
+    /// The admin page cannot be served; the router goes on without.
+    AdminFailed { address: std::net::SocketAddr, message: String },
+    /// The admin page is served.
+    AdminUp { address: std::net::SocketAddr },
     /// A signal came: no new connections from here on.
     Stopping,
+    /// A stream was refused because its server cannot be reached. Told at most once in some seconds for each key,
+    /// with the count of those that were not told.
+    TcpConnectorFailed { key: &'a RoutingKey, target: &'a str, message: String, untold: u64 },
     /// A key is served by dialing an address.
     TcpConnectorUp { key: &'a RoutingKey, target: &'a str },
     /// An address is reserved for a listener; it listens as soon as its key has a path.
     TcpListenerBound { key: &'a RoutingKey, address: std::net::SocketAddr },
     /// A listener's key has no path: clients are refused.
     TcpListenerDown { key: &'a RoutingKey, address: std::net::SocketAddr },
-    /// A listener takes connections.
+    /// A listener takes connections. It looks for a path itself, so that this line may come before the plane's
+    /// `path_selected`.
     TcpListenerUp { key: &'a RoutingKey, address: std::net::SocketAddr },
 }
 
@@ -61,8 +78,10 @@ impl Reporter {
     }
 
     /// Writes one of the router's own events.
+    #[expect(clippy::disallowed_methods, reason = "a program outside the crate reads the clock")]
     pub(super) fn fact(&self, fact: &Fact<'_>) {
-        self.write(fact);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.write(&Stamped { at_micros: since.as_micros(), fact });
     }
 
     fn write(&self, event: &impl Serialize) {
@@ -92,7 +111,10 @@ pub(crate) fn readable(event: &Value) -> String {
     // Stable: what is not in the list follows by the alphabet.
     fields.sort_by_key(|(key, _)| FIRST.iter().position(|first| first == key).unwrap_or(FIRST.len()));
     for (key, value) in fields {
-        let text = plain(value);
+        let text = match value.as_f64().filter(|_| SPANS.contains(&key.as_str())) {
+            Some(seconds) => format!("{:.1?}", Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+            None => plain(value),
+        };
         if !UNREAD.contains(&key.as_str()) && !text.is_empty() {
             line.push_str(&format!(" {key}={text}"));
         }
@@ -107,9 +129,6 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(","),
         Value::Object(fields) => {
-            if let (Some(seconds), Some(nanos)) = (value["secs"].as_u64(), value["nanos"].as_u64()) {
-                return format!("{:.1?}", Duration::from_secs(seconds) + Duration::from_nanos(nanos));
-            }
             if let (Some(site), Some(router)) = (value["site_name"].as_str(), value["router"].as_str()) {
                 return format!("{site}/{router}");
             }
@@ -150,6 +169,9 @@ const FIRST: [&str; 11] = [
     "end",
     "session",
 ];
+
+/// Time spans, in seconds.
+const SPANS: [&str; 4] = ["after", "last_received_ago", "next_attempt_in", "resume_window"];
 
 /// What a reader of lines can do without: it has the order already, or it is an id that nobody remembers.
 const UNREAD: [&str; 6] = ["event", "seq", "at_micros", "id", "round_trip", "instance"];

@@ -16,17 +16,23 @@ use tokio_util::task::TaskTracker;
 use self::args::Args;
 use self::events::{Fact, Reporter};
 
+mod admin;
 mod args;
 mod connector;
 mod copy;
 pub(crate) mod events;
 mod listener;
+mod status;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Runs the router until SIGINT or SIGTERM. The exit status is 0 after a drain, also of connections that were cut at
 /// the end of the grace; a second signal ends it at once.
 pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|argument| argument == "status") {
+        return status::main(&arguments);
+    }
     let args = Args::parse_from(arguments);
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -63,6 +69,9 @@ async fn run(args: Args) -> Outcome<()> {
     let events = plane.events();
     let printing = tasks.spawn(events::print(events, reporter.clone()));
 
+    if let Some(address) = args.admin {
+        admin::start(address, args.admin_public, &plane, &reporter, &stop, &tasks)?;
+    }
     // Listeners first: they follow the paths that links bring.
     for bind in &args.tcp_listener {
         let listener = listener::Listener::bind(bind, &plane, &reporter)?;
@@ -72,7 +81,8 @@ async fn run(args: Args) -> Outcome<()> {
         plane.serve(&target.key)?;
         reporter.fact(&Fact::TcpConnectorUp { key: &target.key, target: &target.address });
     }
-    tasks.spawn(connector::run(plane.clone(), args.tcp_connector.clone(), stop.clone(), tasks.clone()));
+    let connectors = connector::Connectors::new(args.tcp_connector.clone(), reporter.clone());
+    tasks.spawn(connectors.run(plane.clone(), stop.clone(), tasks.clone()));
 
     take_accesses(&args, &plane).await?;
     // Dropped at the end: links come and go with their documents until then.

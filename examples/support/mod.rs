@@ -1,6 +1,9 @@
 //! What the examples share: throwaway certificates and the documents made of them.
 
 use std::error::Error;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::{fs, io};
 
@@ -48,12 +51,19 @@ impl Authority {
 }
 
 impl Bundle {
-    /// Writes the bundle as a folder: `ca.crt`, `tls.crt`, `tls.key`.
+    /// Writes the bundle as a folder: `ca.crt`, `tls.crt`, and `tls.key`, which only its owner may read.
     pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("ca.crt"), &self.ca_crt)?;
         fs::write(folder.join("tls.crt"), &self.tls_crt)?;
-        fs::write(folder.join("tls.key"), &self.tls_key)
+        let key = folder.join("tls.key");
+        // A file of before keeps its mode, so it is made anew.
+        match fs::remove_file(&key) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&key)?;
+        file.write_all(self.tls_key.as_bytes())
     }
 
     /// The bundle as a Kubernetes Secret.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use crate::api::plane::Plane;
 use crate::config::PlaneConfig;
@@ -105,7 +106,8 @@ impl PlaneBuilder {
         let fleet = Fleet::new(FleetConfig::new(local.clone(), &config), secret::seed());
         let (reports, access_reports) = mpsc::channel(REPORTS);
         let hub = Arc::new(Hub::new(local, config, fleet, self.resolver, reports));
-        hub.tasks.spawn(supervisor::run(Arc::clone(&hub), access_reports));
+        let span = hub.span.clone();
+        hub.tasks.spawn(supervisor::run(Arc::clone(&hub), access_reports).instrument(span));
         Ok(Plane::new(hub))
     }
 }

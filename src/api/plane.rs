@@ -22,7 +22,7 @@ use crate::net::stream_watch::StreamWatch;
 use crate::net::{clock, opening};
 use crate::resource::link::LinkSpec;
 use crate::resource::status::LinkStatus;
-use crate::snapshot::{CandidateView, PlaneStatus};
+use crate::snapshot::{CandidateView, PlaneStatus, StreamView};
 use crate::tls::credentials::Credentials;
 
 /// This router's half of the link data plane. Cheap to clone; all clones are the same plane.
@@ -215,9 +215,11 @@ impl Plane {
     /// # Cancel safety
     /// Cancel safe: a stream that was asked for is reset.
     pub async fn open(&self, request: OpenRequest) -> Result<LinkStream, OpenError> {
-        let wanted = request.into_wanted()?;
+        let wanted = request.into_wanted().inspect_err(|error| self.hub().opens.count::<()>(Err(error)))?;
         let destination = wanted.destination.clone();
-        let opening::Opened { session, key, tally } = Box::pin(opening::open(self.hub(), wanted)).await?;
+        let outcome = Box::pin(opening::open(self.hub(), wanted)).await;
+        self.hub().opens.count(outcome.as_ref());
+        let opening::Opened { session, key, tally } = outcome?;
         let watch = StreamWatch::begin(&self.hub().fanout, session.number(), key.id, || destination, false);
         Ok(LinkStream::new(session, key, Some(tally), watch))
     }
@@ -258,7 +260,15 @@ impl Plane {
     /// A link's status in Skupper's own words; `None` for a link that is not (or no longer) one of this plane.
     #[must_use]
     pub fn link_status(&self, link: LinkId) -> Option<LinkStatus> {
-        crate::net::link_status::of(&self.hub().status(), link)
+        LinkStatus::of(&self.hub().status(), link)
+    }
+
+    /// The streams of a session that have waited longest for a reader or a carrier, then others, at most `most`;
+    /// `None` for a session that is not (or no longer) one of this plane. Looks at every stream of the session, a
+    /// part at a time.
+    #[must_use]
+    pub fn streams(&self, session: SessionNumber, most: usize) -> Option<Vec<StreamView>> {
+        self.hub().streams(session, most)
     }
 
     /// Changes this end's cost of a link, on live sessions too; no stream is touched.

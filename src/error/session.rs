@@ -92,6 +92,7 @@ pub enum CarrierEnd {
     Closed(CloseCode),
     /// Nothing was received for that long.
     #[error("no sign of life for {0:?}")]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
     Dead(Duration),
     /// The TCP connection ended without a close frame.
     #[error("connection ended by the peer")]
@@ -136,6 +137,7 @@ pub enum SessionEnd {
     },
     /// No carrier came back within the resume window.
     #[error("no carrier for {0:?}")]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
     ResumeExpired(Duration),
     /// The peer broke the protocol.
     #[error("{0}")]

@@ -87,6 +87,25 @@ pub enum TlsReason {
 }
 
 impl TlsReason {
+    /// The sort of reason in a word, as it is serialized.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::CertificateRefused { .. } => "certificate_refused",
+            Self::Expired { .. } => "expired",
+            Self::Alert { .. } => "alert",
+            Self::BadCertificate { .. } => "bad_certificate",
+            Self::NoCommonProtocol { .. } => "no_common_protocol",
+            Self::NoPeerCertificate => "no_peer_certificate",
+            Self::NotTls => "not_tls",
+            Self::NotYetValid { .. } => "not_yet_valid",
+            Self::Other { .. } => "other",
+            Self::UnknownIssuer { .. } => "unknown_issuer",
+            Self::Version => "version",
+            Self::WrongName { .. } => "wrong_name",
+        }
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn fault(&self) -> Fault {

@@ -19,7 +19,8 @@ use slab::Slab;
 
 use crate::config::EventCapacity;
 use crate::event::{Event, EventKind};
-use crate::net::clock;
+use crate::net::{clock, log};
+use crate::snapshot::EventCounts;
 
 /// Where events are published and subscribed to. A clone is the same fan-out.
 #[derive(Clone)]
@@ -36,6 +37,7 @@ impl Fanout {
             facts: Ring::default(),
             streams: Ring::default(),
             subscribers: Slab::new(),
+            missed: 0,
             closed: false,
         };
         Self {
@@ -50,10 +52,10 @@ impl Fanout {
     /// [`Fanout::close`] nothing is published.
     pub(crate) fn publish(&self, kind: EventKind) {
         // Formatting is the log's business and its own cost: outside the lock, and only if somebody listens.
-        let logged = tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG);
+        let logged = log::wants(&kind);
         let (event, wakers) = self.shared.lock().publish(kind, logged);
         if logged && let Some(event) = event {
-            tracing::debug!(target: LOG_TARGET, seq = event.seq, kind = ?event.kind);
+            log::write(&event);
         }
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -84,6 +86,12 @@ impl Fanout {
     /// The `seq` of the newest event, 0 before the first. A snapshot taken afterwards holds all up to it.
     pub(crate) fn newest(&self) -> u64 {
         self.shared.lock().seq
+    }
+
+    /// Who listens, and what they have missed.
+    pub(crate) fn counts(&self) -> EventCounts {
+        let state = self.shared.lock();
+        EventCounts { subscribers: state.subscribers.len(), missed: state.missed }
     }
 
     /// Ends every subscription once it has been read to its end.
@@ -130,7 +138,12 @@ impl Subscription {
             return Poll::Ready(None);
         };
         match subscriber.advance(&state.facts, &state.streams) {
-            Some(event) => Poll::Ready(Some(event)),
+            Some(event) => {
+                if let EventKind::Lagged { missed } = event.kind {
+                    state.missed += missed;
+                }
+                Poll::Ready(Some(event))
+            }
             None if state.closed => Poll::Ready(None),
             None => {
                 match &mut subscriber.waker {
@@ -187,6 +200,8 @@ struct State {
     /// Facts of streams; empty unless a subscriber asked.
     streams: Ring,
     subscribers: Slab<Subscriber>,
+    /// Events that subscribers were told they had missed.
+    missed: u64,
     closed: bool,
 }
 
@@ -295,9 +310,6 @@ impl Ring {
         Some(Event::clone(event))
     }
 }
-
-/// The target under which every event is also in the log, at debug level.
-const LOG_TARGET: &str = "sitelink::event";
 
 #[cfg(test)]
 mod tests;

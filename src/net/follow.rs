@@ -155,7 +155,7 @@ impl Follow {
             for path in paths {
                 let source: Arc<str> = path.to_string_lossy().into();
                 let message = format!("{source}: cannot be read: {}", ErrorKind::TimedOut).into();
-                hub.fanout.publish(EventKind::DocumentRefused { source, message });
+                hub.publish(EventKind::DocumentRefused { source, message });
             }
         };
         let Some(looked) = self.watch.look(move || order.look(), overdue).await else { return false };
@@ -302,7 +302,7 @@ impl Follow {
             Err(error) => {
                 self.reconciler.forget(&key);
                 let (name, message) = (key.name.clone(), format!("Link {key}: {error}").into());
-                self.hub.fanout.publish(EventKind::LinkRefused { link: known, name, message });
+                self.hub.publish(EventKind::LinkRefused { link: known, name, message });
             }
         }
     }
@@ -311,14 +311,14 @@ impl Follow {
     fn tell(&self, refused: &[Refusal], warnings: &[Warning]) {
         for refusal in self.documents.refused().iter().filter(|refusal| !refused.contains(refusal)) {
             let (source, message) = (refusal.source().into(), refusal.to_string().into());
-            self.hub.fanout.publish(match self.link_of(refusal) {
+            self.hub.publish(match self.link_of(refusal) {
                 Some((link, name)) => EventKind::LinkRefused { link, name, message },
                 None => EventKind::DocumentRefused { source, message },
             });
         }
         for warning in self.documents.warnings().iter().filter(|warning| !warnings.contains(warning)) {
             let (source, message) = (warning.source().into(), warning.to_string().into());
-            self.hub.fanout.publish(EventKind::DocumentWarning { source, message });
+            self.hub.publish(EventKind::DocumentWarning { source, message });
         }
     }
 

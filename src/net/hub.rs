@@ -13,11 +13,13 @@ use rustls::ClientConfig;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 use crate::config::PlaneConfig;
 use crate::error::PlaneError;
+use crate::event::EventKind;
 use crate::id::{AccessId, Cost, GroupName, LinkId, LinkName, LinkRole, Ordinal, RoutingKey, SessionNumber};
-use crate::net::clock;
+use crate::net::{clock, log};
 use crate::net::fanout::Fanout;
 use crate::net::inbox::Inbox;
 use crate::net::incoming::IncomingQueue;
@@ -28,14 +30,15 @@ use crate::net::names::Names;
 use crate::net::notices::Notices;
 use crate::net::resolve::Resolver;
 use crate::net::shared::SessionHandle;
+use crate::net::tally::OpenTally;
 use crate::proto::facts::Local;
 use crate::proto::fleet::Fleet;
+use crate::proto::ledger::Ledger;
 use crate::proto::link::LinkWanted;
 use crate::proto::paths::Paths;
 use crate::proto::session::ProcessPool;
 use crate::resource::secret::ProxySpec;
 use crate::resource::settings::Settings;
-use crate::snapshot::PlaneStatus;
 use crate::wire::MIN_WINDOW;
 use crate::wire::hello::{DeadCarrier, Hello, SessionClaim};
 
@@ -64,6 +67,10 @@ pub(crate) struct Hub {
     keys: Mutex<BTreeSet<RoutingKey>>,
     /// Where events go.
     pub(crate) fanout: Fanout,
+    /// What the events have told so far.
+    pub(crate) ledger: Mutex<Ledger>,
+    /// What became of the streams that were opened here.
+    pub(crate) opens: OpenTally,
     /// Streams of peers, for the application.
     pub(crate) incoming: Arc<IncomingQueue<SessionHandle>>,
     /// Sessions that have something to tell.
@@ -76,6 +83,8 @@ pub(crate) struct Hub {
     pub(crate) reports: mpsc::Sender<AccessReport>,
     /// The pool of windows.
     pub(crate) pool: ProcessPool,
+    /// What the plane's tasks run in, for the log.
+    pub(crate) span: Span,
     /// Every task of the plane.
     pub(crate) tasks: TaskTracker,
     /// The plane is to end at once.
@@ -136,12 +145,15 @@ impl Hub {
             accesses: Mutex::default(),
             keys: Mutex::default(),
             fanout: Fanout::new(config.event_capacity),
+            ledger: Mutex::default(),
+            opens: OpenTally::default(),
             incoming: Arc::new(IncomingQueue::new()),
             inbox: Arc::default(),
             stir: Notify::new(),
             path_news: Notify::new(),
             reports,
             pool: ProcessPool::new(config.session.process_pool),
+            span: log::plane_span(&local),
             tasks,
             cancel,
             closing: CancellationToken::new(),
@@ -284,28 +296,10 @@ impl Hub {
         }
     }
 
-    /// Everything at this moment.
-    pub(crate) fn status(&self) -> PlaneStatus {
-        let as_of = self.fanout.newest();
-        let now = clock::now();
-        let mut status = self.fleet().snapshot(now, clock::unix_micros(), as_of);
-        for view in &mut status.sessions {
-            let Some(handle) = self.session(view.session) else { continue };
-            let carriers = handle.with(|session| {
-                view.traffic = session.traffic();
-                view.streams = session.stream_count() as u64;
-                view.unread_bytes = session.unread();
-                view.window_bytes = session.pool_used();
-                session.carriers()
-            });
-            for carrier in &mut view.carriers {
-                if let Some(live) = carriers.iter().find(|live| live.number == carrier.carrier) {
-                    carrier.round_trip = live.round_trip;
-                    carrier.traffic = live.traffic;
-                }
-            }
-        }
-        status
+    /// Tells what happened: to the ledger, then to subscribers and the log.
+    pub(crate) fn publish(&self, event: EventKind) {
+        lock(&self.ledger).handle(clock::unix_micros(), &event);
+        self.fanout.publish(event);
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::error::{CredentialsError, PlaneError};
 use crate::event::EventKind;
@@ -18,7 +19,7 @@ use crate::net::kept::{AccessWanted, Kept, Listening};
 use crate::net::listener::{self, ListenerSpec, Presented};
 use crate::net::rotation::{End, InUse};
 use crate::net::secrets::LinkSecrets;
-use crate::net::socket;
+use crate::net::{log, socket};
 use crate::proto::dial::Target;
 use crate::proto::link::LinkWanted;
 use crate::resource::link::LinkSpec;
@@ -63,7 +64,7 @@ impl Hub {
             _ => spec.tls_credentials.as_ref(),
         };
         match (&in_use, &secrets.credentials, name) {
-            (Some((_, told)), ..) => told.iter().for_each(|told| self.fanout.publish(told.clone())),
+            (Some((_, told)), ..) => told.iter().for_each(|told| self.publish(told.clone())),
             (None, Some(Err(error)), Some(name)) => {
                 // Told once, however often the rest of the link changes.
                 let told = before.as_ref().and_then(|before| before.secrets.credentials.as_ref());
@@ -132,7 +133,7 @@ impl Hub {
         let refused = |error: std::io::Error| PlaneError::Bind { address, kind: error.kind() };
         let listener = socket::listen(address).map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
-        told.into_iter().for_each(|told| self.fanout.publish(told));
+        told.into_iter().for_each(|told| self.publish(told));
         let (presented, presenting) = watch::channel(Presented { tls, ordinal: in_use.ordinal });
         let cancel = self.cancel.child_token();
         let spec = ListenerSpec {
@@ -148,7 +149,8 @@ impl Hub {
         let listening = Listening { role, cost, cancel: cancel.clone(), client_auth, in_use, presented };
         lock(&self.accesses).insert(access, listening);
         self.access_up(access, bound, role);
-        self.tasks.spawn(listener::run(listener, spec));
+        let span = log::access_span(&self.span, access, bound);
+        self.tasks.spawn(listener::run(listener, spec).instrument(span));
         Ok((access, bound, cancel))
     }
 
@@ -169,7 +171,7 @@ impl Hub {
         listening.in_use = in_use;
         if let Some(told) = told {
             listening.presented.send_replace(Presented { tls, ordinal });
-            self.fanout.publish(told);
+            self.publish(told);
         }
         Ok(ordinal)
     }
@@ -177,7 +179,7 @@ impl Hub {
     /// Tells that credentials were not taken.
     pub(crate) fn refuse(&self, name: &Arc<str>, error: &CredentialsError) {
         let (name, error) = (Arc::clone(name), error.clone());
-        self.fanout.publish(EventKind::CredentialsRefused { name, error });
+        self.publish(EventKind::CredentialsRefused { name, error });
     }
 
     fn dialing(

@@ -2,23 +2,33 @@
 
 use std::sync::Arc;
 
+use crate::event::Peer;
 use crate::id::LinkId;
-use crate::resource::status::{LinkFacts, LinkStatus};
-use crate::snapshot::{GroupState, LinkView, PlaneStatus};
+use crate::resource::status::{LegacyStatus, LinkFacts, LinkStatus};
+use crate::snapshot::{FailureView, GroupState, GroupView, LinkView, PlaneStatus, Standing};
 
-/// The status of one link; `None` if the snapshot has none of that id.
-pub(crate) fn of(status: &PlaneStatus, link: LinkId) -> Option<LinkStatus> {
-    let view = status.links.iter().find(|view| view.link == link)?;
-    Some(LinkStatus::new(&facts(status, view)))
+impl LinkStatus {
+    /// The status of one link in Skupper's own words; `None` if the snapshot has none of that id.
+    #[must_use]
+    pub fn of(status: &PlaneStatus, link: LinkId) -> Option<Self> {
+        facts(status, link).map(|facts| Self::new(&facts))
+    }
 }
 
-fn facts(status: &PlaneStatus, view: &LinkView) -> LinkFacts {
+impl LegacyStatus {
+    /// The status of one link as the form before v2alpha1 had it; `None` if the snapshot has none of that id.
+    #[must_use]
+    pub fn of(status: &PlaneStatus, link: LinkId) -> Option<Self> {
+        facts(status, link).map(|facts| Self::new(&facts))
+    }
+}
+
+fn facts(status: &PlaneStatus, link: LinkId) -> Option<LinkFacts> {
+    let view = status.links.iter().find(|view| view.link == link)?;
     // Before the first session and the first failure nothing is known, which Skupper shows as an absent condition.
-    let known =
-        view.operational || view.error.is_some() || view.groups.iter().any(|group| group.session.is_some());
+    let known = view.operational || !matches!(view.standing(), Standing::Unknown | Standing::Refused);
     let live = view.groups.iter().find(|group| group.state == GroupState::Up).or_else(|| view.groups.first());
-    let session = live.and_then(|group| group.session);
-    let peer = status.sessions.iter().find(|of| Some(of.session) == session).map(|session| &session.peer);
+    let peer = peer(status, view, live);
     let seconds = |micros: u64| i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX);
     let (configured, operational) =
         (seconds(view.configured_since_micros), seconds(view.operational_since_micros));
@@ -28,19 +38,34 @@ fn facts(status: &PlaneStatus, view: &LinkView) -> LinkFacts {
     facts.since.ready = configured.max(operational);
     facts.configured = Some(view.refusal.clone().map_or(Ok(()), Err));
     facts.operational = known.then_some(view.operational);
-    facts.cause = view.error.as_ref().map(|error| cause(view, &error.to_string()));
+    facts.cause = cause(view);
     facts.url = live.and_then(|group| group.endpoint.clone());
     facts.remote_site_id = peer.map(|peer| peer.site_id.as_str().into());
     facts.remote_site_name = peer.map(|peer| peer.site_name.as_str().into());
     facts.generation = view.generation;
-    facts
+    Some(facts)
 }
 
-/// The cause with the endpoint it befell.
-fn cause(view: &LinkView, error: &str) -> Arc<str> {
-    let failing = view.groups.iter().find(|group| group.error.is_some());
-    match failing.and_then(|group| group.endpoint.as_ref()) {
-        Some(endpoint) => format!("{endpoint}: {error}").into(),
-        None => error.into(),
+/// The router linked to; while there is none, the one that was, as Skupper keeps it.
+fn peer<'a>(status: &'a PlaneStatus, view: &'a LinkView, live: Option<&'a GroupView>) -> Option<&'a Peer> {
+    let session = live.and_then(|group| group.session);
+    let present = status.sessions.iter().find(|of| Some(of.session) == session).map(|of| &of.peer);
+    present.or_else(|| {
+        let last = |group: &'a GroupView| {
+            group.history.last_peer.as_ref().map(|peer| (group.history.counts.last_up_micros, peer))
+        };
+        view.groups.iter().filter_map(last).max_by_key(|(at, _)| *at).map(|(_, peer)| peer)
+    })
+}
+
+/// The newest failure of the groups that are not up, with the endpoint it befell; where nothing has failed yet
+/// since, why the last session ended.
+fn cause(view: &LinkView) -> Option<Arc<str>> {
+    let down = || view.groups.iter().filter(|group| group.error.is_some());
+    let failures = down().filter_map(|group| group.history.last_failure.as_ref());
+    if let Some(FailureView { endpoint, message, .. }) = failures.max_by_key(|failure| failure.at_micros) {
+        return Some(format!("{endpoint}: {message}").into());
     }
+    let ends = view.groups.iter().filter_map(|group| group.history.last_end.as_ref());
+    ends.max_by_key(|end| end.at_micros).map(|end| Arc::clone(&end.message))
 }

@@ -22,6 +22,7 @@ pub(crate) mod keeping;
 pub(crate) mod kept;
 pub(crate) mod link_status;
 pub(crate) mod listener;
+pub(crate) mod log;
 pub(crate) mod names;
 #[cfg(feature = "watch")]
 pub(crate) mod notices;
@@ -36,6 +37,8 @@ pub(crate) mod shared;
 pub(crate) mod slots;
 pub(crate) mod socket;
 pub(crate) mod stamp;
+pub(crate) mod status;
+pub(crate) mod stream_look;
 pub(crate) mod stream_watch;
 pub(crate) mod supervisor;
 pub(crate) mod tally;

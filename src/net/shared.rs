@@ -3,10 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::Span;
+
 use crate::event::Peer;
 use crate::id::SessionNumber;
 use crate::net::inbox::Inbox;
 use crate::net::incoming::IncomingQueue;
+use crate::net::log;
 use crate::proto::session::{OpenRequest, Session, StreamKey};
 
 /// A session. Cheap to clone; all clones are the same session.
@@ -17,6 +20,8 @@ pub(crate) struct SessionHandle(Arc<Shared>);
 struct Shared {
     number: SessionNumber,
     peer: Peer,
+    /// What its carriers run in, for the log.
+    span: Span,
     /// Held to move `Bytes` and counters only: never across a copy of user data, crypto, I/O or `.await`.
     machine: Mutex<Session>,
     /// Where the supervisor learns that this session has events.
@@ -38,6 +43,7 @@ impl SessionHandle {
     ) -> Self {
         Self(Arc::new(Shared {
             number,
+            span: log::session_span(number, &peer),
             peer,
             machine: Mutex::new(session),
             inbox,
@@ -49,6 +55,11 @@ impl SessionHandle {
     /// Its number in this plane.
     pub(crate) fn number(&self) -> SessionNumber {
         self.0.number
+    }
+
+    /// What its carriers run in, for the log.
+    pub(crate) fn span(&self) -> &Span {
+        &self.0.span
     }
 
     /// Who is at the other end.

@@ -107,7 +107,7 @@ impl Supervisor {
                     lock(&hub.dialing).remove(link);
                     lock(&hub.kept).remove(link);
                 }
-                hub.fanout.publish(event);
+                hub.publish(event);
             }
             actions.into_iter().for_each(|action| self.act(action));
         }
@@ -116,7 +116,7 @@ impl Supervisor {
             std::iter::from_fn(|| paths.poll_event()).collect()
         };
         if !news.is_empty() {
-            news.into_iter().for_each(|event| hub.fanout.publish(event));
+            news.into_iter().for_each(|event| hub.publish(event));
         }
         hub.path_news.notify_waiters();
     }
@@ -151,7 +151,7 @@ impl Supervisor {
         match report {
             AccessReport::Arrived(arrival) => self.handle_arrival(*arrival),
             AccessReport::Refused { access, address, phase, refusal } => {
-                self.hub.fanout.publish(EventKind::PeerRefused { access, address, phase, refusal });
+                self.hub.publish(EventKind::PeerRefused { access, address, phase, refusal });
             }
         }
     }

@@ -14,14 +14,14 @@ use crate::error::{DialError, SessionEnd, Violation};
 use crate::event::EventKind;
 use crate::id::{AccessId, Cost, GroupName, LinkId, LinkRole, SessionNumber};
 use crate::proto::dial::{AttemptId, Purpose};
-use crate::proto::facts::{DialOrder, DialedFacts, FleetAction, FleetConfig, Verdict};
+use crate::proto::facts::{DialOrder, DialedFacts, FleetAction, FleetConfig, Local, Verdict};
 use crate::proto::group::Group;
 use crate::proto::later::later;
 use crate::proto::link::Link;
 use crate::proto::orders::{Orders, Step};
 use crate::proto::paths::PathChange;
 use crate::proto::roster::{Beginning, Origin, Roster};
-use crate::snapshot::{AccessView, PlaneStatus};
+use crate::snapshot::{AccessHistory, AccessView, EventCounts, OpenCounts, PlaneStatus, RouterView};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
 use crate::wire::hello::SessionClaim;
@@ -181,8 +181,8 @@ impl Fleet {
         self.links.is_empty() && self.roster.members().next().is_none()
     }
 
-    /// What the fleet knows. `now_micros` is the wall clock at `now`, in Unix microseconds. Traffic and round trips
-    /// of sessions and carriers, and a session's streams, are left at nothing for the caller to fill.
+    /// What the fleet knows. `now_micros` is the wall clock at `now`, in Unix microseconds. What sessions, paths, the
+    /// ledger and the event stream know is left at nothing for the caller to fill.
     pub(crate) fn snapshot(&self, now: Instant, now_micros: u64, as_of: u64) -> PlaneStatus {
         let micros = |at: Instant| {
             let since = |later: Instant, earlier: Instant| {
@@ -192,8 +192,11 @@ impl Fleet {
         };
         let sessions_of =
             |access| self.roster.accepted().filter(|member| member.access() == Some(access)).count();
+        let Local { site_id, site_name, router, instance, role } = self.config.local.clone();
         PlaneStatus {
             as_of,
+            at_micros: now_micros,
+            router: RouterView::new(site_id, site_name, router, instance, role),
             links: self.links.values().map(|link| link.view(now, &micros)).collect(),
             sessions: self.roster.members().map(|member| member.view(&micros)).collect(),
             accesses: self
@@ -205,8 +208,13 @@ impl Fleet {
                     role: access.role,
                     since_micros: micros(access.since),
                     sessions: sessions_of(*id),
+                    history: AccessHistory::default(),
                 })
                 .collect(),
+            paths: Vec::new(),
+            paths_left_out: 0,
+            opens: OpenCounts::default(),
+            events: EventCounts::default(),
         }
     }
 
@@ -239,7 +247,8 @@ impl Fleet {
             Beginning {
                 id,
                 origin: Origin::Dialed { link: of.link },
-                name: link.wanted.name.clone(),
+                // As the peer knows it, so that both ends speak of the same link.
+                name: link.wanted.qualified_name(),
                 group: of.group.clone(),
                 hello,
                 principal: facts.principal.clone(),

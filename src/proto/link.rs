@@ -8,7 +8,7 @@ use crate::proto::dial::Target;
 use crate::proto::group::{Group, Wish};
 use crate::resource::secret::ProxySpec;
 use crate::resource::settings::Settings;
-use crate::snapshot::{GroupView, LinkView};
+use crate::snapshot::{GroupHistory, GroupView, LinkView, Ups};
 
 /// What a link is to be: its document, reduced to what dialing needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,6 +200,7 @@ impl Link {
             error: newest.max_by_key(|group| group.failed_at()).and_then(|group| group.error().cloned()),
             next_attempt_micros: self.groups.iter().filter_map(Group::poll_timeout).min().map(micros),
             groups: self.groups.iter().map(|group| group_view(group, micros)).collect(),
+            history: Ups::default(),
         }
     }
 
@@ -226,6 +227,7 @@ fn group_view(group: &Group, micros: &impl Fn(Instant) -> u64) -> GroupView {
         attempts: group.attempts(),
         error: group.error().cloned(),
         next_attempt_micros: group.poll_timeout().map(micros),
+        history: GroupHistory::default(),
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod facts;
 pub(crate) mod fleet;
 pub(crate) mod group;
 pub(crate) mod later;
+pub(crate) mod ledger;
 pub(crate) mod link;
 pub(crate) mod orders;
 pub(crate) mod paths;

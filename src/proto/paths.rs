@@ -264,6 +264,13 @@ impl Paths {
         place.entries.iter().enumerate().map(view).collect()
     }
 
+    /// Up to `most` destinations that have a candidate, in no order, and how many there are.
+    pub(crate) fn destinations(&self, most: usize) -> (Vec<Destination>, usize) {
+        let known = self.places.iter().filter(|(_, place)| !place.entries.is_empty());
+        let total = known.clone().count();
+        (known.take(most).map(|(destination, _)| destination.clone()).collect(), total)
+    }
+
     /// The next event: the first choice of a destination changed, or there is none any more.
     ///
     /// The first choice is the candidate of least cost, ties by the stable order: the one that an idle destination

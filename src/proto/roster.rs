@@ -9,7 +9,7 @@ use crate::id::{
     AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, Principal, SessionId, SessionNumber, Side,
 };
 use crate::proto::paths::{Candidate, PathChange};
-use crate::snapshot::{CarrierState, CarrierView, SessionState, SessionView};
+use crate::snapshot::{CarrierState, CarrierView, SessionHistory, SessionState, SessionView};
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
 use crate::wire::hello::{Hello, SessionSecret};
@@ -293,6 +293,8 @@ impl Member {
             since_micros: micros(carrier.since),
             round_trip: RoundTrip::default(),
             traffic: Traffic::default(),
+            last_received_ago: Duration::ZERO,
+            unacknowledged_bytes: 0,
         };
         SessionView {
             session: self.number,
@@ -311,9 +313,16 @@ impl Member {
             begun_micros: micros(self.begun),
             traffic: Traffic::default(),
             streams: 0,
+            streams_opened: 0,
+            streams_opened_by_peer: 0,
+            streams_refused: 0,
+            streams_stalled: 0,
+            waiting: Vec::new(),
+            chosen_for: 0,
             unread_bytes: 0,
             window_bytes: 0,
             carriers: self.carriers.iter().map(carrier).collect(),
+            history: SessionHistory::default(),
         }
     }
 

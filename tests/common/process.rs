@@ -16,8 +16,10 @@ use super::within;
 /// A router process. Dropping it kills the process.
 pub(crate) struct Router {
     name: &'static str,
-    child: Child,
-    events: Lines<BufReader<ChildStdout>>,
+    /// The process.
+    pub(crate) child: Child,
+    /// Its standard output; one event a line.
+    pub(crate) events: Lines<BufReader<ChildStdout>>,
 }
 
 impl Router {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::error::{CarrierEnd, Violation};
 use crate::event::Peer;
 use crate::id::{CarrierNumber, SessionNumber, Side};
 use crate::net::greeting::{Secured, linger};
 use crate::net::shared::SessionHandle;
 use crate::net::supervisor::{FAREWELL, Known, Supervisor};
-use crate::net::{carrier, clock, secret};
+use crate::net::{carrier, clock, log, secret};
 use crate::proto::facts::SessionFact;
 use crate::proto::session::{Session, SessionParams};
 use crate::stats::{RoundTrip, Traffic};
@@ -84,7 +86,8 @@ impl Supervisor {
     }
 
     pub(super) fn drive(&self, handle: SessionHandle, number: CarrierNumber, connection: Secured) {
-        let driving = carrier::drive(handle, number, connection);
+        let span = log::carrier_span(handle.span(), number, connection.remote);
+        let driving = carrier::drive(handle, number, connection).instrument(span);
         let cancel = self.hub.cancel.clone();
         self.hub.tasks.spawn(async move {
             // A plane that ends at once has closed its sessions; their farewells get a moment.

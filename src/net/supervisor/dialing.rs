@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use crate::error::DialError;
 use crate::id::{CarrierNumber, SessionNumber, Side};
 use crate::net::connect::Route;
@@ -11,7 +13,7 @@ use crate::net::hub::{Dialing, HelloParts, lock};
 use crate::net::joining::Joining;
 use crate::net::socket::Tuning;
 use crate::net::supervisor::{DialReport, Known, Supervisor};
-use crate::net::{clock, secret};
+use crate::net::{clock, log, secret};
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{DialOrder, DialedFacts, Verdict};
 use crate::wire::hello::{Hello, SessionClaim};
@@ -43,6 +45,7 @@ impl Supervisor {
         let tuning = Tuning::of(&settings, self.hub.config.liveness.dead);
         let route = Route { names: self.hub.names.clone(), proxy, tuning };
         let (hub, joining) = (Arc::clone(&self.hub), joined.clone());
+        let span = log::group_span(order.link, &order.name, &order.group, &order.target);
         let (name, group, cost) = (order.name, order.group, order.cost);
         let hello = Box::new(move |exporter: &[u8; secret::EXPORTER]| {
             let (carrier, session, dead) = match &joining {
@@ -58,7 +61,7 @@ impl Supervisor {
         self.attempts.insert(attempt, cancel.clone());
         let reports = self.dial_reports.clone();
         self.hub.tasks.spawn(async move {
-            let dialing = Box::pin(dialer::dial(spec));
+            let dialing = Box::pin(dialer::dial(spec)).instrument(span);
             if let Some(outcome) = cancel.run_until_cancelled(dialing).await {
                 let outcome = outcome.map(Box::new);
                 // A supervisor that is gone wants no report: the connection closes.

@@ -62,6 +62,7 @@ impl Fleet {
                 self.events.push_back(EventKind::LinkChanged {
                     link,
                     name: wanted.name.clone(),
+                    generation: wanted.generation,
                     changes: names,
                 });
             }
@@ -139,6 +140,8 @@ impl Fleet {
             Ok(()) => EventKind::LinkConfigured {
                 link,
                 name,
+                namespace: known.wanted.namespace.clone(),
+                generation: known.wanted.generation,
                 groups: known.wanted.group_names(),
                 cost: known.wanted.cost,
             },

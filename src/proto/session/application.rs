@@ -55,6 +55,7 @@ impl Session {
         // One late verdict, one late credit and one late stop may come for it after it is over.
         self.flood.earn(3);
         let mut stream = Stream::new(id, Opening::Asked, self.params.peer_window);
+        stream.to = request.to.clone();
         stream.request = Some(Box::new(request));
         stream.pending.open = true;
         stream.held = true;
@@ -136,6 +137,7 @@ impl Session {
     pub(super) fn turn_down(&mut self, key: StreamKey, code: StreamCode) {
         // A refusal is an answer, so it is paid for like one: it returns what the open and its reset cost.
         self.flood.earn(2);
+        self.turned_down += 1;
         let Some(stream) = self.stream_mut(key) else { return };
         stream.opening = Opening::Refused(code);
         stream.send.clear();
@@ -195,6 +197,7 @@ impl Session {
     ) -> Poll<Result<Option<Bytes>, StreamError>> {
         let Some(stream) = self.stream_mut(key) else { return Poll::Ready(Err(StreamError::Closed)) };
         if let Some(chunk) = stream.recv.pop() {
+            stream.recv.unread = Some(now);
             self.grant(now, key);
             return Poll::Ready(Ok(Some(chunk)));
         }

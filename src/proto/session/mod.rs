@@ -23,6 +23,7 @@ pub(crate) mod entries;
 mod flood;
 mod key;
 mod log;
+mod look;
 #[cfg(test)]
 mod model;
 mod pool;
@@ -48,6 +49,7 @@ use self::carrier::{Carrier, Closing};
 use self::flood::Flood;
 pub(crate) use self::key::StreamKey;
 pub(crate) use self::log::Piece;
+pub(crate) use self::look::StreamLook;
 pub(crate) use self::pool::ProcessPool;
 use self::pool::SessionPool;
 use self::recover::Fallen;
@@ -80,6 +82,8 @@ pub(crate) struct Session {
     late: BTreeSet<u64>,
     /// Streams of the peer that are over and let go.
     released: u64,
+    /// Streams of the peer that were refused, by whomever.
+    turned_down: u64,
     /// How many the peer was told it may open.
     announced_streams: u64,
     /// Streams of the peer that nobody has accepted, oldest first, with their deadlines; may name some that were
@@ -184,6 +188,8 @@ pub(crate) struct CarrierView {
     pub(crate) number: CarrierNumber,
     pub(crate) round_trip: RoundTrip,
     pub(crate) traffic: Traffic,
+    pub(crate) last_received_ago: Duration,
+    pub(crate) in_flight: u64,
 }
 
 impl Session {
@@ -198,6 +204,7 @@ impl Session {
             peer_opened: 0,
             late: BTreeSet::new(),
             released: 0,
+            turned_down: 0,
             announced_streams: params.limits.max_streams,
             waiting: VecDeque::new(),
             unaccepted: 0,
@@ -301,11 +308,6 @@ impl Session {
         self.streams.len()
     }
 
-    /// Bytes received and not yet read. Looks at every stream.
-    pub(crate) fn unread(&self) -> u64 {
-        self.streams.iter().map(|(_, stream)| stream.recv.queued as u64).sum()
-    }
-
     /// Bytes by which windows have grown beyond their minimum.
     pub(crate) fn pool_used(&self) -> u64 {
         self.pool.used()
@@ -332,11 +334,13 @@ impl Session {
     }
 
     /// The live carriers.
-    pub(crate) fn carriers(&self) -> Vec<CarrierView> {
+    pub(crate) fn carriers(&self, now: Instant) -> Vec<CarrierView> {
         let view = |carrier: &Carrier| CarrierView {
             number: carrier.number,
             round_trip: carrier.pace.round_trip(),
             traffic: carrier.traffic,
+            last_received_ago: carrier.life.silence(now),
+            in_flight: carrier.log.in_flight(),
         };
         self.carriers.iter().map(view).collect()
     }

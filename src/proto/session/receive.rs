@@ -165,6 +165,8 @@ impl Session {
             _ => None,
         };
         let mut stream = Stream::new(id, Opening::Waiting, self.params.peer_window);
+        stream.to = request.to.clone();
+        stream.since = Some(now);
         stream.request = Some(Box::new(request));
         stream.carrier = Some(self.carriers[index].number);
         self.carriers[index].streams += 1;
@@ -233,6 +235,9 @@ impl Session {
             RecvState::Open => {
                 recv.received += len;
                 self.traffic.received_bytes += len;
+                if recv.queued == 0 {
+                    recv.unread = Some(now);
+                }
                 recv.push(payload);
                 self.wakers.take(&mut recv.waker);
                 Ok(())
@@ -322,7 +327,10 @@ impl Session {
         self.flood.pay(now)?;
         let Some(key) = self.known(now, id)? else { return Ok(()) };
         let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
-        stream.send.limit = stream.send.limit.max(limit);
+        if limit > stream.send.limit {
+            stream.send.limit = limit;
+            stream.send.dry = None;
+        }
         self.touched(key);
         Ok(())
     }

@@ -37,6 +37,10 @@ pub(crate) struct Stream {
     pub(crate) opening: Opening,
     /// What the open said; kept by the opener until sent and by the acceptor until accepted.
     pub(crate) request: Option<Box<OpenRequest>>,
+    /// Where it goes, for those who look.
+    pub(crate) to: OpenTo,
+    /// When its open was sent, or came; `None` while it waits to be sent.
+    pub(crate) since: Option<Instant>,
     /// Control frames that wait to be sent.
     pub(crate) pending: Pending,
     /// What this end sends.
@@ -109,6 +113,8 @@ pub(crate) struct SendHalf {
     pub(crate) sent: u64,
     /// The peer's credit.
     pub(crate) limit: u64,
+    /// When the last of the credit was used, while there is none.
+    pub(crate) dry: Option<Instant>,
     /// How far its life has come.
     pub(crate) state: SendState,
     /// Who waits to write, or for the verdict on an open.
@@ -145,6 +151,8 @@ pub(crate) struct RecvHalf {
     pub(crate) window: u64,
     /// When credit was last granted.
     pub(crate) granted: Option<Instant>,
+    /// Since when the reader has taken nothing of what is queued; meaningless while nothing is.
+    pub(crate) unread: Option<Instant>,
     /// How far its life has come.
     pub(crate) state: RecvState,
     /// Who waits to read.
@@ -173,12 +181,15 @@ impl Stream {
             turn: Turn::default(),
             opening,
             request: None,
+            to: OpenTo::Site,
+            since: None,
             pending: Pending::default(),
             send: SendHalf {
                 queue: VecDeque::new(),
                 queued: 0,
                 sent: 0,
                 limit: send_limit,
+                dry: None,
                 state: SendState::Open,
                 waker: None,
             },
@@ -190,6 +201,7 @@ impl Stream {
                 limit: MIN_WINDOW,
                 window: MIN_WINDOW,
                 granted: None,
+                unread: None,
                 state: RecvState::Open,
                 waker: None,
             },

@@ -1,5 +1,7 @@
 //! Two sessions joined by hand: what one sends the other gets, until a carrier is cut.
 
+mod look;
+
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 

@@ -51,9 +51,9 @@ impl Session {
         self.transmit_first(now, index, out, &mut room);
         let before = out.len();
         self.transmit_resend(index, out, &mut room);
-        let all = self.transmit_control(index, out, &mut room);
+        let all = self.transmit_control(now, index, out, &mut room);
         if all {
-            self.transmit_data(index, out, &mut room);
+            self.transmit_data(now, index, out, &mut room);
         }
         let carrier = &mut self.carriers[index];
         let logged = out.len() > before;
@@ -113,7 +113,13 @@ impl Session {
     }
 
     /// Session-wide and stream control. Returns whether all of it went out, without which no data may follow.
-    fn transmit_control(&mut self, index: usize, out: &mut Vec<Piece>, room: &mut usize) -> bool {
+    fn transmit_control(
+        &mut self,
+        now: Instant,
+        index: usize,
+        out: &mut Vec<Piece>,
+        room: &mut usize,
+    ) -> bool {
         let carrier = &mut self.carriers[index];
         if carrier.log.has_resend() {
             return false;
@@ -141,6 +147,9 @@ impl Session {
                 continue;
             }
             carrier.schedule.pop_control(&mut stream.turn);
+            if stream.pending.open {
+                stream.since = Some(now);
+            }
             while let Some(frame) = next_control(stream) {
                 emit(carrier, &frame, &mut self.scratch, out, room);
             }
@@ -154,7 +163,7 @@ impl Session {
     }
 
     /// Data and finishes, by turns.
-    fn transmit_data(&mut self, index: usize, out: &mut Vec<Piece>, room: &mut usize) {
+    fn transmit_data(&mut self, now: Instant, index: usize, out: &mut Vec<Piece>, room: &mut usize) {
         let carrier = &mut self.carriers[index];
         let cap = carrier.flight_cap();
         let mut over = Vec::new();
@@ -183,6 +192,9 @@ impl Session {
             let max = max_data(stream.id).min(*room - data_overhead(stream.id));
             if let Some(payload) = stream.send.take(max) {
                 let len = payload.len();
+                if stream.send.sent == stream.send.limit {
+                    stream.send.dry = Some(now);
+                }
                 let piece = Piece::data(data_header(stream.id, len).as_ref(), payload);
                 stream.turn.deficit -= piece.len() as i64;
                 *room -= piece.len();

@@ -1,0 +1,43 @@
+//! The names of events.
+
+use crate::event::EventKind;
+
+impl EventKind {
+    /// Its name, as it is serialized: `carrier_up` for [`EventKind::CarrierUp`].
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AccessDown { .. } => "access_down",
+            Self::AccessUp { .. } => "access_up",
+            Self::CarrierDown { .. } => "carrier_down",
+            Self::CarrierTrusted { .. } => "carrier_trusted",
+            Self::CarrierSuspect { .. } => "carrier_suspect",
+            Self::CarrierUp { .. } => "carrier_up",
+            Self::CostChanged { .. } => "cost_changed",
+            Self::CredentialsLoaded { .. } => "credentials_loaded",
+            Self::CredentialsRefused { .. } => "credentials_refused",
+            Self::CredentialsRotated { .. } => "credentials_rotated",
+            Self::DialFailed { .. } => "dial_failed",
+            Self::DocumentRefused { .. } => "document_refused",
+            Self::DocumentWarning { .. } => "document_warning",
+            Self::GroupDown { .. } => "group_down",
+            Self::GroupUp { .. } => "group_up",
+            Self::Lagged { .. } => "lagged",
+            Self::LinkChanged { .. } => "link_changed",
+            Self::LinkConfigured { .. } => "link_configured",
+            Self::LinkOperational { .. } => "link_operational",
+            Self::LinkRefused { .. } => "link_refused",
+            Self::LinkRemoved { .. } => "link_removed",
+            Self::PathLost { .. } => "path_lost",
+            Self::PathSelected { .. } => "path_selected",
+            Self::PeerRefused { .. } => "peer_refused",
+            Self::SessionDown { .. } => "session_down",
+            Self::SessionDraining { .. } => "session_draining",
+            Self::SessionRecovering { .. } => "session_recovering",
+            Self::SessionResumed { .. } => "session_resumed",
+            Self::SessionUp { .. } => "session_up",
+            Self::StreamClosed { .. } => "stream_closed",
+            Self::StreamOpened { .. } => "stream_opened",
+        }
+    }
+}

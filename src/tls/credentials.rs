@@ -1,20 +1,23 @@
-//! Credentials: a checked bundle of `ca.crt`, `tls.crt` and `tls.key`.
+//! Credentials: a checked bundle of `ca.crt`, `tls.crt`, `tls.key` and, where there is one, `crl.pem`.
 
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime, pem};
 
+use crate::certificate::{PUBLIC_ROOTS, RevocationList, asks_for_public_roots};
 use crate::error::CredentialsError;
 use crate::id::Ordinal;
 use crate::tls::leaf::LeafSummary;
 use crate::tls::provider::provider;
+use crate::tls::revocation::{Revocations, UNREADABLE};
+use crate::tls::roots::public_roots;
 
 /// A checked bundle: whom to trust, and (unless it is `ca.crt` alone) who we are.
 ///
@@ -29,6 +32,8 @@ struct Shared {
     name: Arc<str>,
     ordinal: Ordinal,
     roots: Arc<RootCertStore>,
+    public_roots: bool,
+    revocations: Revocations,
     identity: Option<Identity>,
     warnings: Vec<CredentialsWarning>,
     provider: Arc<CryptoProvider>,
@@ -45,14 +50,27 @@ struct Identity {
 /// An empty `cert` or `key` is the same as none: Skupper writes a missing key as an empty file.
 /// `Debug` shows lengths alone.
 #[derive(Clone, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the three parts a bundle has; callers make it")]
+#[expect(clippy::exhaustive_structs, reason = "the parts a bundle has; callers make it")]
 pub struct CredentialsParts {
-    /// `ca.crt`: one or more certificates as PEM, the only ones trusted.
+    /// `ca.crt`: one or more certificates as PEM, the only ones trusted; or the one word [`PUBLIC_ROOTS`].
     pub ca: Vec<u8>,
     /// `tls.crt`: our chain as PEM, leaf first.
     pub cert: Option<Vec<u8>>,
     /// `tls.key`: the leaf's key as PEM: PKCS#1, PKCS#8 or SEC1.
     pub key: Option<Vec<u8>>,
+    /// `crl.pem`: revocation lists as PEM, at most 64 of them in 1 MiB, checked at every handshake.
+    ///
+    /// A certificate whose issuer has no list here is taken for not revoked. A list whose successor is overdue stands.
+    pub crl: Option<Vec<u8>>,
+}
+
+impl CredentialsParts {
+    /// The same identity, trusting the public roots (Mozilla's) in place of whatever `ca` holds: for a link to a site
+    /// with a publicly issued certificate. The peer is known by its host name then; no access takes such a bundle.
+    #[must_use]
+    pub fn with_public_roots(self) -> Self {
+        Self { ca: PUBLIC_ROOTS.into(), ..self }
+    }
 }
 
 /// What is odd about a bundle that can nevertheless be used.
@@ -81,23 +99,35 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError::Missing`] for a part that is not there (a certificate without its key, or the
     /// other way round), [`CredentialsError::Unreadable`] for one that is not what it must be,
-    /// [`CredentialsError::KeyMismatch`], and [`CredentialsError::Provider`] where there is no crypto.
+    /// [`CredentialsError::KeyMismatch`], and [`CredentialsError::Provider`] where there is no crypto. A `crl.pem` that
+    /// cannot be read refuses the whole bundle: what was in force stays, its lists included.
     pub fn from_pem(
         name: &str,
         parts: &CredentialsParts,
         ordinal: Ordinal,
     ) -> Result<Self, CredentialsError> {
         let provider = provider()?;
-        let roots = Arc::new(read_roots(&parts.ca)?);
+        let public_roots = asks_for_public_roots(&parts.ca);
+        let roots = Arc::new(if public_roots { the_public_roots()? } else { read_roots(&parts.ca)? });
+        let revocations = match present(parts.crl.as_ref()) {
+            Some(crl) => read_revocations(crl, &roots, &provider)?,
+            None => Revocations::default(),
+        };
         let identity = match (present(parts.cert.as_ref()), present(parts.key.as_ref())) {
             (Some(cert), Some(key)) => Some(read_identity(cert, key, &provider)?),
             (None, None) => None,
             (None, Some(_)) => return Err(CredentialsError::Missing { part: CERT }),
             (Some(_), None) => return Err(CredentialsError::Missing { part: KEY }),
         };
-        let warnings =
+        let mut warnings =
             identity.as_ref().map_or_else(Vec::new, |identity| identity.warnings(&roots, &provider));
-        Ok(Self(Arc::new(Shared { name: name.into(), ordinal, roots, identity, warnings, provider })))
+        if public_roots {
+            // The peer trusts an authority of its own choice, which need not be a public one.
+            warnings.retain(|warning| !matches!(warning, CredentialsWarning::OtherIssuer { .. }));
+        }
+        let name = name.into();
+        let shared = Shared { name, ordinal, roots, public_roots, revocations, identity, warnings, provider };
+        Ok(Self(Arc::new(shared)))
     }
 
     /// The name it is known by.
@@ -128,6 +158,23 @@ impl Credentials {
     #[must_use]
     pub fn warnings(&self) -> &[CredentialsWarning] {
         &self.0.warnings
+    }
+
+    /// The revocation lists of `crl.pem`.
+    #[must_use]
+    pub fn revocation_lists(&self) -> &[RevocationList] {
+        &self.0.revocations.lists
+    }
+
+    /// Whether it trusts the public roots, and therefore no authority of one's own.
+    #[must_use]
+    pub fn trusts_public_roots(&self) -> bool {
+        self.0.public_roots
+    }
+
+    /// The revocation lists, for a verifier.
+    pub(super) fn crls(&self) -> Vec<CertificateRevocationListDer<'static>> {
+        self.0.revocations.ders.clone()
     }
 
     /// Our chain and key.
@@ -168,6 +215,7 @@ impl fmt::Debug for CredentialsParts {
             .field("ca_bytes", &self.ca.len())
             .field("cert_bytes", &self.cert.as_ref().map(Vec::len))
             .field("key_bytes", &self.key.as_ref().map(Vec::len))
+            .field("crl_bytes", &self.crl.as_ref().map(Vec::len))
             .finish()
     }
 }
@@ -236,6 +284,24 @@ fn read_roots(ca: &[u8]) -> Result<RootCertStore, CredentialsError> {
     Ok(roots)
 }
 
+fn the_public_roots() -> Result<RootCertStore, CredentialsError> {
+    public_roots().ok_or_else(|| unreadable(CA, "asks for the public roots, which this build does not have"))
+}
+
+fn read_revocations(
+    crl: &[u8],
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Revocations, CredentialsError> {
+    let revocations = Revocations::from_pem(crl).map_err(|problem| unreadable(CRL, problem))?;
+    // webpki reads them when a verifier is made: what it does not take must be known before one is needed.
+    WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+        .with_crls(revocations.ders.clone())
+        .build()
+        .map_err(|_| unreadable(CRL, UNREADABLE))?;
+    Ok(revocations)
+}
+
 fn read_identity(cert: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Identity, CredentialsError> {
     let chain = read_certificates(CERT, cert)?;
     let leaf = chain.first().ok_or(CredentialsError::Missing { part: CERT })?;
@@ -288,6 +354,7 @@ fn unreadable(part: &'static str, problem: &'static str) -> CredentialsError {
 pub(crate) const CA: &str = "ca.crt";
 pub(crate) const CERT: &str = "tls.crt";
 pub(crate) const KEY: &str = "tls.key";
+pub(crate) const CRL: &str = "crl.pem";
 
 #[cfg(test)]
 mod tests;

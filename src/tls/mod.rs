@@ -10,6 +10,8 @@ pub mod leaf;
 pub(crate) mod proof;
 pub(crate) mod provider;
 pub(crate) mod reason;
+mod revocation;
+mod roots;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::id::{GroupName, Instance, SiteId};
+use crate::id::{GroupName, Instance, KeyPin, Principal, SiteId};
 use crate::wire::code::{CloseCode, StreamCode};
 
 mod credentials;
@@ -94,6 +94,14 @@ pub enum DialError {
     /// This end has no usable credentials or settings for the link.
     #[error("{0}")]
     Local(Arc<str>),
+    /// The router reached is not among those that may answer the link.
+    #[error("{principal} may not answer this link{}", Pin(.key))]
+    NotAllowed {
+        /// Who it is.
+        principal: Principal,
+        /// Its public key, as a policy would name it.
+        key: Option<KeyPin>,
+    },
     /// The carrier reached another instance than the session's.
     #[error("reached instance {found}, but the session is with {expected}")]
     OtherInstance {
@@ -145,7 +153,10 @@ impl DialError {
                 Fault::Network
             }
             Self::Duplicate { .. } | Self::Local(_) => Fault::Local,
-            Self::Closed { .. } | Self::OtherInstance { .. } | Self::Violation(_) => Fault::Peer,
+            Self::Closed { .. }
+            | Self::NotAllowed { .. }
+            | Self::OtherInstance { .. }
+            | Self::Violation(_) => Fault::Peer,
             Self::Tls(reason) => reason.fault(),
         }
     }
@@ -160,6 +171,7 @@ impl DialError {
             Self::Tls(_) => Phase::Tls,
             Self::Closed { .. }
             | Self::Duplicate { .. }
+            | Self::NotAllowed { .. }
             | Self::OtherInstance { .. }
             | Self::Violation(_) => Phase::Hello,
         }
@@ -325,6 +337,14 @@ pub enum PeerRefusal {
         #[cfg_attr(feature = "serde", serde(serialize_with = "display"))]
         kind: io::ErrorKind,
     },
+    /// The peer is not among those who may link.
+    #[error("{principal} may not link here{}", Pin(.key))]
+    NotAllowed {
+        /// Who it is.
+        principal: Principal,
+        /// Its public key, as a policy would name it.
+        key: Option<KeyPin>,
+    },
     /// A phase did not end in time.
     #[error("no end of the {phase} phase within {after:?}")]
     TimedOut {
@@ -339,6 +359,15 @@ pub enum PeerRefusal {
     /// The peer does not speak the protocol.
     #[error("{0}")]
     Violation(Violation),
+}
+
+/// ` (key …)`, or nothing without a key.
+struct Pin<'a>(&'a Option<KeyPin>);
+
+impl fmt::Display for Pin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |key| write!(f, " (key {key})"))
+    }
 }
 
 /// `: text`, or nothing for an empty text.

@@ -102,7 +102,7 @@ pub use crate::api::stream::{LinkStream, ReadHalf, WriteHalf};
 pub use crate::certificate::{LeafSummary, PUBLIC_ROOTS, RevocationList};
 pub use crate::config::PlaneConfig;
 pub use crate::error::*;
-pub use crate::event::{Destination, Event, EventKind, Peer};
+pub use crate::event::{CertificateOwner, Destination, Event, EventKind, KeysRefusedReason, Peer};
 pub use crate::id::*;
 pub use crate::moment::Moment;
 pub use crate::policy::{Allow, PeerIdentity, PeerPolicy};

@@ -6,11 +6,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::certificate::{LeafSummary, RevocationList};
 use crate::error::DialError;
 use crate::event::Peer;
 use crate::id::{
-    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, LinkRole, SessionId, SessionNumber, Side,
-    SiteId,
+    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, LinkRole, Ordinal, SessionId, SessionNumber,
+    Side, SiteId,
 };
 use crate::stats::{RoundTrip, Traffic};
 
@@ -62,6 +63,8 @@ pub struct LinkView {
     pub next_attempt_micros: Option<u64>,
     /// Its groups, in order of the document.
     pub groups: Vec<GroupView>,
+    /// What it dials with: the bundle as it was loaded, whatever the disk holds meanwhile.
+    pub credentials: Option<Arc<CredentialsView>>,
 }
 
 /// A group of a link.
@@ -150,6 +153,8 @@ pub struct SessionView {
     pub unread_bytes: u64,
     /// Bytes by which windows have grown beyond the minimum that every stream has: what is taken of the pool.
     pub window_bytes: u64,
+    /// Routing keys that the peer serves and may not: they are ignored.
+    pub refused_keys: u64,
     /// Its live carriers, in order of their numbers.
     pub carriers: Vec<CarrierView>,
 }
@@ -191,6 +196,35 @@ pub struct CarrierView {
     pub round_trip: RoundTrip,
     /// What went over it.
     pub traffic: Traffic,
+    /// What the peer showed on it; `None` of an anonymous peer.
+    pub certificate: Option<Arc<LeafSummary>>,
+}
+
+/// Credentials in use, as they were loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct CredentialsView {
+    /// Their name.
+    pub name: Arc<str>,
+    /// Which rotation of them.
+    pub ordinal: Ordinal,
+    /// This end's leaf; `None` for a bundle that trusts and shows nothing.
+    pub certificate: Option<Arc<LeafSummary>>,
+    /// The revocation lists that peers are checked against.
+    pub revocation_lists: Vec<RevocationList>,
+}
+
+impl CredentialsView {
+    /// Puts together what a bundle says.
+    pub(crate) fn new(
+        name: Arc<str>,
+        ordinal: Ordinal,
+        certificate: Option<Arc<LeafSummary>>,
+        revocation_lists: Vec<RevocationList>,
+    ) -> Self {
+        Self { name, ordinal, certificate, revocation_lists }
+    }
 }
 
 /// What a carrier is at.
@@ -220,6 +254,8 @@ pub struct AccessView {
     pub since_micros: u64,
     /// Sessions accepted by it that live.
     pub sessions: usize,
+    /// What it listens with: the bundle as it was loaded, whatever the disk holds meanwhile.
+    pub credentials: Option<Arc<CredentialsView>>,
 }
 
 /// A session as a candidate for a destination, scored.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::id::{AccessId, Cost, LinkRole};
 use crate::net::hub::Hub;
+use crate::policy::PeerPolicy;
+use crate::proto::trust::{Door, Scope};
 use crate::tls::config::ClientAuth;
 
 /// Where to listen, and for what.
@@ -15,12 +17,19 @@ pub struct AccessSpec {
     pub(crate) role: LinkRole,
     pub(crate) cost: Cost,
     pub(crate) client_auth: ClientAuth,
+    pub(crate) policy: PeerPolicy,
 }
 
 impl AccessSpec {
     /// Listens on `address` (port 0 takes a free one) for links of `role`, and asks no more than cost 1 of them.
     pub fn new(address: SocketAddr, role: LinkRole) -> Self {
-        Self { address, role, cost: Cost::DEFAULT, client_auth: ClientAuth::Required }
+        Self {
+            address,
+            role,
+            cost: Cost::DEFAULT,
+            client_auth: ClientAuth::Required,
+            policy: PeerPolicy::any(),
+        }
     }
 
     /// What links through this access cost at least: the larger of both ends' cost is in force. Default 1.
@@ -33,6 +42,13 @@ impl AccessSpec {
     /// anonymous everywhere; it may open streams, but not serve keys, claim a site that is live, or displace anyone.
     pub fn client_auth(mut self, client_auth: ClientAuth) -> Self {
         self.client_auth = client_auth;
+        self
+    }
+
+    /// Who may link through this access and which keys they may serve, beyond what the plane's policy says. Default:
+    /// all whose certificate holds.
+    pub fn policy(mut self, policy: PeerPolicy) -> Self {
+        self.policy = policy;
         self
     }
 }
@@ -60,6 +76,13 @@ impl Access {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Changes who may link through this access and which keys they may serve; it works at once. Sessions of peers that
+    /// may not link any more end with [`CloseCode::NOT_AUTHORIZED`](crate::CloseCode::NOT_AUTHORIZED) at both ends; keys
+    /// that a peer may not serve any more are taken for withdrawn, and come back when it may.
+    pub fn set_policy(&self, policy: PeerPolicy) {
+        self.hub.set_policy(Scope::Door(Door::Access(self.id)), policy);
     }
 
     /// Stops listening. Links that came through it go on, but cannot come back through it when they are lost.

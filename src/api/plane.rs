@@ -15,11 +15,13 @@ use crate::net::fanout::Streams;
 use crate::net::hub::{Dialing, Hub};
 use crate::net::stream_watch::StreamWatch;
 use crate::net::{clock, opening};
+use crate::policy::PeerPolicy;
 use crate::proto::dial::Target;
 use crate::proto::link::LinkWanted;
+use crate::proto::trust::{Door, Scope};
 use crate::resource::link::LinkSpec;
 use crate::resource::status::LinkStatus;
-use crate::snapshot::{CandidateView, PlaneStatus};
+use crate::snapshot::{CandidateView, CredentialsView, PlaneStatus};
 use crate::tls::config::{DialerIdentity, client_config, server_config};
 use crate::tls::credentials::Credentials;
 
@@ -116,7 +118,7 @@ impl Plane {
         let tls = server_config(&credentials, spec.client_auth, None)?;
         self.announce(&credentials);
         let (id, address) =
-            self.hub().listen(spec.address, spec.role, spec.cost, tls, credentials.ordinal())?;
+            self.hub().listen(spec.address, spec.role, spec.cost, tls, view_of(&credentials), spec.policy)?;
         Ok(Access::new(Arc::clone(self.hub()), id, address))
     }
 
@@ -207,6 +209,24 @@ impl Plane {
         Ok(())
     }
 
+    /// Changes who may link with this router, by whichever access or link, and which keys they may serve; it works at
+    /// once. Sessions of peers that may not link any more end with
+    /// [`CloseCode::NOT_AUTHORIZED`](crate::CloseCode::NOT_AUTHORIZED) at both ends; keys that a peer may not serve any
+    /// more are taken for withdrawn, and come back when it may. What accesses and links demand beyond it stays.
+    pub fn set_policy(&self, policy: PeerPolicy) {
+        self.hub().set_policy(Scope::Plane, policy);
+    }
+
+    /// Changes which routers may answer a link and which keys they may serve, as [`Plane::set_policy`] does for all.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`].
+    pub fn set_link_policy(&self, link: LinkId, policy: PeerPolicy) -> Result<(), PlaneError> {
+        self.known(link)?;
+        self.hub().set_policy(Scope::Door(Door::Link(link)), policy);
+        Ok(())
+    }
+
     /// Ends a session at once, with its streams. A link that is still wanted is dialed anew.
     ///
     /// # Cancel safety
@@ -288,7 +308,8 @@ impl Plane {
                 let tls = client_config(credentials, identity, None)
                     .inspect_err(|error| refused(credentials.name(), error))?;
                 self.announce(credentials);
-                Some(Dialing { tls, ordinal: credentials.ordinal(), proxy: secrets.proxy.clone() })
+                let (ordinal, proxy) = (credentials.ordinal(), secrets.proxy.clone());
+                Some(Dialing { tls, ordinal, proxy, credentials: view_of(credentials) })
             }
             Some(Err(error)) => {
                 if let Some(name) = &spec.tls_credentials {
@@ -299,8 +320,15 @@ impl Plane {
             None => None,
         };
         let role = self.hub().local.role.link_role();
-        Ok(self.hub().link(known, wanted(spec, role, secrets), dialing))
+        Ok(self.hub().link(known, wanted(spec, role, secrets), dialing, secrets.policy.clone()))
     }
+}
+
+/// What status tells of credentials.
+fn view_of(credentials: &Credentials) -> Arc<CredentialsView> {
+    let certificate = credentials.leaf().cloned().map(Arc::new);
+    let lists = credentials.revocation_lists().to_vec();
+    Arc::new(CredentialsView::new(Arc::clone(credentials.name()), credentials.ordinal(), certificate, lists))
 }
 
 /// What a document asks of the fleet.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::error::CredentialsError;
+use crate::policy::PeerPolicy;
 use crate::resource::link::LinkSpec;
 use crate::resource::manifest::Manifest;
 use crate::resource::secret::ProxySpec;
@@ -19,6 +20,8 @@ pub struct LinkSecrets {
     pub(crate) credentials: Option<Result<Credentials, CredentialsError>>,
     /// `None` if the document names no proxy, or one that was not found.
     pub(crate) proxy: Option<ProxySpec>,
+    /// `None` leaves the link's policy as it is.
+    pub(crate) policy: Option<PeerPolicy>,
 }
 
 impl LinkSecrets {
@@ -35,7 +38,7 @@ impl LinkSecrets {
             (None, None) => Err(CredentialsError::NotFound(name.into())),
         });
         let proxy = spec.settings.proxy_configuration.as_deref().and_then(secret);
-        Self { credentials, proxy: proxy.and_then(|found| found.proxy()) }
+        Self { credentials, proxy: proxy.and_then(|found| found.proxy()), policy: None }
     }
 
     /// Dials through this proxy. It is used only by a Link whose settings name one.
@@ -43,17 +46,25 @@ impl LinkSecrets {
         self.proxy = Some(proxy);
         self
     }
+
+    /// Lets only these routers answer, beyond what the plane's policy says; see also
+    /// [`Plane::set_link_policy`](crate::Plane::set_link_policy). Without it a link is answered by whoever holds a
+    /// certificate of `ca.crt` for the endpoint's host, and a link that is changed keeps the policy it has.
+    pub fn with_policy(mut self, policy: PeerPolicy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
 }
 
 impl From<Credentials> for LinkSecrets {
     fn from(credentials: Credentials) -> Self {
-        Self { credentials: Some(Ok(credentials)), proxy: None }
+        Self { credentials: Some(Ok(credentials)), ..Self::default() }
     }
 }
 
 /// `None` is a link without credentials: it is taken on as not configured.
 impl From<Option<Credentials>> for LinkSecrets {
     fn from(credentials: Option<Credentials>) -> Self {
-        Self { credentials: credentials.map(Ok), proxy: None }
+        Self { credentials: credentials.map(Ok), ..Self::default() }
     }
 }

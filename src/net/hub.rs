@@ -1,7 +1,7 @@
 //! What all handles of a plane and its supervisor share.
 //!
 //! Each part has its own short lock, none held across I/O or `.await`. Where two are held, the order is: keys, then
-//! a session; fleet alone; paths alone.
+//! a session; fleet alone; paths alone; expiry alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::PlaneConfig;
 use crate::error::PlaneError;
+use crate::event::CertificateOwner;
 use crate::id::{AccessId, Cost, GroupName, LinkId, LinkName, LinkRole, Ordinal, RoutingKey, SessionNumber};
 use crate::net::fanout::Fanout;
 use crate::net::inbox::Inbox;
@@ -23,13 +24,16 @@ use crate::net::incoming::IncomingQueue;
 use crate::net::listener::{self, AccessReport, ListenerSpec};
 use crate::net::shared::SessionHandle;
 use crate::net::{clock, socket};
+use crate::policy::PeerPolicy;
+use crate::proto::expiry::Expiry;
 use crate::proto::facts::Local;
 use crate::proto::fleet::Fleet;
 use crate::proto::link::LinkWanted;
 use crate::proto::paths::Paths;
 use crate::proto::session::ProcessPool;
+use crate::proto::trust::{Door, Scope};
 use crate::resource::secret::ProxySpec;
-use crate::snapshot::PlaneStatus;
+use crate::snapshot::{CredentialsView, PlaneStatus};
 use crate::wire::MIN_WINDOW;
 use crate::wire::hello::{DeadCarrier, Hello, SessionClaim};
 
@@ -50,6 +54,8 @@ pub(crate) struct Hub {
     pub(crate) dialing: Mutex<HashMap<LinkId, Dialing>>,
     /// What each access listens with.
     pub(crate) accesses: Mutex<HashMap<AccessId, Listening>>,
+    /// When certificates expire.
+    expiry: Mutex<Expiry>,
     /// The routing keys this site serves.
     keys: Mutex<BTreeSet<RoutingKey>>,
     /// Where events go.
@@ -84,6 +90,8 @@ pub(crate) struct Dialing {
     pub(crate) ordinal: Ordinal,
     /// Through which HTTP proxy; `None` dials directly.
     pub(crate) proxy: Option<ProxySpec>,
+    /// What its credentials say, for status.
+    pub(crate) credentials: Arc<CredentialsView>,
 }
 
 /// What an access listens with.
@@ -95,6 +103,8 @@ pub(crate) struct Listening {
     pub(crate) cost: Cost,
     /// The rotation of its credentials.
     pub(crate) ordinal: Ordinal,
+    /// What its credentials say, for status.
+    pub(crate) credentials: Arc<CredentialsView>,
     /// Ends it.
     pub(crate) cancel: CancellationToken,
 }
@@ -126,6 +136,7 @@ impl Hub {
             sessions: RwLock::default(),
             dialing: Mutex::default(),
             accesses: Mutex::default(),
+            expiry: Mutex::new(Expiry::new(config.clock_skew.0)),
             keys: Mutex::default(),
             fanout: Fanout::new(config.event_capacity),
             incoming: Arc::new(IncomingQueue::new()),
@@ -148,16 +159,70 @@ impl Hub {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes a link on, or changes it; `dialing` is `None` for a link that cannot be dialed as it is.
-    pub(crate) fn link(&self, known: Option<LinkId>, wanted: LinkWanted, dialing: Option<Dialing>) -> LinkId {
+    /// Takes a link on, or changes it; `dialing` is `None` for a link that cannot be dialed as it is, `policy` to leave
+    /// that as it is.
+    pub(crate) fn link(
+        &self,
+        known: Option<LinkId>,
+        wanted: LinkWanted,
+        dialing: Option<Dialing>,
+        policy: Option<PeerPolicy>,
+    ) -> LinkId {
         let link = known.unwrap_or_else(|| LinkId(self.number()));
+        self.watch_link(link, dialing.as_ref().map(|dialing| &*dialing.credentials));
         match dialing {
             Some(dialing) => lock(&self.dialing).insert(link, dialing),
             None => lock(&self.dialing).remove(&link),
         };
-        lock(&self.fleet).handle_link(clock::now(), link, wanted);
+        {
+            // In one step: nobody is dialed whom the policy would not let answer.
+            let (now, mut fleet) = (clock::now(), self.fleet());
+            if let Some(policy) = policy {
+                fleet.handle_policy(now, Scope::Door(Door::Link(link)), policy);
+            }
+            fleet.handle_link(now, link, wanted);
+        }
         self.stir.notify_one();
         link
+    }
+
+    /// A link is gone, and its private key with it.
+    pub(crate) fn forget_link(&self, link: LinkId) {
+        self.watch_link(link, None);
+        lock(&self.dialing).remove(&link);
+    }
+
+    /// A policy takes the place of the one before.
+    pub(crate) fn set_policy(&self, scope: Scope, policy: PeerPolicy) {
+        self.fleet().handle_policy(clock::now(), scope, policy);
+        self.stir.notify_one();
+    }
+
+    fn watch_link(&self, link: LinkId, credentials: Option<&CredentialsView>) {
+        let is_other = |owner: &CertificateOwner| !matches!(owner, CertificateOwner::Link { link: of, .. } if *of == link);
+        self.watch(is_other, credentials, |name| CertificateOwner::Link { link, name });
+    }
+
+    fn watch_access(&self, access: AccessId, credentials: Option<&CredentialsView>) {
+        let is_other = |owner: &CertificateOwner| !matches!(owner, CertificateOwner::Access { access: of, .. } if *of == access);
+        self.watch(is_other, credentials, |name| CertificateOwner::Access { access, name });
+    }
+
+    /// Watches these credentials in place of all that are not another's.
+    fn watch(
+        &self,
+        is_other: impl Fn(&CertificateOwner) -> bool,
+        credentials: Option<&CredentialsView>,
+        owner: impl FnOnce(Arc<str>) -> CertificateOwner,
+    ) {
+        let mut expiry = self.expiry();
+        expiry.retain(is_other);
+        let Some(credentials) = credentials else { return };
+        let (now, owner) = (clock::unix_seconds(), owner(Arc::clone(&credentials.name)));
+        expiry.handle_lists(now, &owner, &credentials.revocation_lists);
+        if let Some(certificate) = &credentials.certificate {
+            expiry.handle_certificate(now, owner, Arc::clone(certificate));
+        }
     }
 
     /// Gives a link up.
@@ -176,7 +241,8 @@ impl Hub {
         role: LinkRole,
         cost: Cost,
         tls: Arc<ServerConfig>,
-        ordinal: Ordinal,
+        credentials: Arc<CredentialsView>,
+        policy: PeerPolicy,
     ) -> Result<(AccessId, SocketAddr), PlaneError> {
         let refused = |error: std::io::Error| PlaneError::Bind { address, kind: error.kind() };
         let listener = socket::listen(address).map_err(refused)?;
@@ -193,8 +259,14 @@ impl Hub {
             tasks: self.tasks.clone(),
             cancel: cancel.clone(),
         };
-        lock(&self.accesses).insert(access, Listening { role, cost, ordinal, cancel });
-        lock(&self.fleet).handle_access_up(clock::now(), access, bound, role);
+        self.watch_access(access, Some(&credentials));
+        let ordinal = credentials.ordinal;
+        lock(&self.accesses).insert(access, Listening { role, cost, ordinal, credentials, cancel });
+        {
+            let (now, mut fleet) = (clock::now(), self.fleet());
+            fleet.handle_access_up(now, access, bound, role);
+            fleet.handle_policy(now, Scope::Door(Door::Access(access)), policy);
+        }
         self.stir.notify_one();
         self.tasks.spawn(listener::run(listener, spec));
         Ok((access, bound))
@@ -204,6 +276,7 @@ impl Hub {
     pub(crate) fn close_access(&self, access: AccessId) {
         let Some(listening) = lock(&self.accesses).remove(&access) else { return };
         listening.cancel.cancel();
+        self.watch_access(access, None);
         lock(&self.fleet).handle_access_down(access);
         self.stir.notify_one();
     }
@@ -265,6 +338,11 @@ impl Hub {
         lock(&self.fleet)
     }
 
+    /// The plane's watch over certificates.
+    pub(crate) fn expiry(&self) -> MutexGuard<'_, Expiry> {
+        lock(&self.expiry)
+    }
+
     /// This end's hello.
     pub(crate) fn hello(&self, parts: HelloParts) -> Hello {
         let HelloParts { role, link, group, cost, ordinal, carrier, session, dead } = parts;
@@ -293,6 +371,14 @@ impl Hub {
         let as_of = self.fanout.newest();
         let now = clock::now();
         let mut status = self.fleet().snapshot(now, clock::unix_micros(), as_of);
+        for view in &mut status.links {
+            let dialing = lock(&self.dialing);
+            view.credentials = dialing.get(&view.link).map(|dialing| Arc::clone(&dialing.credentials));
+        }
+        for view in &mut status.accesses {
+            let accesses = lock(&self.accesses);
+            view.credentials = accesses.get(&view.access).map(|access| Arc::clone(&access.credentials));
+        }
         for view in &mut status.sessions {
             let Some(handle) = self.session(view.session) else { continue };
             let carriers = handle.with(|session| {

@@ -184,6 +184,7 @@ impl Link {
             error: newest.max_by_key(|group| group.failed_at()).and_then(|group| group.error().cloned()),
             next_attempt_micros: self.groups.iter().filter_map(Group::poll_timeout).min().map(micros),
             groups: self.groups.iter().map(|group| group_view(group, micros)).collect(),
+            credentials: None,
         }
     }
 

@@ -16,6 +16,7 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -30,6 +31,8 @@ pub(crate) struct TestCa {
     /// First and last year of what it issues.
     years: (i32, i32),
     purposes: Vec<ExtendedKeyUsagePurpose>,
+    /// When what it issues ends, in Unix seconds, if not by the year.
+    end: Option<i64>,
 }
 
 /// The parts of a credentials bundle.
@@ -51,6 +54,7 @@ impl TestCa {
             above: String::new(),
             years: VALID,
             purposes: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+            end: None,
         }
     }
 
@@ -73,6 +77,11 @@ impl TestCa {
     /// The same authority, issuing what may only be used by servers.
     pub(crate) fn for_servers_only(&self) -> Self {
         Self { purposes: vec![ExtendedKeyUsagePurpose::ServerAuth], ..self.clone() }
+    }
+
+    /// The same authority, issuing what ends at that moment, in Unix seconds.
+    pub(crate) fn ending_at(&self, end: i64) -> Self {
+        Self { end: Some(end), ..self.clone() }
     }
 
     /// The same authority, issuing for that use alone.
@@ -124,7 +133,10 @@ impl TestCa {
         params.distinguished_name = common_name(name);
         params.subject_alt_names = names;
         params.not_before = date_time_ymd(self.years.0, 1, 1);
-        params.not_after = date_time_ymd(self.years.1, 1, 1);
+        params.not_after = match self.end {
+            Some(end) => OffsetDateTime::from_unix_timestamp(end).unwrap(),
+            None => date_time_ymd(self.years.1, 1, 1),
+        };
         params.extended_key_usages = self.purposes.clone();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = key();

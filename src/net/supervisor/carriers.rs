@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{CarrierEnd, Violation};
-use crate::event::Peer;
+use crate::event::{CertificateOwner, Peer};
 use crate::id::{CarrierNumber, SessionNumber, Side};
 use crate::net::greeting::{Secured, linger};
 use crate::net::shared::SessionHandle;
@@ -84,6 +84,10 @@ impl Supervisor {
     }
 
     pub(super) fn drive(&self, handle: SessionHandle, number: CarrierNumber, connection: Secured) {
+        if let Some(certificate) = &connection.certificate {
+            let owner = CertificateOwner::Peer { session: handle.number(), carrier: number };
+            self.hub.expiry().handle_certificate(clock::unix_seconds(), owner, Arc::clone(certificate));
+        }
         let driving = carrier::drive(handle, number, connection);
         let cancel = self.hub.cancel.clone();
         self.hub.tasks.spawn(async move {

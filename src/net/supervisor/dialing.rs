@@ -88,6 +88,7 @@ impl Supervisor {
         let facts = DialedFacts {
             hello: Box::new(hello.clone()),
             principal: connection.principal.clone(),
+            certificate: connection.certificate.clone(),
             local: connection.local,
             remote: connection.remote,
         };

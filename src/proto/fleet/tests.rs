@@ -76,7 +76,13 @@ fn certificate(subject: &str) -> Principal {
 
 fn facts(hello: Box<Hello>) -> DialedFacts {
     let address = "192.0.2.1:5671".parse().unwrap();
-    DialedFacts { hello, principal: certificate("server"), local: address, remote: address }
+    DialedFacts {
+        hello,
+        principal: certificate("server"),
+        certificate: None,
+        local: address,
+        remote: address,
+    }
 }
 
 /// An acceptor's hello of that instance, for a new session with an id of that byte.
@@ -98,6 +104,7 @@ fn arrival(instance: u8, id: u8) -> Arrival {
         role: LinkRole::InterRouter,
         hello: hello(instance, 0, SessionClaim::New),
         principal: certificate("west"),
+        certificate: None,
         local: address,
         remote: address,
         fresh_id: SessionId([id; 16]),

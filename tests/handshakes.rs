@@ -14,9 +14,7 @@ use common::pki::TestCa;
 use common::{credentials, link, loopback, plane, plane_with, raw, until, within};
 use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
-use sitelink::{
-    Access, AccessSpec, EventKind, Events, LinkRole, PeerRefusal, Phase, Plane, PlaneConfig,
-};
+use sitelink::{Access, AccessSpec, EventKind, Events, LinkRole, PeerRefusal, Phase, Plane, PlaneConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 

@@ -79,7 +79,12 @@ impl East {
         told.unwrap()
     }
 
-    async fn refuses(&mut self, identity: Option<&Bundle>, arguments: &[&str], expected: TlsReason) -> String {
+    async fn refuses(
+        &mut self,
+        identity: Option<&Bundle>,
+        arguments: &[&str],
+        expected: TlsReason,
+    ) -> String {
         let mut client = self.client(identity, arguments);
         // It holds its end open: whoever ends it is the access.
         let input = client.stdin.take();

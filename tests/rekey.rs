@@ -13,9 +13,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::cipher::{
     AeadKey, Iv, MessageDecrypter, MessageEncrypter, Tls13AeadAlgorithm, UnsupportedOperationError,
 };
-use rustls::{
-    CipherSuiteCommon, ConnectionTrafficSecrets, SupportedCipherSuite, Tls13CipherSuite,
-};
+use rustls::{CipherSuiteCommon, ConnectionTrafficSecrets, SupportedCipherSuite, Tls13CipherSuite};
 use sitelink::OpenRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -38,7 +36,11 @@ impl Tls13AeadAlgorithm for Counting {
         self.0.key_len()
     }
 
-    fn extract_keys(&self, key: AeadKey, iv: Iv) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+    fn extract_keys(
+        &self,
+        key: AeadKey,
+        iv: Iv,
+    ) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
         self.0.extract_keys(key, iv)
     }
 }

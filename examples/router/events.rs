@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
-use sitelink::{Events, RoutingKey};
+use sitelink::{Events, Moment, RoutingKey};
 
 use super::args::Format;
 
@@ -96,13 +96,21 @@ pub(crate) fn readable(event: &Value) -> String {
     // Stable: what is not in the list follows by the alphabet.
     fields.sort_by_key(|(key, _)| FIRST.iter().position(|first| first == key).unwrap_or(FIRST.len()));
     for (key, value) in fields {
-        let text = plain(value);
+        let text = told(key, value);
         if !UNREAD.contains(&key.as_str()) && !text.is_empty() {
             line.push_str(&format!(" {key}={text}"));
         }
     }
     line.truncate(line.trim_end().len());
     line
+}
+
+/// A field for people: moments are written as dates.
+fn told(key: &str, value: &Value) -> String {
+    match value.as_i64() {
+        Some(seconds) if MOMENTS.contains(&key) => Moment(seconds).to_string(),
+        _ => plain(value),
+    }
 }
 
 fn plain(value: &Value) -> String {
@@ -123,7 +131,7 @@ fn plain(value: &Value) -> String {
                 return format!("{}/{}", size(sent), size(received));
             }
             let fields = fields.iter().filter(|(key, _)| !UNREAD.contains(&key.as_str()));
-            let fields: Vec<_> = fields.map(|(key, value)| format!("{key}: {}", plain(value))).collect();
+            let fields: Vec<_> = fields.map(|(key, value)| format!("{key}: {}", told(key, value))).collect();
             if fields.len() > 1 { format!("{{{}}}", fields.join(", ")) } else { fields.concat() }
         }
         value => value.to_string(),
@@ -154,6 +162,9 @@ const FIRST: [&str; 11] = [
     "end",
     "session",
 ];
+
+/// Unix seconds.
+const MOMENTS: [&str; 5] = ["next_update", "not_after", "not_before", "now", "this_update"];
 
 /// What a reader of lines can do without: it has the order already, or it is an id that nobody remembers.
 const UNREAD: [&str; 6] = ["event", "seq", "at_micros", "id", "round_trip", "instance"];

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::certificate::LeafSummary;
 use crate::event::{EventKind, Peer};
 use crate::id::{
-    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, Principal, RoutingKey, SessionId,
+    AccessId, CarrierNumber, Cost, GroupName, KeyPin, LinkId, LinkName, Principal, RoutingKey, SessionId,
     SessionNumber, Side,
 };
 use crate::policy::Shown;
@@ -45,6 +45,8 @@ pub(crate) struct Member {
     pub(crate) carriers: BTreeMap<CarrierNumber, Carrier>,
     /// What the peer showed on its newest carrier.
     pub(crate) certificate: Option<Arc<LeafSummary>>,
+    /// The key it showed when that was last asked for.
+    key: Option<KeyPin>,
     /// Keys that the peer serves and may not; bounded by what a session takes.
     pub(crate) refused_keys: BTreeSet<RoutingKey>,
     /// This end has asked for its end by then, with that code for the peer.
@@ -133,6 +135,7 @@ impl Roster {
             resume_window: resume_window.min(hello.resume_window),
             carriers: BTreeMap::new(),
             certificate: None,
+            key: None,
             refused_keys: BTreeSet::new(),
             drain: None,
             peer_draining: false,
@@ -255,6 +258,12 @@ impl Member {
             Origin::Dialed { link } => Door::Link(*link),
             Origin::Accepted { access, .. } => Door::Access(*access),
         }
+    }
+
+    /// Whether the peer shows another key on its newest carrier than when this was last asked.
+    pub(crate) fn has_changed_key(&mut self) -> bool {
+        let key = self.certificate.as_ref().map(|leaf| leaf.key);
+        std::mem::replace(&mut self.key, key) != key
     }
 
     /// What the peer has shown of itself.

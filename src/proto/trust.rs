@@ -63,6 +63,12 @@ impl Trust {
         is_same_peer(self.policies(door), one, other)
     }
 
+    /// Whether there is none but the plane's.
+    #[cfg(test)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.doors.is_empty()
+    }
+
     fn policies(&self, door: Door) -> impl Iterator<Item = &PeerPolicy> + Clone {
         std::iter::once(&self.plane).chain(self.doors.get(&door))
     }

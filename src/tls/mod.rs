@@ -6,6 +6,9 @@
 
 pub mod config;
 pub mod credentials;
+#[cfg(any(test, feature = "__entries"))]
+#[doc(hidden)]
+pub mod entries;
 pub mod leaf;
 pub(crate) mod proof;
 pub(crate) mod provider;

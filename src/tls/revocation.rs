@@ -43,7 +43,7 @@ impl Revocations {
     }
 }
 
-fn summary(der: &[u8]) -> Result<RevocationList, &'static str> {
+pub(super) fn summary(der: &[u8]) -> Result<RevocationList, &'static str> {
     let (_, list) = CertificateRevocationList::from_der(der).map_err(|_| UNREADABLE)?;
     let next_update = list.next_update().map(|time| time.timestamp());
     Ok(RevocationList::new(text_of(list.issuer()), list.last_update().timestamp(), next_update))
@@ -56,7 +56,7 @@ pub(super) const UNREADABLE: &str = "holds what is not a readable X.509 revocati
 const MAX_BYTES: usize = 1 << 20;
 
 /// The most lists: one for each authority of a long chain of renewals, and each is asked at every handshake.
-const MAX_LISTS: usize = 64;
+pub(super) const MAX_LISTS: usize = 64;
 
 #[cfg(test)]
 mod tests {

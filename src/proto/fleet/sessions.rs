@@ -379,6 +379,10 @@ impl Fleet {
     }
 
     fn announce_carrier(&mut self, session: SessionNumber, carrier: CarrierNumber) {
+        if self.roster.member_mut(session).is_some_and(Member::has_changed_key) {
+            // Who may serve what is said of keys, too.
+            self.actions.push_back(FleetAction::ReviewKeys { session });
+        }
         let known = self.roster.member(session).and_then(|member| member.carriers.get(&carrier));
         if let Some(known) = known {
             let (local, remote) = (known.local, known.remote);

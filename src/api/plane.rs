@@ -12,7 +12,7 @@ use crate::error::{CredentialsError, OpenError, PlaneError};
 use crate::event::{Destination, EventKind};
 use crate::id::{Cost, Instance, LinkId, LinkRole, RouterRole, RoutingKey, SessionNumber};
 use crate::net::fanout::Streams;
-use crate::net::hub::{Dialing, Hub};
+use crate::net::hub::{AccessWanted, Dialing, Hub};
 use crate::net::stream_watch::StreamWatch;
 use crate::net::{clock, opening};
 use crate::policy::PeerPolicy;
@@ -117,8 +117,9 @@ impl Plane {
         }
         let tls = server_config(&credentials, spec.client_auth, None)?;
         self.announce(&credentials);
-        let (id, address) =
-            self.hub().listen(spec.address, spec.role, spec.cost, tls, view_of(&credentials), spec.policy)?;
+        let AccessSpec { address, role, cost, policy, .. } = spec;
+        let wanted = AccessWanted { address, role, cost, tls, credentials: view_of(&credentials), policy };
+        let (id, address) = self.hub().listen(wanted)?;
         Ok(Access::new(Arc::clone(self.hub()), id, address))
     }
 

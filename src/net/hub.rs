@@ -94,6 +94,23 @@ pub(crate) struct Dialing {
     pub(crate) credentials: Arc<CredentialsView>,
 }
 
+/// An access that is to be.
+#[derive(Debug)]
+pub(crate) struct AccessWanted {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// What kind of links it takes.
+    pub(crate) role: LinkRole,
+    /// The cost it asks of links.
+    pub(crate) cost: Cost,
+    /// Made from its credentials.
+    pub(crate) tls: Arc<ServerConfig>,
+    /// What these say, for status.
+    pub(crate) credentials: Arc<CredentialsView>,
+    /// Who may link through it.
+    pub(crate) policy: PeerPolicy,
+}
+
 /// What an access listens with.
 #[derive(Clone, Debug)]
 pub(crate) struct Listening {
@@ -235,15 +252,8 @@ impl Hub {
     ///
     /// # Errors
     /// [`PlaneError::Bind`].
-    pub(crate) fn listen(
-        &self,
-        address: SocketAddr,
-        role: LinkRole,
-        cost: Cost,
-        tls: Arc<ServerConfig>,
-        credentials: Arc<CredentialsView>,
-        policy: PeerPolicy,
-    ) -> Result<(AccessId, SocketAddr), PlaneError> {
+    pub(crate) fn listen(&self, wanted: AccessWanted) -> Result<(AccessId, SocketAddr), PlaneError> {
+        let AccessWanted { address, role, cost, tls, credentials, policy } = wanted;
         let refused = |error: std::io::Error| PlaneError::Bind { address, kind: error.kind() };
         let listener = socket::listen(address).map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;

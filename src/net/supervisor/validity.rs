@@ -12,7 +12,7 @@ use crate::proto::facts::SessionFact;
 
 impl Supervisor {
     /// Lets the watch over certificates see the wall clock, and tells what it says.
-    pub(super) fn look_at_the_clock(&mut self) {
+    pub(super) fn look_at_the_clock(&self) {
         let (events, expired) = {
             let mut expiry = self.hub.expiry();
             expiry.handle_time(clock::unix_seconds());
@@ -35,7 +35,7 @@ impl Supervisor {
     }
 
     /// A peer's certificate has expired under a carrier.
-    fn handle_peer_expired(&mut self, expired: &PeerExpired) {
+    fn handle_peer_expired(&self, expired: &PeerExpired) {
         let PeerExpired { session, carrier, certificate } = expired;
         self.hub.fanout.publish(EventKind::CredentialsExpired {
             owner: CertificateOwner::Peer { session: *session, carrier: *carrier },

@@ -12,6 +12,16 @@ use crate::id::{KeyPin, Principal, RoutingKey};
 ///
 /// The default lets everybody in whose certificate holds, and lets everybody serve whatever it likes but for
 /// anonymous peers, who never serve. Where several policies apply (the plane's and the access's, say), all must allow.
+///
+/// ```
+/// use sitelink::{KeyPin, PeerIdentity, PeerPolicy, RoutingKey};
+///
+/// let west = PeerIdentity::subject("CN=west");
+/// let north = PeerIdentity::key("5f".repeat(32).parse::<KeyPin>()?);
+/// // Both may link; west alone serves, and that key alone.
+/// let policy = PeerPolicy::only([west.clone(), north]).serving(west, [RoutingKey::new("backend")?]);
+/// # Ok::<(), sitelink::IdError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct PeerPolicy {

@@ -421,6 +421,11 @@ async fn certificates_are_shown_as_they_were_loaded_and_their_end_is_told_ahead_
     let mut events = plane.events();
     let spec = AccessSpec::new(loopback(), LinkRole::InterRouter);
     let access = plane.listen(spec, credentials("server", &server)).await.unwrap();
+    until(&mut events, |kind| {
+        assert!(!matches!(kind, EventKind::CredentialsExpiring { .. }), "before the access is up");
+        matches!(kind, EventKind::AccessUp { .. })
+    })
+    .await;
     let is = |kind: &EventKind| matches!(kind, EventKind::CredentialsExpiring { .. });
     let owner = CertificateOwner::Access { access: access.id(), name: "server".into() };
     match until(&mut events, is).await.kind {
@@ -446,6 +451,15 @@ async fn certificates_are_shown_as_they_were_loaded_and_their_end_is_told_ahead_
     assert_eq!((&*own.name, own.certificate.clone().unwrap().serial.clone()), ("west", serial_of(&west)));
 
     let session = status.sessions[0].session;
+    let mut carrier_up = false;
+    until(&mut events, |kind| {
+        carrier_up |= matches!(kind, EventKind::CarrierUp { serial, not_after, .. }
+            if *serial == Some(serial_of(&west)) && *not_after == Some(west_end));
+        matches!(kind, EventKind::CredentialsExpiring { owner: CertificateOwner::Peer { session: of, .. }, .. }
+            if *of == session)
+    })
+    .await;
+    assert!(carrier_up, "told of a carrier before it was up");
     let is = |kind: &EventKind| matches!(kind, EventKind::CredentialsExpired { .. });
     let expired = EventKind::CredentialsExpired {
         owner: CertificateOwner::Peer { session, carrier: CarrierNumber(0) },

@@ -186,7 +186,7 @@ impl Hub {
         policy: Option<PeerPolicy>,
     ) -> LinkId {
         let link = known.unwrap_or_else(|| LinkId(self.number()));
-        self.watch_link(link, dialing.as_ref().map(|dialing| &*dialing.credentials));
+        let credentials = dialing.as_ref().map(|dialing| Arc::clone(&dialing.credentials));
         match dialing {
             Some(dialing) => lock(&self.dialing).insert(link, dialing),
             None => lock(&self.dialing).remove(&link),
@@ -199,6 +199,8 @@ impl Hub {
             }
             fleet.handle_link(now, link, wanted);
         }
+        // After the link is news, or its certificate's end would be told first.
+        self.watch_link(link, credentials.as_deref());
         self.stir.notify_one();
         link
     }
@@ -269,14 +271,15 @@ impl Hub {
             tasks: self.tasks.clone(),
             cancel: cancel.clone(),
         };
-        self.watch_access(access, Some(&credentials));
         let ordinal = credentials.ordinal;
-        lock(&self.accesses).insert(access, Listening { role, cost, ordinal, credentials, cancel });
+        lock(&self.accesses)
+            .insert(access, Listening { role, cost, ordinal, credentials: Arc::clone(&credentials), cancel });
         {
             let (now, mut fleet) = (clock::now(), self.fleet());
             fleet.handle_access_up(now, access, bound, role);
             fleet.handle_policy(now, Scope::Door(Door::Access(access)), policy);
         }
+        self.watch_access(access, Some(&credentials));
         self.stir.notify_one();
         self.tasks.spawn(listener::run(listener, spec));
         Ok((access, bound))

@@ -72,8 +72,10 @@ impl Supervisor {
     ) {
         let hub = Arc::clone(&self.hub);
         while !hub.cancel.is_cancelled() {
-            self.look_at_the_clock();
+            // Looked at before and told after: what is told of a certificate follows the news of who shows it.
+            let ends = self.look_at_the_clock();
             self.carry_out();
+            self.tell_ends(ends);
             if hub.closing.is_cancelled() && hub.fleet().is_idle() {
                 break;
             }

@@ -10,16 +10,24 @@ use crate::net::supervisor::Supervisor;
 use crate::proto::expiry::PeerExpired;
 use crate::proto::facts::SessionFact;
 
+/// What the watch over certificates has to tell.
+#[derive(Debug)]
+pub(super) struct Ends {
+    events: Vec<EventKind>,
+    expired: Vec<PeerExpired>,
+}
+
 impl Supervisor {
-    /// Lets the watch over certificates see the wall clock, and tells what it says.
-    pub(super) fn look_at_the_clock(&self) {
-        let (events, expired) = {
-            let mut expiry = self.hub.expiry();
-            expiry.handle_time(clock::unix_seconds());
-            let events: Vec<_> = std::iter::from_fn(|| expiry.poll_event()).collect();
-            let expired: Vec<_> = std::iter::from_fn(|| expiry.poll_expired()).collect();
-            (events, expired)
-        };
+    /// Lets the watch over certificates see the wall clock.
+    pub(super) fn look_at_the_clock(&self) -> Ends {
+        let mut expiry = self.hub.expiry();
+        expiry.handle_time(clock::unix_seconds());
+        let events = std::iter::from_fn(|| expiry.poll_event()).collect();
+        Ends { events, expired: std::iter::from_fn(|| expiry.poll_expired()).collect() }
+    }
+
+    /// Tells what was seen.
+    pub(super) fn tell_ends(&self, Ends { events, expired }: Ends) {
         events.into_iter().for_each(|event| self.hub.fanout.publish(event));
         expired.into_iter().for_each(|expired| self.handle_peer_expired(&expired));
     }

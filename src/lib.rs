@@ -105,6 +105,7 @@ pub use crate::error::*;
 pub use crate::event::{CertificateOwner, Destination, Event, EventKind, KeysRefusedReason, Peer};
 pub use crate::id::*;
 pub use crate::moment::Moment;
+pub use crate::net::resolve::{Addresses, Resolver, SystemResolver};
 pub use crate::policy::{Allow, PeerIdentity, PeerPolicy};
 pub use crate::resource::host::Host;
 pub use crate::resource::link::{Endpoint, LinkKey, LinkSpec};

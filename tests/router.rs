@@ -7,14 +7,16 @@ mod common;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use common::pki::TestCa;
-use common::process::Router;
+use common::process::{Router, example};
 use common::{document, loopback, within};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 
 #[tokio::test]
 async fn a_client_that_shut_down_writing_still_reads_the_answer() {
@@ -116,6 +118,45 @@ async fn a_router_without_a_path_refuses_and_stops_when_told_to() {
     let refused = within(TcpStream::connect(bound)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     router.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_is_given_to_one_listener_only() {
+    let mut first = Router::start("first", &["--tcp-listener".into(), "app=127.0.0.1:0".into()]);
+    let bound = first.address("tcp_listener_bound").await;
+    // It does not listen, for there is no path, and holds the address all the same: against another process...
+    let taken = format!("app={bound}");
+    refuses_to_start(&["--tcp-listener".into(), taken.clone()], bound).await;
+    first.stop().await;
+    // ...and against another key of its own.
+    refuses_to_start(&["--tcp-listener".into(), taken.clone(), "--tcp-listener".into(), taken], bound).await;
+}
+
+#[tokio::test]
+async fn an_address_is_kept_from_others_after_a_pause_and_free_after_a_restart() {
+    let (mut routers, server) = Routers::start().await;
+    let listener = routers.listener;
+    // A connection of before lingers at the listener's address.
+    let (mut near, far) = routers.connection(&server).await;
+    drop(far);
+    within(near.read_to_end(&mut Vec::new())).await.unwrap();
+    drop(near);
+    routers.east.stop().await;
+    routers.west.event("tcp_listener_down").await;
+    refuses_to_start(&["--tcp-listener".into(), format!("app={listener}")], listener).await;
+    routers.west.stop().await;
+    let mut again = Router::start("west", &["--tcp-listener".into(), format!("app={listener}")]);
+    assert_eq!(again.address("tcp_listener_bound").await, listener);
+    again.stop().await;
+}
+
+/// A router with these arguments must end at once, and say that the address is in use.
+async fn refuses_to_start(arguments: &[String], address: SocketAddr) {
+    let mut command = Command::new(example("router"));
+    command.args(["--site", "second"]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = within(command.output()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(&address.to_string()), "{}: {said}", output.status);
 }
 
 /// West listens for TCP, east serves the key by connecting to the test; a link is between them.

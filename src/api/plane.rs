@@ -20,6 +20,7 @@ use crate::proto::dial::Target;
 use crate::proto::link::LinkWanted;
 use crate::proto::trust::{Door, Scope};
 use crate::resource::link::LinkSpec;
+use crate::resource::secret::ProxySpec;
 use crate::resource::status::LinkStatus;
 use crate::snapshot::{CandidateView, CredentialsView, PlaneStatus};
 use crate::tls::config::{DialerIdentity, client_config, server_config};
@@ -309,8 +310,9 @@ impl Plane {
                 let tls = client_config(credentials, identity, None)
                     .inspect_err(|error| refused(credentials.name(), error))?;
                 self.announce(credentials);
-                let (ordinal, proxy) = (credentials.ordinal(), secrets.proxy.clone());
-                Some(Dialing { tls, ordinal, proxy, credentials: view_of(credentials) })
+                let (ordinal, settings) = (credentials.ordinal(), spec.settings.clone());
+                let credentials = view_of(credentials);
+                Some(Dialing { tls, ordinal, settings, proxy: proxy(spec, secrets), credentials })
             }
             Some(Err(error)) => {
                 if let Some(name) = &spec.tls_credentials {
@@ -347,8 +349,15 @@ fn wanted(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets) -> LinkWanted 
         cost: spec.cost,
         groups: groups.collect(),
         credentials: credentials.map(|credentials| (Arc::clone(credentials.name()), credentials.ordinal())),
+        settings: spec.settings.clone(),
+        proxy: proxy(spec, secrets),
         usable: usable(spec, role, secrets),
     }
+}
+
+/// The proxy to dial through: one that was found or given is used only by a Link that names one.
+fn proxy(spec: &LinkSpec, secrets: &LinkSecrets) -> Option<ProxySpec> {
+    secrets.proxy.clone().filter(|_| spec.settings.proxy_configuration.is_some())
 }
 
 /// Whether a link can be dialed as it is; if not, why, for its `Configured` condition.

@@ -6,6 +6,7 @@
 pub(crate) mod pki;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod reach;
 pub(crate) mod relay;
 pub(crate) mod stage;
 

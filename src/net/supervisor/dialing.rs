@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::error::DialError;
 use crate::id::{CarrierNumber, SessionNumber, Side};
+use crate::net::connect::Route;
 use crate::net::dialer::{self, DialSpec, Dialed};
 use crate::net::greeting::Secured;
-use crate::net::hub::{HelloParts, lock};
+use crate::net::hub::{Dialing, HelloParts, lock};
 use crate::net::joining::Joining;
+use crate::net::socket::Tuning;
 use crate::net::supervisor::{DialReport, Known, Supervisor};
 use crate::net::{clock, secret};
 use crate::proto::dial::{AttemptId, Purpose};
@@ -31,12 +33,17 @@ impl Supervisor {
         let Some(dialing) = dialing else {
             return self.abandon(attempt, "no credentials to dial with");
         };
-        if dialing.proxy.is_some() {
-            return self.abandon(attempt, "dialing through a proxy is not built yet");
+        let Dialing { tls, ordinal, settings, proxy, .. } = dialing;
+        if settings.proxy_configuration.is_some() && proxy.is_none() {
+            // Such a link is not configured and never ordered; were it, a direct connection is what must not be.
+            return self.abandon(attempt, "the proxy to dial through is not known");
         }
+        let mut deadlines = self.hub.config.deadlines;
+        deadlines.connect = settings.connect_timeout.unwrap_or(deadlines.connect);
+        let tuning = Tuning::of(&settings, self.hub.config.liveness.dead);
+        let route = Route { names: self.hub.names.clone(), proxy, tuning };
         let (hub, joining) = (Arc::clone(&self.hub), joined.clone());
         let (name, group, cost) = (order.name, order.group, order.cost);
-        let ordinal = dialing.ordinal;
         let hello = Box::new(move |exporter: &[u8; secret::EXPORTER]| {
             let (carrier, session, dead) = match &joining {
                 None => (CarrierNumber(0), SessionClaim::New, Vec::new()),
@@ -45,14 +52,8 @@ impl Supervisor {
             let role = hub.local.role.link_role();
             Ok(hub.hello(HelloParts { role, link: name, group, cost, ordinal, carrier, session, dead }))
         });
-        let spec = DialSpec {
-            host: order.target.host,
-            port: order.target.port,
-            tls: dialing.tls,
-            deadlines: self.hub.config.deadlines,
-            dead: self.hub.config.liveness.dead,
-            hello,
-        };
+        let spec =
+            DialSpec { host: order.target.host, port: order.target.port, route, tls, deadlines, hello };
         let cancel = self.hub.cancel.child_token();
         self.attempts.insert(attempt, cancel.clone());
         let reports = self.dial_reports.clone();

@@ -181,6 +181,7 @@ impl Bundles {
             ca: self.ca.clone().into_bytes(),
             cert: Some(self.leaf.clone().into_bytes()),
             key: Some(self.key.clone().into_bytes()),
+            crl: None,
         };
         Credentials::from_pem(name, &parts, Ordinal(1)).expect("the bundle is whole")
     }

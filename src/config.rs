@@ -26,6 +26,22 @@ pub struct PlaneConfig {
     pub event_capacity: EventCapacity,
     /// Watching of documents and credentials on the disk.
     pub watch: Watching,
+    /// How far this end's clock may be off.
+    pub clock_skew: ClockSkew,
+}
+
+/// How far this end's wall clock may be off, where the end of a certificate's validity is told: only that much after
+/// it is a certificate said to have expired. A handshake knows no such tolerance.
+///
+/// Default 30 s: far more than a clock is off that is set by NTP, and less than anybody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a duration with a meaning")]
+pub struct ClockSkew(pub Duration);
+
+impl Default for ClockSkew {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
 }
 
 /// How many events a slow subscriber may be behind before it loses the oldest.

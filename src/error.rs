@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::id::{GroupName, Instance, SiteId};
+use crate::id::{GroupName, Instance, KeyPin, Principal, SiteId};
 use crate::wire::code::{CloseCode, StreamCode};
 
 mod credentials;
@@ -109,6 +109,14 @@ pub enum DialError {
     /// This end has no usable credentials or settings for the link.
     #[error("{0}")]
     Local(Arc<str>),
+    /// The router reached is not among those that may answer the link.
+    #[error("{principal} may not answer this link{}", Pin(.key))]
+    NotAllowed {
+        /// Who it is.
+        principal: Principal,
+        /// Its public key, as a policy would name it.
+        key: Option<KeyPin>,
+    },
     /// The carrier reached another instance than the session's.
     #[error("reached instance {found}, but the session is with {expected}")]
     OtherInstance {
@@ -170,7 +178,10 @@ impl DialError {
             }
             Self::Bind { .. } | Self::Duplicate { .. } | Self::Local(_) => Fault::Local,
             Self::Proxy { reason, .. } => reason.fault(),
-            Self::Closed { .. } | Self::OtherInstance { .. } | Self::Violation(_) => Fault::Peer,
+            Self::Closed { .. }
+            | Self::NotAllowed { .. }
+            | Self::OtherInstance { .. }
+            | Self::Violation(_) => Fault::Peer,
             Self::Tls(reason) => reason.fault(),
         }
     }
@@ -186,6 +197,7 @@ impl DialError {
             Self::Tls(_) => Phase::Tls,
             Self::Closed { .. }
             | Self::Duplicate { .. }
+            | Self::NotAllowed { .. }
             | Self::OtherInstance { .. }
             | Self::Violation(_) => Phase::Hello,
         }
@@ -351,6 +363,14 @@ pub enum PeerRefusal {
         #[cfg_attr(feature = "serde", serde(serialize_with = "display"))]
         kind: io::ErrorKind,
     },
+    /// The peer is not among those who may link.
+    #[error("{principal} may not link here{}", Pin(.key))]
+    NotAllowed {
+        /// Who it is.
+        principal: Principal,
+        /// Its public key, as a policy would name it.
+        key: Option<KeyPin>,
+    },
     /// A phase did not end in time.
     #[error("no end of the {phase} phase within {after:?}")]
     TimedOut {
@@ -377,10 +397,20 @@ impl PeerRefusal {
             Self::Evicted => "evicted",
             Self::Hello(_) => "hello",
             Self::Lost { .. } => "lost",
+            Self::NotAllowed { .. } => "not_allowed",
             Self::TimedOut { .. } => "timed_out",
             Self::Tls(reason) => reason.kind(),
             Self::Violation(_) => "violation",
         }
+    }
+}
+
+/// ` (key …)`, or nothing without a key.
+struct Pin<'a>(&'a Option<KeyPin>);
+
+impl fmt::Display for Pin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |key| write!(f, " (key {key})"))
     }
 }
 

@@ -71,6 +71,47 @@ impl Peer {
     }
 }
 
+/// Whose certificate it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum CertificateOwner {
+    /// This end's, where it listens.
+    Access {
+        /// The access.
+        access: AccessId,
+        /// The name of its credentials.
+        name: Arc<str>,
+    },
+    /// This end's, where it dials.
+    Link {
+        /// The link.
+        link: LinkId,
+        /// The name of its credentials.
+        name: Arc<str>,
+    },
+    /// The peer's.
+    Peer {
+        /// The session.
+        session: SessionNumber,
+        /// The carrier on which it was shown.
+        carrier: CarrierNumber,
+    },
+}
+
+/// Why routing keys of a peer are not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum KeysRefusedReason {
+    /// The peer showed no certificate.
+    Anonymous,
+    /// No policy lets the peer serve them.
+    NotAllowed,
+}
+
 /// Where a stream is to go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -148,6 +189,10 @@ pub enum EventKind {
         local: SocketAddr,
         /// The peer's address.
         remote: SocketAddr,
+        /// The serial number of the peer's certificate in hex; `None` of an anonymous peer.
+        serial: Option<Arc<str>>,
+        /// End of its validity, Unix seconds.
+        not_after: Option<i64>,
     },
     /// The cost in force of a session changed.
     CostChanged {
@@ -155,6 +200,31 @@ pub enum EventKind {
         session: SessionNumber,
         /// The larger of both ends'.
         cost: Cost,
+    },
+    /// A certificate has expired. One of this end is refused by peers from now on; carriers that are up go on.
+    CredentialsExpired {
+        /// Whose it is.
+        owner: CertificateOwner,
+        /// Whom it names.
+        subject: Arc<str>,
+        /// Its serial number in hex.
+        serial: Arc<str>,
+        /// End of its validity, Unix seconds.
+        not_after: i64,
+    },
+    /// A certificate in use expires soon: told 30 days, 7 days, 1 day and 1 hour before; what is later than one of
+    /// them when it is first seen, at once.
+    CredentialsExpiring {
+        /// Whose it is.
+        owner: CertificateOwner,
+        /// Whom it names.
+        subject: Arc<str>,
+        /// Its serial number in hex.
+        serial: Arc<str>,
+        /// End of its validity, Unix seconds.
+        not_after: i64,
+        /// How long until then.
+        left: Duration,
     },
     /// Credentials were taken into use.
     CredentialsLoaded {
@@ -244,6 +314,18 @@ pub enum EventKind {
         /// The router reached.
         peer: Peer,
     },
+    /// The peer serves routing keys that it may not serve: they are ignored, all else goes on. Told once of each key,
+    /// until the peer withdraws it or it is allowed.
+    KeysRefused {
+        /// The session.
+        session: SessionNumber,
+        /// Some of the keys, at most eight.
+        keys: Vec<RoutingKey>,
+        /// How many there are.
+        count: u64,
+        /// Why.
+        reason: KeysRefusedReason,
+    },
     /// The subscriber was too slow: that many events before this one are lost to it.
     Lagged {
         /// How many.
@@ -331,6 +413,15 @@ pub enum EventKind {
         phase: Phase,
         /// Why.
         refusal: PeerRefusal,
+    },
+    /// The successor of a revocation list is overdue. The list is still used.
+    RevocationListStale {
+        /// Whose bundle it is in.
+        owner: CertificateOwner,
+        /// Who issued it.
+        issuer: Arc<str>,
+        /// When the successor was to be there, Unix seconds.
+        next_update: i64,
     },
     /// A session ended for good, and its streams with it.
     SessionDown {

@@ -144,6 +144,7 @@ macro_rules! hex_id {
     };
 }
 hex_id!(Instance);
+hex_id!(KeyPin);
 hex_id!(SessionId);
 
 /// Defines a number id with `Display` as the bare number.
@@ -307,6 +308,32 @@ pub enum Side {
     Acceptor,
 }
 
+/// A public key: the SHA-256 of its `SubjectPublicKeyInfo`. It stays the same when a certificate is renewed for the
+/// same key.
+///
+/// Written as 64 hex digits, which is what this prints of a certificate:
+/// `openssl x509 -in tls.crt -noout -pubkey | openssl pkey -pubin -outform der | sha256sum`
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyPin(pub [u8; 32]);
+
+impl FromStr for KeyPin {
+    type Err = IdError;
+
+    /// Takes 64 hex digits of either case; colons between bytes are allowed.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        // One more than a pin has is enough to see that it is none.
+        let digits: String = text.chars().filter(|sign| *sign != ':').take(65).collect();
+        let mut pin = [0; 32];
+        if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(IdError { what: "key pin", problem: "must be the 64 hex digits of a SHA-256" });
+        }
+        for (byte, at) in pin.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&digits[at..at + 2], 16).unwrap_or_default();
+        }
+        Ok(Self(pin))
+    }
+}
+
 /// Who the certificate says a peer is: issuer and subject of the verified leaf.
 ///
 /// `Anonymous` is a peer without a client certificate, let in only where the access says so.
@@ -370,5 +397,25 @@ mod tests {
         assert!(Cost::new(0).is_err());
         assert!(Cost::new(Cost::MAX + 1).is_err());
         assert_eq!(Cost::new(Cost::MAX).unwrap().get(), Cost::MAX);
+    }
+
+    #[test]
+    fn a_pin_reads_what_it_writes() {
+        let pin = KeyPin(std::array::from_fn(|i| u8::try_from(i * 7).unwrap()));
+        assert_eq!(pin.to_string().parse(), Ok(pin));
+        assert_eq!(pin.to_string().to_uppercase().parse(), Ok(pin));
+        let colons: Vec<String> = pin.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(colons.join(":").parse(), Ok(pin));
+    }
+
+    #[test]
+    fn what_is_no_pin_is_refused() {
+        let good = "ab".repeat(32);
+        for text in
+            ["", "ab", &good[1..], &format!("{good}0"), &format!("{good}00"), &format!("{}g0", &good[2..])]
+        {
+            assert!(text.parse::<KeyPin>().is_err(), "{text:?}");
+        }
+        assert!(format!("{good}{}", "z".repeat(1 << 20)).parse::<KeyPin>().is_err());
     }
 }

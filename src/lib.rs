@@ -72,6 +72,7 @@
 //! - Whatever a peer sends, memory stays within the budgets of [`PlaneConfig`], and other sessions go on.
 
 pub mod api;
+pub mod certificate;
 pub mod config;
 #[cfg(any(test, feature = "__entries"))]
 #[doc(hidden)]
@@ -79,7 +80,9 @@ pub mod entries;
 pub mod error;
 pub mod event;
 pub mod id;
+mod moment;
 mod net;
+pub mod policy;
 mod proto;
 pub mod resource;
 #[cfg(test)]
@@ -96,14 +99,17 @@ pub use crate::api::following::Following;
 pub use crate::api::open::{Incoming, OpenRequest};
 pub use crate::api::plane::Plane;
 pub use crate::api::stream::{LinkStream, ReadHalf, WriteHalf};
+pub use crate::certificate::{LeafSummary, PUBLIC_ROOTS, RevocationList};
 pub use crate::config::PlaneConfig;
 pub use crate::error::*;
-pub use crate::event::{Destination, Event, EventKind, Peer};
+pub use crate::event::{CertificateOwner, Destination, Event, EventKind, KeysRefusedReason, Peer};
 pub use crate::id::*;
+pub use crate::moment::Moment;
 pub use crate::net::credentials::CredentialsSource;
 pub use crate::net::followed::{FollowedLink, FollowingStatus, Resources};
 pub use crate::net::resolve::{Addresses, Resolver, SystemResolver};
 pub use crate::net::secrets::LinkSecrets;
+pub use crate::policy::{Allow, PeerIdentity, PeerPolicy};
 pub use crate::resource::host::Host;
 pub use crate::resource::link::{Endpoint, LinkKey, LinkSpec};
 pub use crate::resource::manifest::{LinkNotFound, Manifest};

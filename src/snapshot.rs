@@ -17,11 +17,12 @@ pub use self::history::{
 };
 pub use self::path::{Because, CandidateView, MAX_CANDIDATES, MAX_PATHS, PathView, WhyNot};
 pub use self::stream::{MAX_WAITING, STALLED, StallCause, StallView, StreamState, StreamView};
+use crate::certificate::{LeafSummary, RevocationList};
 use crate::error::DialError;
 use crate::event::Peer;
 use crate::id::{
-    AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, RouterName, RouterRole,
-    SessionId, SessionNumber, Side, SiteId, SiteName,
+    AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, Ordinal, RouterName,
+    RouterRole, SessionId, SessionNumber, Side, SiteId, SiteName,
 };
 use crate::stats::{RoundTrip, Traffic};
 
@@ -116,6 +117,8 @@ pub struct LinkView {
     pub groups: Vec<GroupView>,
     /// What it has been through.
     pub history: Ups,
+    /// What it dials with: the bundle as it was loaded, whatever the disk holds meanwhile.
+    pub credentials: Option<Arc<CredentialsView>>,
 }
 
 impl LinkView {
@@ -263,6 +266,8 @@ pub struct SessionView {
     pub unread_bytes: u64,
     /// Bytes by which windows have grown beyond the minimum that every stream has: what is taken of the pool.
     pub window_bytes: u64,
+    /// Routing keys that the peer serves and may not: they are ignored.
+    pub refused_keys: u64,
     /// Its live carriers, in order of their numbers.
     pub carriers: Vec<CarrierView>,
     /// What it has been through.
@@ -311,6 +316,35 @@ pub struct CarrierView {
     pub last_received_ago: Duration,
     /// Bytes sent that the peer has not acknowledged.
     pub unacknowledged_bytes: u64,
+    /// What the peer showed on it; `None` of an anonymous peer.
+    pub certificate: Option<Arc<LeafSummary>>,
+}
+
+/// Credentials in use, as they were loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct CredentialsView {
+    /// Their name.
+    pub name: Arc<str>,
+    /// Which rotation of them.
+    pub ordinal: Ordinal,
+    /// This end's leaf; `None` for a bundle that trusts and shows nothing.
+    pub certificate: Option<Arc<LeafSummary>>,
+    /// The revocation lists that peers are checked against.
+    pub revocation_lists: Vec<RevocationList>,
+}
+
+impl CredentialsView {
+    /// Puts together what a bundle says.
+    pub(crate) fn new(
+        name: Arc<str>,
+        ordinal: Ordinal,
+        certificate: Option<Arc<LeafSummary>>,
+        revocation_lists: Vec<RevocationList>,
+    ) -> Self {
+        Self { name, ordinal, certificate, revocation_lists }
+    }
 }
 
 /// What a carrier is at.
@@ -342,4 +376,6 @@ pub struct AccessView {
     pub sessions: usize,
     /// Whom it has let in and whom not.
     pub history: AccessHistory,
+    /// What it listens with: the bundle as it was loaded, whatever the disk holds meanwhile.
+    pub credentials: Option<Arc<CredentialsView>>,
 }

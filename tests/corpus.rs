@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use sitelink::entries;
 use sitelink::id::{
     CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, RoutingKey, SessionId,
@@ -23,10 +25,11 @@ use sitelink::wire::{HEADER, MIN_WINDOW};
 type Shim = fn(&[u8]);
 
 /// Every target: its name and what it does with an input.
-const TARGETS: [(&str, Shim); 5] = [
+const TARGETS: [(&str, Shim); 6] = [
     ("decoder", entries::fuzz_decoder),
     ("hello", entries::fuzz_hello),
     ("document", entries::fuzz_document),
+    ("certificate", entries::fuzz_certificate),
     ("hostile", |data| entries::fuzz_hostile(start(), data)),
     ("operations", |data| entries::fuzz_operations(start(), data)),
 ];
@@ -67,6 +70,7 @@ fn write_the_seeds() {
         ("decoder", decoder_seeds()),
         ("hello", hello_seeds()),
         ("document", document_seeds()),
+        ("certificate", certificate_seeds()),
         ("hostile", owned(entries::hostile_seeds())),
         ("operations", owned(entries::operations_seeds())),
     ];
@@ -105,6 +109,23 @@ fn hello_seeds() -> Seeds {
     let payload = |hello: Hello| encoded(&Frame::Hello(Box::new(hello)))[HEADER..].to_vec();
     let seeds = hellos().into_iter().map(|(name, hello)| (name.to_owned(), payload(hello)));
     seeds.collect()
+}
+
+/// Certificates and a revocation list, as PEM and as DER.
+fn certificate_seeds() -> Seeds {
+    let mut seeds = Vec::new();
+    for name in ["rsa.crt", "ec.crt", "list.crl"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/keys").join(name);
+        let text = fs::read(path).unwrap();
+        let der = if name == "list.crl" {
+            CertificateRevocationListDer::from_pem_slice(&text).unwrap().to_vec()
+        } else {
+            CertificateDer::from_pem_slice(&text).unwrap().to_vec()
+        };
+        seeds.push((format!("{name}-pem"), text));
+        seeds.push((format!("{name}-der"), der));
+    }
+    seeds
 }
 
 fn document_seeds() -> Seeds {

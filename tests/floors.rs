@@ -11,7 +11,10 @@ use std::path::Path;
 /// Every room and its floor. A room imports from lower floors only.
 const FLOORS: &[(&str, u8)] = &[
     ("id", 1),
+    ("moment", 1),
     ("stats", 1),
+    ("certificate", 2),
+    ("policy", 3),
     ("wire", 2),
     ("error", 3),
     ("config", 4),
@@ -37,7 +40,19 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
 const IMPORTED_BY_NOBODY: &[&str] = &["sim", "entries"];
 
 /// Machines: handed everything, and therefore tested without a clock, a socket or a runtime.
-const SANS_IO: &[&str] = &["id", "stats", "wire", "error", "config", "event", "snapshot", "proto"];
+const SANS_IO: &[&str] = &[
+    "id",
+    "moment",
+    "stats",
+    "wire",
+    "certificate",
+    "policy",
+    "error",
+    "config",
+    "event",
+    "snapshot",
+    "proto",
+];
 
 /// What only `net` (and what stands on it) may name.
 const WAITING: &[&str] = &[

@@ -284,7 +284,7 @@ async fn a_certificate_for_an_address_or_a_name_holds_for_it() {
 }
 
 fn ca_only(ca: &TestCa) -> Credentials {
-    let parts = CredentialsParts { ca: ca.root().into(), cert: None, key: None };
+    let parts = CredentialsParts { ca: ca.root().into(), cert: None, key: None, crl: None };
     Credentials::from_pem("ca-only", &parts, Ordinal(1)).unwrap()
 }
 
@@ -326,6 +326,7 @@ fn the_key_of_another_certificate_makes_no_bundle() {
         ca: ca.root().into(),
         cert: Some(ca.client("west").cert.into()),
         key: Some(ca.client("west").key.into()),
+        crl: None,
     };
     assert_eq!(Credentials::from_pem("west", &parts, Ordinal(1)).unwrap_err(), CredentialsError::KeyMismatch);
 }

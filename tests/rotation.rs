@@ -273,7 +273,7 @@ async fn a_bundle_that_cannot_be_used_is_refused_and_the_one_before_stays() {
     let spec = AccessSpec::new(loopback(), LinkRole::InterRouter);
     let access = east.listen(spec, credentials("server", &server)).await.unwrap();
     let link = keep(&west, access.address(), credentials("east", &ca.client("west")).into()).await;
-    let parts = sitelink::CredentialsParts { ca: ca.root().into(), cert: None, key: None };
+    let parts = sitelink::CredentialsParts { ca: ca.root().into(), ..sitelink::CredentialsParts::default() };
     let trust_alone = Credentials::from_pem("trust", &parts, Ordinal(1)).unwrap();
     let missing = CredentialsError::Missing { part: "tls.crt" };
     assert_eq!(access.rotate(trust_alone.clone()), Err(PlaneError::Credentials(missing.clone())));

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::Value;
-use sitelink::{Events, RoutingKey};
+use sitelink::{Events, Moment, RoutingKey};
 
 use super::args::Format;
 
@@ -113,7 +113,7 @@ pub(crate) fn readable(event: &Value) -> String {
     for (key, value) in fields {
         let text = match value.as_f64().filter(|_| SPANS.contains(&key.as_str())) {
             Some(seconds) => format!("{:.1?}", Duration::try_from_secs_f64(seconds).unwrap_or_default()),
-            None => plain(value),
+            None => told(key, value),
         };
         if !UNREAD.contains(&key.as_str()) && !text.is_empty() {
             line.push_str(&format!(" {key}={text}"));
@@ -121,6 +121,14 @@ pub(crate) fn readable(event: &Value) -> String {
     }
     line.truncate(line.trim_end().len());
     line
+}
+
+/// A field for people: moments are written as dates.
+fn told(key: &str, value: &Value) -> String {
+    match value.as_i64() {
+        Some(seconds) if MOMENTS.contains(&key) => Moment(seconds).to_string(),
+        _ => plain(value),
+    }
 }
 
 fn plain(value: &Value) -> String {
@@ -138,7 +146,7 @@ fn plain(value: &Value) -> String {
                 return format!("{}/{}", size(sent), size(received));
             }
             let fields = fields.iter().filter(|(key, _)| !UNREAD.contains(&key.as_str()));
-            let fields: Vec<_> = fields.map(|(key, value)| format!("{key}: {}", plain(value))).collect();
+            let fields: Vec<_> = fields.map(|(key, value)| format!("{key}: {}", told(key, value))).collect();
             if fields.len() > 1 { format!("{{{}}}", fields.join(", ")) } else { fields.concat() }
         }
         value => value.to_string(),
@@ -172,6 +180,8 @@ const FIRST: [&str; 11] = [
 
 /// Time spans, in seconds.
 const SPANS: [&str; 4] = ["after", "last_received_ago", "next_attempt_in", "resume_window"];
+/// Unix seconds.
+const MOMENTS: [&str; 5] = ["next_update", "not_after", "not_before", "now", "this_update"];
 
 /// What a reader of lines can do without: it has the order already, or it is an id that nobody remembers.
 const UNREAD: [&str; 6] = ["event", "seq", "at_micros", "id", "round_trip", "instance"];

@@ -7,6 +7,8 @@ use crate::error::PlaneError;
 use crate::id::{AccessId, Cost, LinkRole, Ordinal};
 use crate::net::hub::Hub;
 use crate::net::kept::AccessWanted;
+use crate::policy::PeerPolicy;
+use crate::proto::trust::{Door, Scope};
 use crate::tls::config::ClientAuth;
 use crate::tls::credentials::Credentials;
 
@@ -18,17 +20,24 @@ pub struct AccessSpec {
     pub(crate) role: LinkRole,
     pub(crate) cost: Cost,
     pub(crate) client_auth: ClientAuth,
+    pub(crate) policy: PeerPolicy,
 }
 
 impl AccessSpec {
     /// Listens on `address` (port 0 takes a free one) for links of `role`, and asks no more than cost 1 of them.
     pub fn new(address: SocketAddr, role: LinkRole) -> Self {
-        Self { address, role, cost: Cost::DEFAULT, client_auth: ClientAuth::Required }
+        Self {
+            address,
+            role,
+            cost: Cost::DEFAULT,
+            client_auth: ClientAuth::Required,
+            policy: PeerPolicy::any(),
+        }
     }
 
-    pub(crate) fn wanted(&self) -> AccessWanted {
-        let Self { address, role, cost, client_auth } = *self;
-        AccessWanted { address, role, cost, client_auth }
+    pub(crate) fn wanted(self) -> AccessWanted {
+        let Self { address, role, cost, client_auth, policy } = self;
+        AccessWanted { address, role, cost, client_auth, policy }
     }
 
     /// What links through this access cost at least: the larger of both ends' cost is in force. Default 1.
@@ -41,6 +50,13 @@ impl AccessSpec {
     /// anonymous everywhere; it may open streams, but not serve keys, claim a site that is live, or displace anyone.
     pub fn client_auth(mut self, client_auth: ClientAuth) -> Self {
         self.client_auth = client_auth;
+        self
+    }
+
+    /// Who may link through this access and which keys they may serve, beyond what the plane's policy says. Default:
+    /// all whose certificate holds.
+    pub fn policy(mut self, policy: PeerPolicy) -> Self {
+        self.policy = policy;
         self
     }
 }
@@ -78,6 +94,13 @@ impl Access {
     /// use stays; [`PlaneError::Unknown`] for an access that was closed.
     pub fn rotate(&self, credentials: Credentials) -> Result<Ordinal, PlaneError> {
         self.hub.rotate_access(self.id, &credentials)
+    }
+
+    /// Changes who may link through this access and which keys they may serve; it works at once. Sessions of peers that
+    /// may not link any more end with [`CloseCode::NOT_AUTHORIZED`](crate::CloseCode::NOT_AUTHORIZED) at both ends; keys
+    /// that a peer may not serve any more are taken for withdrawn, and come back when it may.
+    pub fn set_policy(&self, policy: PeerPolicy) {
+        self.hub.set_policy(Scope::Door(Door::Access(self.id)), policy);
     }
 
     /// Stops listening. Links that came through it go on, but cannot come back through it when they are lost.

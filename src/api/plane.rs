@@ -20,6 +20,8 @@ use crate::net::hub::Hub;
 use crate::net::secrets::LinkSecrets;
 use crate::net::stream_watch::StreamWatch;
 use crate::net::{clock, opening};
+use crate::policy::PeerPolicy;
+use crate::proto::trust::{Door, Scope};
 use crate::resource::link::LinkSpec;
 use crate::resource::status::LinkStatus;
 use crate::snapshot::{CandidateView, PlaneStatus, StreamView};
@@ -283,6 +285,24 @@ impl Plane {
         self.known(link)?;
         self.hub().fleet().handle_cost(clock::now(), link, cost);
         self.hub().stir.notify_one();
+        Ok(())
+    }
+
+    /// Changes who may link with this router, by whichever access or link, and which keys they may serve; it works at
+    /// once. Sessions of peers that may not link any more end with
+    /// [`CloseCode::NOT_AUTHORIZED`](crate::CloseCode::NOT_AUTHORIZED) at both ends; keys that a peer may not serve any
+    /// more are taken for withdrawn, and come back when it may. What accesses and links demand beyond it stays.
+    pub fn set_policy(&self, policy: PeerPolicy) {
+        self.hub().set_policy(Scope::Plane, policy);
+    }
+
+    /// Changes which routers may answer a link and which keys they may serve, as [`Plane::set_policy`] does for all.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`].
+    pub fn set_link_policy(&self, link: LinkId, policy: PeerPolicy) -> Result<(), PlaneError> {
+        self.known(link)?;
+        self.hub().set_policy(Scope::Door(Door::Link(link)), policy);
         Ok(())
     }
 

@@ -39,10 +39,13 @@ pub enum CredentialsError {
     /// No crypto provider: none installed in the process, none compiled in.
     #[error("no crypto provider")]
     Provider,
+    /// The public roots vouch for host names and not for who may link: no access can trust them.
+    #[error("ca.crt: the public roots do not say who may link, so an access cannot trust them")]
+    PublicRoots,
     /// A part cannot be read as what it must be.
     #[error("{part}: {problem}")]
     Unreadable {
-        /// `ca.crt`, `tls.crt` or `tls.key`.
+        /// `ca.crt`, `tls.crt`, `tls.key` or `crl.pem`.
         part: &'static str,
         /// What is wrong, without its content.
         problem: Arc<str>,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Fault;
+use crate::moment::Moment;
 
 /// Why TLS did not come about: what was expected and what was found.
 ///
@@ -20,7 +21,7 @@ pub enum TlsReason {
         alert: Arc<str>,
     },
     /// The peer's certificate has expired.
-    #[error("peer certificate expired at {not_after} (unix seconds), now {now}")]
+    #[error("peer certificate expired at {}, now {}", Moment(*.not_after), Moment(*.now))]
     Expired {
         /// End of its validity, Unix seconds.
         not_after: i64,
@@ -52,7 +53,7 @@ pub enum TlsReason {
     #[error("peer does not speak TLS")]
     NotTls,
     /// The peer's certificate is not valid yet.
-    #[error("peer certificate not valid before {not_before} (unix seconds), now {now}")]
+    #[error("peer certificate not valid before {}, now {}", Moment(*.not_before), Moment(*.now))]
     NotYetValid {
         /// Begin of its validity, Unix seconds.
         not_before: i64,
@@ -62,6 +63,20 @@ pub enum TlsReason {
     /// Anything else of the handshake.
     #[error("TLS handshake failed: {problem}")]
     Other {
+        /// What is wrong.
+        problem: Arc<str>,
+    },
+    /// The peer's certificate, or one above it in its chain, was taken back by its issuer.
+    #[error("peer certificate of {subject}, serial {serial}, is revoked, or one that vouches for it")]
+    Revoked {
+        /// Whom the leaf names.
+        subject: Arc<str>,
+        /// The leaf's serial number in hex.
+        serial: Arc<str>,
+    },
+    /// A revocation list of this end's `crl.pem` does not hold: nobody of its issuer can be judged.
+    #[error("own crl.pem: {problem}")]
+    RevocationList {
         /// What is wrong.
         problem: Arc<str>,
     },
@@ -100,6 +115,8 @@ impl TlsReason {
             Self::NotTls => "not_tls",
             Self::NotYetValid { .. } => "not_yet_valid",
             Self::Other { .. } => "other",
+            Self::RevocationList { .. } => "revocation_list",
+            Self::Revoked { .. } => "revoked",
             Self::UnknownIssuer { .. } => "unknown_issuer",
             Self::Version => "version",
             Self::WrongName { .. } => "wrong_name",
@@ -110,7 +127,7 @@ impl TlsReason {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::CertificateRefused { .. } => Fault::Local,
+            Self::CertificateRefused { .. } | Self::RevocationList { .. } => Fault::Local,
             _ => Fault::Peer,
         }
     }

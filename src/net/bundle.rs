@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use crate::error::CredentialsError;
-use crate::tls::credentials::{CA, CERT, CredentialsParts, KEY};
+use crate::tls::credentials::{CA, CERT, CRL, CredentialsParts, KEY};
 
 /// Reads the bundle `name` below `root`, a folder of bundle folders as Skupper's `input/certs/` is.
 ///
@@ -33,7 +33,7 @@ pub(crate) fn named(name: &str, root: &Path) -> Result<PathBuf, CredentialsError
 
 /// Reads the bundle in the folder `path`; `name` is what it is called in errors. Nothing is checked yet.
 ///
-/// `tls.crt` and `tls.key` may be absent. Blocks; run it where that is allowed.
+/// `tls.crt`, `tls.key` and `crl.pem` may be absent. Blocks; run it where that is allowed.
 ///
 /// # Errors
 /// [`CredentialsError::NotFound`] without the folder, [`CredentialsError::Missing`] without `ca.crt`,
@@ -52,6 +52,7 @@ pub(crate) fn read_dir(name: &str, path: &Path) -> Result<CredentialsParts, Cred
         ca: read_part(path, CA)?.ok_or(CredentialsError::Missing { part: CA })?,
         cert: read_part(path, CERT)?,
         key: read_part(path, KEY)?,
+        crl: read_part(path, CRL)?,
     })
 }
 
@@ -96,9 +97,6 @@ fn file_error(path: &Path, error: &io::Error) -> CredentialsError {
     CredentialsError::File { path: Arc::from(path.to_string_lossy()), kind: error.kind() }
 }
 
-/// Revocation lists: a change of theirs is a change of the bundle.
-const CRL: &str = "crl.pem";
-
 /// The longest part of a bundle in bytes: what a Kubernetes Secret may hold as a whole.
 const MAX_PART: u64 = 1 << 20;
 
@@ -123,7 +121,9 @@ mod tests {
         assert_eq!(read_named("east", folder.path()), Ok(parts.clone()));
         fs::write(folder.path().join("east/tls.crt"), "cert").unwrap();
         fs::write(folder.path().join("east/tls.key"), "").unwrap();
+        fs::write(folder.path().join("east/crl.pem"), "crl").unwrap();
         (parts.cert, parts.key) = (Some(b"cert".to_vec()), Some(Vec::new()));
+        parts.crl = Some(b"crl".to_vec());
         assert_eq!(read_named("east", folder.path()), Ok(parts.clone()));
         assert_eq!(read_dir("any name", &folder.path().join("east")), Ok(parts));
     }

@@ -18,6 +18,11 @@ pub(crate) fn unix_micros() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Seconds since the Unix epoch, as certificates count.
+pub(crate) fn unix_seconds() -> i64 {
+    i64::try_from(unix_micros() / 1_000_000).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

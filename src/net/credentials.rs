@@ -10,7 +10,7 @@ use crate::resource::secret::SecretSpec;
 use crate::tls::credentials::{Credentials, CredentialsParts};
 
 impl Credentials {
-    /// Reads the bundle in a folder: `ca.crt`, `tls.crt`, `tls.key`. Its ordinal is 1. Blocks on the disk.
+    /// Reads the bundle in a folder: `ca.crt`, `tls.crt`, `tls.key`, `crl.pem`. Its ordinal is 1. Blocks on the disk.
     ///
     /// # Errors
     /// The folder or a part cannot be read, or the parts make no bundle.
@@ -34,7 +34,8 @@ impl Credentials {
     pub fn from_secret(secret: &SecretSpec) -> Result<Self, CredentialsError> {
         let ca = secret.ca_crt().ok_or(CredentialsError::Missing { part: "ca.crt" })?.to_vec();
         let part = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-        let parts = CredentialsParts { ca, cert: part(secret.tls_crt()), key: part(secret.tls_key()) };
+        let (cert, key, crl) = (part(secret.tls_crt()), part(secret.tls_key()), part(secret.crl_pem()));
+        let parts = CredentialsParts { ca, cert, key, crl };
         Self::from_pem(&Arc::clone(&secret.name), &parts, FIRST)
     }
 }

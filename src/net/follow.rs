@@ -287,7 +287,7 @@ impl Follow {
         };
         let Wanted { spec, credentials, proxy } = wanted;
         let credentials = credentials.map(|found| found.map(|taken| taken.0));
-        let secrets = LinkSecrets { credentials, proxy, source: None };
+        let secrets = LinkSecrets { credentials, proxy, source: None, policy: None };
         let known = self.links.get(&spec.key).copied();
         let key = spec.key.clone();
         let kept = match self.hub.keep(known, spec.clone(), secrets.clone()) {

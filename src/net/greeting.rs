@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -10,10 +11,11 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::certificate::LeafSummary;
 use crate::error::{TlsReason, Violation};
 use crate::id::Principal;
 use crate::tls::proof::{EXPORTER_LABEL, EXPORTER_LEN};
-use crate::tls::reason::{principal_of, reason_of, require_alpn};
+use crate::tls::reason::{peer_of, reason_of, require_alpn};
 use crate::wire::code::CloseCode;
 use crate::wire::decoder::{Decoded, Decoder};
 use crate::wire::frame::{CloseScope, Frame};
@@ -34,6 +36,8 @@ pub(crate) struct Secured {
     pub(crate) frames: Vec<Decoded>,
     /// Who the peer's verified leaf says it is.
     pub(crate) principal: Principal,
+    /// What that leaf says; `None` of an anonymous peer.
+    pub(crate) certificate: Option<Arc<LeafSummary>>,
     /// This end's address.
     pub(crate) local: SocketAddr,
     /// The peer's address.
@@ -48,7 +52,7 @@ impl Secured {
     /// [`Failure::Lost`] when the socket has no addresses any more.
     pub(crate) fn new(tcp: TcpStream, tls: rustls::Connection, remote: SocketAddr) -> Result<Self, Failure> {
         require_alpn(tls.alpn_protocol()).map_err(Failure::Tls)?;
-        let principal = principal_of(tls.peer_certificates()).map_err(Failure::Tls)?;
+        let (principal, certificate) = peer_of(tls.peer_certificates()).map_err(Failure::Tls)?;
         let local = tcp.local_addr().map_err(|error| Failure::Lost(error.kind()))?;
         Ok(Self {
             tcp,
@@ -56,6 +60,7 @@ impl Secured {
             decoder: Decoder::new(),
             frames: Vec::new(),
             principal,
+            certificate,
             local,
             remote,
         })

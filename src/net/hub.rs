@@ -1,7 +1,7 @@
 //! What all handles of a plane and its supervisor share.
 //!
 //! Each part has its own short lock, none held across I/O or `.await`. Where two are held, the order is: keys, then
-//! a session; kept, then fleet, then dialing; paths alone.
+//! a session; kept, then fleet, then dialing; accesses, paths and expiry alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -19,7 +19,6 @@ use crate::config::PlaneConfig;
 use crate::error::PlaneError;
 use crate::event::EventKind;
 use crate::id::{AccessId, Cost, GroupName, LinkId, LinkName, LinkRole, Ordinal, RoutingKey, SessionNumber};
-use crate::net::{clock, log};
 use crate::net::fanout::Fanout;
 use crate::net::inbox::Inbox;
 use crate::net::incoming::IncomingQueue;
@@ -31,14 +30,19 @@ use crate::net::notices::Notices;
 use crate::net::resolve::Resolver;
 use crate::net::shared::SessionHandle;
 use crate::net::tally::OpenTally;
+use crate::net::{clock, log};
+use crate::policy::PeerPolicy;
+use crate::proto::expiry::Expiry;
 use crate::proto::facts::Local;
 use crate::proto::fleet::Fleet;
 use crate::proto::ledger::Ledger;
 use crate::proto::link::LinkWanted;
 use crate::proto::paths::Paths;
 use crate::proto::session::ProcessPool;
+use crate::proto::trust::{Door, Scope};
 use crate::resource::secret::ProxySpec;
 use crate::resource::settings::Settings;
+use crate::snapshot::CredentialsView;
 use crate::wire::MIN_WINDOW;
 use crate::wire::hello::{DeadCarrier, Hello, SessionClaim};
 
@@ -63,6 +67,8 @@ pub(crate) struct Hub {
     pub(crate) kept: Mutex<HashMap<LinkId, Kept>>,
     /// What each access listens with.
     pub(crate) accesses: Mutex<HashMap<AccessId, Listening>>,
+    /// When certificates expire.
+    expiry: Mutex<Expiry>,
     /// The routing keys this site serves.
     keys: Mutex<BTreeSet<RoutingKey>>,
     /// Where events go.
@@ -110,6 +116,8 @@ pub(crate) struct Dialing {
     pub(crate) settings: Settings,
     /// The proxy that the settings name; without it a link that names one is not dialed.
     pub(crate) proxy: Option<ProxySpec>,
+    /// What its credentials say, for status.
+    pub(crate) credentials: Arc<CredentialsView>,
 }
 
 /// What differs between one hello of a plane and another.
@@ -143,6 +151,7 @@ impl Hub {
             dialing: Mutex::default(),
             kept: Mutex::default(),
             accesses: Mutex::default(),
+            expiry: Mutex::new(Expiry::new(config.clock_skew.0)),
             keys: Mutex::default(),
             fanout: Fanout::new(config.event_capacity),
             ledger: Mutex::default(),
@@ -171,7 +180,8 @@ impl Hub {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes a link on, or changes it; `dialing` is `None` for a link that cannot be dialed as it is.
+    /// Takes a link on, or changes it; `dialing` is `None` for a link that cannot be dialed as it is, `policy` to leave
+    /// that as it is.
     ///
     /// # Errors
     /// [`PlaneError::Unknown`] for a known link that is gone.
@@ -180,9 +190,11 @@ impl Hub {
         known: Option<LinkId>,
         wanted: LinkWanted,
         dialing: Option<Dialing>,
+        policy: Option<PeerPolicy>,
     ) -> Result<LinkId, PlaneError> {
         let link = known.unwrap_or_else(|| LinkId(self.number()));
-        let mut fleet = lock(&self.fleet);
+        let credentials = dialing.as_ref().map(|dialing| Arc::clone(&dialing.credentials));
+        let (now, mut fleet) = (clock::now(), lock(&self.fleet));
         if known.is_some() && !fleet.has_link(link) {
             return Err(PlaneError::Unknown);
         }
@@ -190,8 +202,14 @@ impl Hub {
             Some(dialing) => lock(&self.dialing).insert(link, dialing),
             None => lock(&self.dialing).remove(&link),
         };
-        fleet.handle_link(clock::now(), link, wanted);
+        // In one step: nobody is dialed whom the policy would not let answer.
+        if let Some(policy) = policy {
+            fleet.handle_policy(now, Scope::Door(Door::Link(link)), policy);
+        }
+        fleet.handle_link(now, link, wanted);
         drop(fleet);
+        // After the link is news, or its certificate's end would be told first.
+        self.expect_end_of_link(link, credentials.as_deref());
         self.stir.notify_one();
         Ok(link)
     }
@@ -202,9 +220,21 @@ impl Hub {
         self.stir.notify_one();
     }
 
-    /// An access listens.
-    pub(crate) fn access_up(&self, access: AccessId, address: SocketAddr, role: LinkRole) {
-        lock(&self.fleet).handle_access_up(clock::now(), access, address, role);
+    /// An access listens, for those whom `policy` lets link.
+    pub(crate) fn access_up(
+        &self,
+        access: AccessId,
+        address: SocketAddr,
+        role: LinkRole,
+        policy: PeerPolicy,
+        credentials: &CredentialsView,
+    ) {
+        {
+            let (now, mut fleet) = (clock::now(), self.fleet());
+            fleet.handle_access_up(now, access, address, role);
+            fleet.handle_policy(now, Scope::Door(Door::Access(access)), policy);
+        }
+        self.expect_end_of_access(access, Some(credentials));
         self.stir.notify_one();
     }
 
@@ -212,6 +242,7 @@ impl Hub {
     pub(crate) fn close_access(&self, access: AccessId) {
         let Some(listening) = lock(&self.accesses).remove(&access) else { return };
         listening.cancel.cancel();
+        self.expect_end_of_access(access, None);
         lock(&self.fleet).handle_access_down(access);
         self.stir.notify_one();
     }
@@ -271,6 +302,11 @@ impl Hub {
     /// The plane's fleet.
     pub(crate) fn fleet(&self) -> MutexGuard<'_, Fleet> {
         lock(&self.fleet)
+    }
+
+    /// The plane's watch over certificates.
+    pub(crate) fn expiry(&self) -> MutexGuard<'_, Expiry> {
+        lock(&self.expiry)
     }
 
     /// This end's hello.

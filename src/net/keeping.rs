@@ -77,7 +77,7 @@ impl Hub {
         let in_use = in_use.map(|(in_use, _)| in_use);
         let ordinal = in_use.as_ref().map(|in_use| in_use.ordinal);
         let wanted = wanted(&spec, self.local.role.link_role(), &secrets, ordinal);
-        let link = self.link(known, wanted, dialing)?;
+        let link = self.link(known, wanted, dialing, secrets.policy.clone())?;
         match before {
             Some(before) => {
                 (before.spec, before.secrets) = (spec, secrets);
@@ -126,7 +126,7 @@ impl Hub {
         if self.closing.is_cancelled() {
             return Err(PlaneError::ShutDown);
         }
-        let AccessWanted { address, role, cost, client_auth } = spec;
+        let AccessWanted { address, role, cost, client_auth, policy } = spec;
         let access = AccessId(self.number());
         let (in_use, told) = InUse::succeed(None, credentials, End::Access(access));
         let tls = self.accepting(credentials, client_auth)?;
@@ -146,9 +146,10 @@ impl Hub {
             tasks: self.tasks.clone(),
             cancel: cancel.clone(),
         };
+        let credentials = in_use.view();
         let listening = Listening { role, cost, cancel: cancel.clone(), client_auth, in_use, presented };
         lock(&self.accesses).insert(access, listening);
-        self.access_up(access, bound, role);
+        self.access_up(access, bound, role, policy, &credentials);
         let span = log::access_span(&self.span, access, bound);
         self.tasks.spawn(listener::run(listener, spec).instrument(span));
         Ok((access, bound, cancel))
@@ -171,7 +172,11 @@ impl Hub {
         listening.in_use = in_use;
         if let Some(told) = told {
             listening.presented.send_replace(Presented { tls, ordinal });
+            let credentials = listening.in_use.view();
+            drop(accesses);
             self.publish(told);
+            self.expect_end_of_access(access, Some(&credentials));
+            self.stir.notify_one();
         }
         Ok(ordinal)
     }
@@ -193,7 +198,7 @@ impl Hub {
         let tls = client_config(credentials, identity, None)
             .inspect_err(|error| self.refuse(credentials.name(), error))?;
         let (settings, proxy) = (spec.settings.clone(), proxy(spec, secrets));
-        Ok(Dialing { tls, ordinal: in_use.ordinal, settings, proxy })
+        Ok(Dialing { tls, ordinal: in_use.ordinal, settings, proxy, credentials: in_use.view() })
     }
 
     fn accepting(

@@ -9,6 +9,7 @@ use crate::id::{Cost, LinkRole};
 use crate::net::listener::Presented;
 use crate::net::rotation::InUse;
 use crate::net::secrets::LinkSecrets;
+use crate::policy::PeerPolicy;
 use crate::resource::link::LinkSpec;
 use crate::tls::config::ClientAuth;
 
@@ -43,7 +44,7 @@ pub(crate) struct Listening {
 }
 
 /// Where and how to listen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AccessWanted {
     /// Port 0 takes a free one.
     pub(crate) address: SocketAddr,
@@ -53,4 +54,6 @@ pub(crate) struct AccessWanted {
     pub(crate) cost: Cost,
     /// Whether dialers must show a certificate.
     pub(crate) client_auth: ClientAuth,
+    /// Who may link through it.
+    pub(crate) policy: PeerPolicy,
 }

@@ -72,13 +72,17 @@ pub(crate) fn access_span(plane: &Span, access: AccessId, address: SocketAddr) -
 fn level(kind: &EventKind) -> Level {
     match kind {
         EventKind::CarrierSuspect { .. }
+        | EventKind::CredentialsExpired { .. }
+        | EventKind::CredentialsExpiring { .. }
         | EventKind::CredentialsRefused { .. }
         | EventKind::DialFailed { .. }
         | EventKind::DocumentRefused { .. }
         | EventKind::DocumentWarning { .. }
+        | EventKind::KeysRefused { .. }
         | EventKind::Lagged { .. }
         | EventKind::LinkRefused { .. }
-        | EventKind::PeerRefused { .. } => Level::WARN,
+        | EventKind::PeerRefused { .. }
+        | EventKind::RevocationListStale { .. } => Level::WARN,
         EventKind::AccessDown { .. }
         | EventKind::AccessUp { .. }
         | EventKind::CarrierDown { .. }

@@ -44,4 +44,5 @@ pub(crate) mod supervisor;
 pub(crate) mod tally;
 #[cfg(test)]
 mod testing;
+pub(crate) mod trusting;
 pub(crate) mod watch;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::event::EventKind;
 use crate::id::{AccessId, LinkId, Ordinal};
+use crate::snapshot::CredentialsView;
 use crate::tls::credentials::Credentials;
 
 /// The credentials an end uses for new handshakes.
@@ -48,6 +49,14 @@ impl InUse {
                 (next, Some(told))
             }
         }
+    }
+
+    /// What status tells of them.
+    pub(crate) fn view(&self) -> Arc<CredentialsView> {
+        let certificate = self.credentials.leaf().cloned().map(Arc::new);
+        let lists = self.credentials.revocation_lists().to_vec();
+        let name = Arc::clone(self.credentials.name());
+        Arc::new(CredentialsView::new(name, self.ordinal, certificate, lists))
     }
 
     fn loaded(&self) -> EventKind {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::CredentialsError;
 use crate::net::credentials::CredentialsSource;
+use crate::policy::PeerPolicy;
 use crate::resource::link::LinkSpec;
 use crate::resource::manifest::Manifest;
 use crate::resource::secret::ProxySpec;
@@ -23,6 +24,8 @@ pub struct LinkSecrets {
     pub(crate) proxy: Option<ProxySpec>,
     /// What is to be watched for the credentials; only a plane that takes the link on looks at it.
     pub(crate) source: Option<CredentialsSource>,
+    /// `None` leaves the link's policy as it is.
+    pub(crate) policy: Option<PeerPolicy>,
 }
 
 impl LinkSecrets {
@@ -39,12 +42,20 @@ impl LinkSecrets {
             (None, None) => Err(CredentialsError::NotFound(name.into())),
         });
         let proxy = spec.settings.proxy_configuration.as_deref().and_then(secret);
-        Self { credentials, proxy: proxy.and_then(|found| found.proxy()), source: None }
+        Self { credentials, proxy: proxy.and_then(|found| found.proxy()), source: None, policy: None }
     }
 
     /// Dials through this proxy. It is used only by a Link whose settings name one.
     pub fn with_proxy(mut self, proxy: ProxySpec) -> Self {
         self.proxy = Some(proxy);
+        self
+    }
+
+    /// Lets only these routers answer, beyond what the plane's policy says; see also
+    /// [`Plane::set_link_policy`](crate::Plane::set_link_policy). Without it a link is answered by whoever holds a
+    /// certificate of `ca.crt` for the endpoint's host, and a link that is changed keeps the policy it has.
+    pub fn with_policy(mut self, policy: PeerPolicy) -> Self {
+        self.policy = Some(policy);
         self
     }
 }

@@ -3,6 +3,7 @@
 //! Each of them is asked under its own short lock, a part at a time where there may be much; nothing waits.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::event::Destination;
@@ -19,6 +20,14 @@ impl Hub {
         let (now, now_micros) = (clock::now(), clock::unix_micros());
         let mut status = self.fleet().snapshot(now, now_micros, as_of);
         lock(&self.ledger).fill(&mut status);
+        for view in &mut status.links {
+            let dialing = lock(&self.dialing);
+            view.credentials = dialing.get(&view.link).map(|dialing| Arc::clone(&dialing.credentials));
+        }
+        for view in &mut status.accesses {
+            let accesses = lock(&self.accesses);
+            view.credentials = accesses.get(&view.access).map(|access| access.in_use.view());
+        }
         for view in &mut status.sessions {
             self.look_into(now, now_micros, view);
         }

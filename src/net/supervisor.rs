@@ -1,11 +1,12 @@
 //! The task that keeps a plane as it is wanted: carries out what the fleet decides, and tells it what happens.
 //!
 //! `dialing.rs` has what becomes of its dial tasks, `arriving.rs` of dialers that arrive, `carriers.rs` of the carriers
-//! that come of either.
+//! that come of either, `validity.rs` of certificates that come to their end.
 
 mod arriving;
 mod carriers;
 mod dialing;
+mod validity;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::event::EventKind;
 use crate::id::SessionNumber;
 use crate::net::clock;
 use crate::net::dialer::Dialed;
-use crate::net::hub::{Hub, lock};
+use crate::net::hub::Hub;
 use crate::net::joining::Joining;
 use crate::net::listener::AccessReport;
 use crate::net::shared::SessionHandle;
@@ -71,7 +72,10 @@ impl Supervisor {
     ) {
         let hub = Arc::clone(&self.hub);
         while !hub.cancel.is_cancelled() {
+            // Looked at before and told after: what is told of a certificate follows the news of who shows it.
+            let ends = self.look_at_the_clock();
             self.carry_out();
+            self.tell_ends(ends);
             if hub.closing.is_cancelled() && hub.fleet().is_idle() {
                 break;
             }
@@ -103,9 +107,7 @@ impl Supervisor {
             }
             for event in events {
                 if let EventKind::LinkRemoved { link, .. } = &event {
-                    // Its private key goes with it.
-                    lock(&hub.dialing).remove(link);
-                    lock(&hub.kept).remove(link);
+                    hub.forget_link(*link);
                 }
                 hub.publish(event);
             }
@@ -137,6 +139,7 @@ impl Supervisor {
             FleetAction::SetCost { session, cost } => {
                 self.with(session, |session| session.announce_cost(cost))
             }
+            FleetAction::ReviewKeys { session } => self.with(session, Session::review_keys),
             FleetAction::Path(change) => self.hub.paths().handle_change(change),
         }
     }
@@ -159,7 +162,7 @@ impl Supervisor {
     /// Hears a session out and tells the fleet.
     fn listen_to(&mut self, number: SessionNumber) {
         let Some(known) = self.known.get_mut(&number) else { return };
-        let (events, keys, due) = known.handle.with(|session| {
+        let (events, mut keys, due) = known.handle.with(|session| {
             let events: Vec<_> = std::iter::from_fn(|| session.poll_event()).collect();
             let keys: Vec<_> = std::iter::from_fn(|| session.poll_key()).collect();
             (events, keys, session.poll_session_timeout())
@@ -172,7 +175,9 @@ impl Supervisor {
         let over = facts.iter().any(|fact| matches!(fact, SessionFact::Ended { .. }));
         let now = clock::now();
         {
+            self.forget_certificates(number, &facts);
             let mut fleet = self.hub.fleet();
+            fleet.handle_keys(number, &mut keys);
             facts.into_iter().for_each(|fact| fleet.handle_session(now, number, fact));
         }
         if !keys.is_empty() {
@@ -194,7 +199,7 @@ impl Supervisor {
 
     fn next_due(&self) -> Option<Instant> {
         let sessions = self.known.values().filter_map(|known| known.due);
-        sessions.chain(self.hub.fleet().poll_timeout()).min()
+        sessions.chain(self.hub.fleet().poll_timeout()).chain(self.next_look()).min()
     }
 
     fn handle_due(&mut self) {

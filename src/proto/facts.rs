@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::certificate::LeafSummary;
 use crate::config::{Backoff, PlaneConfig};
 use crate::error::{CarrierEnd, SessionEnd};
 use crate::id::{
@@ -67,6 +68,8 @@ pub(crate) struct DialedFacts {
     pub(crate) hello: Box<Hello>,
     /// Who the peer's certificate says it is.
     pub(crate) principal: Principal,
+    /// What that certificate says.
+    pub(crate) certificate: Option<Arc<LeafSummary>>,
     /// This end's address.
     pub(crate) local: SocketAddr,
     /// The peer's address.
@@ -111,6 +114,8 @@ pub(crate) struct Arrival {
     pub(crate) hello: Box<Hello>,
     /// Who the dialer's certificate says it is.
     pub(crate) principal: Principal,
+    /// What that certificate says.
+    pub(crate) certificate: Option<Arc<LeafSummary>>,
     /// This end's address.
     pub(crate) local: SocketAddr,
     /// The dialer's address.
@@ -227,6 +232,11 @@ pub(crate) enum FleetAction {
         session: SessionNumber,
         /// This end's cost.
         cost: Cost,
+    },
+    /// Hand in all keys that the peer of a session serves once more: what it may serve has changed.
+    ReviewKeys {
+        /// The session.
+        session: SessionNumber,
     },
     /// Pass this on to [`Paths::handle_change`](crate::proto::paths::Paths::handle_change), in order.
     Path(PathChange),

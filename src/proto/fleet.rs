@@ -1,10 +1,12 @@
 //! The fleet: what to dial, who may link, what is up.
 //!
 //! One per plane. It decides and never touches a byte: sessions move bytes and tell it facts. This file holds the
-//! dialing and the clock; `links.rs` what becomes of links, `sessions.rs` what becomes of sessions, dialed and accepted.
+//! dialing and the clock; `links.rs` what becomes of links, `sessions.rs` what becomes of sessions, dialed and accepted,
+//! `trusting.rs` who may stay and serve.
 
 mod links;
 mod sessions;
+mod trusting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -21,6 +23,7 @@ use crate::proto::link::Link;
 use crate::proto::orders::{Orders, Step};
 use crate::proto::paths::PathChange;
 use crate::proto::roster::{Beginning, Origin, Roster};
+use crate::proto::trust::{Door, Trust};
 use crate::snapshot::{AccessHistory, AccessView, EventCounts, OpenCounts, PlaneStatus, RouterView};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
@@ -36,6 +39,7 @@ pub(crate) struct Fleet {
     links: BTreeMap<LinkId, Link>,
     accesses: BTreeMap<AccessId, Access>,
     roster: Roster,
+    trust: Trust,
     /// The attempts whose answer still counts.
     attempts: HashMap<AttemptId, Attempt>,
     orders: Orders,
@@ -69,6 +73,7 @@ impl Fleet {
             links: BTreeMap::new(),
             accesses: BTreeMap::new(),
             roster: Roster::default(),
+            trust: Trust::default(),
             attempts: HashMap::new(),
             orders: Orders::new(seed),
             closing: None,
@@ -128,6 +133,7 @@ impl Fleet {
     pub(crate) fn handle_access_down(&mut self, access: AccessId) {
         if self.accesses.remove(&access).is_some() {
             self.events.push_back(EventKind::AccessDown { access });
+            self.forget_doors();
         }
     }
 
@@ -209,6 +215,7 @@ impl Fleet {
                     since_micros: micros(access.since),
                     sessions: sessions_of(*id),
                     history: AccessHistory::default(),
+                    credentials: None,
                 })
                 .collect(),
             paths: Vec::new(),
@@ -229,6 +236,7 @@ impl Fleet {
         let SessionClaim::Begun { session: id, .. } = hello.session else {
             return Err((DialError::Violation(Violation::BadHello), CloseCode::BAD_HELLO));
         };
+        self.admits_dialed(Door::Link(of.link), facts)?;
         if hello.instance == self.config.local.instance {
             let code = CloseCode::SELF_LINK;
             return Err((
@@ -257,7 +265,7 @@ impl Fleet {
             },
         );
         let (session, cost) = (member.number, link.wanted.cost);
-        member.join(now, hello.carrier, facts.local, facts.remote);
+        member.join(now, hello.carrier, facts.local, facts.remote, facts.certificate.clone());
         self.announce_begun(session, hello.carrier);
         if of.cost != cost {
             // It was changed while the hello was under way.

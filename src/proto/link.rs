@@ -201,6 +201,7 @@ impl Link {
             next_attempt_micros: self.groups.iter().filter_map(Group::poll_timeout).min().map(micros),
             groups: self.groups.iter().map(|group| group_view(group, micros)).collect(),
             history: Ups::default(),
+            credentials: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! follows from it. The same inputs with the same seed give the same outputs.
 
 pub(crate) mod dial;
+pub(crate) mod expiry;
 pub(crate) mod facts;
 pub(crate) mod fleet;
 pub(crate) mod group;
@@ -15,6 +16,7 @@ pub(crate) mod paths;
 pub(crate) mod registry;
 pub(crate) mod roster;
 pub(crate) mod session;
+pub(crate) mod trust;
 
 /// An arbitrary origin for the time of a test; nothing depends on which.
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::event::Peer;
 use crate::id::{Principal, SessionId, SessionNumber};
 use crate::proto::facts::{Arrival, FleetConfig, Refusal};
 use crate::proto::roster::{Member, Origin, Roster};
+use crate::proto::trust::{Door, Trust, shown};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
 use crate::wire::hello::{Hello, SessionClaim, SessionSecret};
@@ -46,12 +47,13 @@ pub(crate) struct Displaced {
 pub(crate) fn judge(
     config: &FleetConfig,
     roster: &Roster,
+    trust: &Trust,
     arrival: &Arrival,
     proof_ok: impl FnOnce(&SessionSecret) -> bool,
 ) -> Ruling {
     let verdict = match &arrival.hello.session {
-        SessionClaim::New => begin(config, roster, arrival),
-        SessionClaim::Join { session, .. } => join(roster, arrival, *session, proof_ok),
+        SessionClaim::New => begin(config, roster, trust, arrival),
+        SessionClaim::Join { session, .. } => join(roster, trust, arrival, *session, proof_ok),
         SessionClaim::Begun { .. } | SessionClaim::Joined { .. } => {
             Err(refusal(CloseScope::Carrier, CloseCode::BAD_HELLO, "an acceptor's hello from a dialer"))
         }
@@ -59,10 +61,15 @@ pub(crate) fn judge(
     verdict.unwrap_or_else(Ruling::Refuse)
 }
 
-fn begin(config: &FleetConfig, roster: &Roster, arrival: &Arrival) -> Result<Ruling, Refusal> {
+fn begin(config: &FleetConfig, roster: &Roster, trust: &Trust, arrival: &Arrival) -> Result<Ruling, Refusal> {
+    let door = Door::Access(arrival.access);
+    let shown = shown(&arrival.principal, arrival.certificate.as_ref());
     let hello = &*arrival.hello;
     let refuse = |code, detail| Err(refusal(CloseScope::Session, code, detail));
     let local = &config.local;
+    if !trust.admits(door, shown) {
+        return refuse(CloseCode::NOT_AUTHORIZED, NOT_LISTED);
+    }
     if hello.instance == local.instance {
         return refuse(CloseCode::SELF_LINK, "this very router");
     }
@@ -80,7 +87,7 @@ fn begin(config: &FleetConfig, roster: &Roster, arrival: &Arrival) -> Result<Rul
     }
     let mut displaced = Vec::new();
     for member in roster.accepted().filter(|member| is_router(&member.peer, hello)) {
-        match displaced_by(member, hello, &arrival.principal) {
+        match displaced_by(member, hello, trust.is_same(door, member.shown(), shown)) {
             Ok(end) => displaced.extend(end),
             Err(code) => return refuse(code, "the site and router are live under another principal"),
         }
@@ -94,6 +101,7 @@ fn begin(config: &FleetConfig, roster: &Roster, arrival: &Arrival) -> Result<Rul
 
 fn join(
     roster: &Roster,
+    trust: &Trust,
     arrival: &Arrival,
     id: SessionId,
     proof_ok: impl FnOnce(&SessionSecret) -> bool,
@@ -106,7 +114,12 @@ fn join(
     let Some((member, secret)) = claimed else {
         return refuse(CloseCode::SESSION_GONE, "no such session here");
     };
-    if member.peer.principal != arrival.principal {
+    let door = member.door();
+    let shown = shown(&arrival.principal, arrival.certificate.as_ref());
+    if !trust.admits(door, shown) {
+        return refuse(CloseCode::NOT_AUTHORIZED, NOT_LISTED);
+    }
+    if !trust.is_same(door, member.shown(), shown) {
         return refuse(CloseCode::OTHER_PRINCIPAL, "the session began with another certificate");
     }
     if member.peer.instance != arrival.hello.instance {
@@ -125,17 +138,13 @@ fn join(
 }
 
 /// Whether a live session of the (site, router) has to make room for a new one, stays beside it, or forbids it.
-fn displaced_by(
-    member: &Member,
-    hello: &Hello,
-    principal: &Principal,
-) -> Result<Option<Displaced>, CloseCode> {
+fn displaced_by(member: &Member, hello: &Hello, same_peer: bool) -> Result<Option<Displaced>, CloseCode> {
     let session = member.number;
     if member.peer.principal == Principal::Anonymous {
         let code = CloseCode::SITE_ID_CONFLICT;
         return Ok(Some(Displaced { session, end: SessionEnd::Closed(code), code }));
     }
-    if member.peer.principal != *principal {
+    if !same_peer {
         return Err(CloseCode::SITE_ID_CONFLICT);
     }
     let code = CloseCode::REPLACED;
@@ -156,6 +165,9 @@ fn is_router(peer: &Peer, hello: &Hello) -> bool {
 fn refusal(scope: CloseScope, code: CloseCode, detail: &str) -> Refusal {
     Refusal { scope, code, detail: detail.into(), retry_after: None }
 }
+
+/// What a peer is told that no policy names.
+const NOT_LISTED: &str = "not among those who may link here";
 
 /// A session runs over at most eight carriers: more would not be faster on any machine, and each costs its acceptor a
 /// socket, a task and some 100 KiB.

@@ -1,14 +1,20 @@
 //! The sessions of a plane as the fleet sees them: who is at the other end, and over which carriers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::certificate::LeafSummary;
 use crate::event::{EventKind, Peer};
 use crate::id::{
-    AccessId, CarrierNumber, Cost, GroupName, LinkId, LinkName, Principal, SessionId, SessionNumber, Side,
+    AccessId, CarrierNumber, Cost, GroupName, KeyPin, LinkId, LinkName, Principal, RoutingKey, SessionId,
+    SessionNumber, Side,
 };
+use crate::policy::Shown;
 use crate::proto::paths::{Candidate, PathChange};
+use crate::proto::trust;
+use crate::proto::trust::Door;
 use crate::snapshot::{CarrierState, CarrierView, SessionHistory, SessionState, SessionView};
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
@@ -37,6 +43,12 @@ pub(crate) struct Member {
     /// The smaller of both ends'.
     pub(crate) resume_window: Duration,
     pub(crate) carriers: BTreeMap<CarrierNumber, Carrier>,
+    /// What the peer showed on its newest carrier.
+    pub(crate) certificate: Option<Arc<LeafSummary>>,
+    /// The key it showed when that was last asked for.
+    key: Option<KeyPin>,
+    /// Keys that the peer serves and may not; bounded by what a session takes.
+    pub(crate) refused_keys: BTreeSet<RoutingKey>,
     /// This end has asked for its end by then, with that code for the peer.
     pub(crate) drain: Option<(Instant, CloseCode)>,
     pub(crate) peer_draining: bool,
@@ -77,6 +89,8 @@ pub(crate) enum Origin {
 pub(crate) struct Carrier {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    /// What the peer showed on it.
+    pub(crate) certificate: Option<Arc<LeafSummary>>,
     pub(crate) suspect: bool,
     /// Since when it is what it is.
     pub(crate) since: Instant,
@@ -120,6 +134,9 @@ impl Roster {
             peer_cost: hello.cost,
             resume_window: resume_window.min(hello.resume_window),
             carriers: BTreeMap::new(),
+            certificate: None,
+            key: None,
+            refused_keys: BTreeSet::new(),
             drain: None,
             peer_draining: false,
             ending: false,
@@ -221,16 +238,37 @@ impl Member {
         number: CarrierNumber,
         local: SocketAddr,
         remote: SocketAddr,
+        certificate: Option<Arc<LeafSummary>>,
     ) -> bool {
         if self.newest.is_some_and(|newest| number <= newest) {
             return false;
         }
         self.newest = Some(number);
-        self.carriers.insert(number, Carrier { local, remote, suspect: false, since: now });
+        self.certificate.clone_from(&certificate);
+        self.carriers.insert(number, Carrier { local, remote, certificate, suspect: false, since: now });
         if self.recovering.is_some() {
             self.rejoined.get_or_insert(now);
         }
         true
+    }
+
+    /// What it came by.
+    pub(crate) fn door(&self) -> Door {
+        match &self.origin {
+            Origin::Dialed { link } => Door::Link(*link),
+            Origin::Accepted { access, .. } => Door::Access(*access),
+        }
+    }
+
+    /// Whether the peer shows another key on its newest carrier than when this was last asked.
+    pub(crate) fn has_changed_key(&mut self) -> bool {
+        let key = self.certificate.as_ref().map(|leaf| leaf.key);
+        std::mem::replace(&mut self.key, key) != key
+    }
+
+    /// What the peer has shown of itself.
+    pub(crate) fn shown(&self) -> Shown<'_> {
+        trust::shown(&self.peer.principal, self.certificate.as_ref())
     }
 
     /// Updates the state, and says what the paths have to be told.
@@ -295,6 +333,7 @@ impl Member {
             traffic: Traffic::default(),
             last_received_ago: Duration::ZERO,
             unacknowledged_bytes: 0,
+            certificate: carrier.certificate.clone(),
         };
         SessionView {
             session: self.number,
@@ -321,6 +360,7 @@ impl Member {
             chosen_for: 0,
             unread_bytes: 0,
             window_bytes: 0,
+            refused_keys: self.refused_keys.len() as u64,
             carriers: self.carriers.iter().map(carrier).collect(),
             history: SessionHistory::default(),
         }

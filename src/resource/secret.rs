@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
+use crate::certificate::asks_for_public_roots;
 use crate::resource::fields::Fields;
 use crate::resource::host;
 use crate::resource::host::Host;
@@ -115,7 +116,7 @@ impl SecretSpec {
         (Arc::clone(&self.namespace), Arc::clone(&self.name))
     }
 
-    /// `ca.crt`: whom to trust, PEM. `None` if absent or unusable.
+    /// `ca.crt`: whom to trust, PEM, or the word [`PUBLIC_ROOTS`](crate::PUBLIC_ROOTS). `None` if absent or unusable.
     #[must_use]
     pub fn ca_crt(&self) -> Option<&[u8]> {
         self.part(CA_CRT)
@@ -270,7 +271,7 @@ impl Reader {
     fn judge(&mut self, kind: SecretKind) {
         match kind {
             SecretKind::Tls => {
-                self.check(CA_CRT, Presence::Required, certificates);
+                self.check(CA_CRT, Presence::Required, authorities);
                 // Both may be missing, for a Link without client authentication; one alone is a mistake.
                 let pair = [TLS_CRT, TLS_KEY].iter().any(|part| self.parts.contains_key(part));
                 let presence = if pair { Presence::Required } else { Presence::Optional };
@@ -326,6 +327,11 @@ enum Presence {
 fn decode(text: &str) -> Result<Vec<u8>, &'static str> {
     let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     STANDARD.decode(text).map_err(|_| "is not base64")
+}
+
+/// Certificates, or the wish for the public roots.
+fn authorities(bytes: &[u8]) -> Result<(), &'static str> {
+    if asks_for_public_roots(bytes) { Ok(()) } else { certificates(bytes) }
 }
 
 fn certificates(bytes: &[u8]) -> Result<(), &'static str> {

@@ -54,6 +54,9 @@ pub(crate) fn client_config(
 ) -> Result<Arc<ClientConfig>, CredentialsError> {
     let (roots, provider) = (credentials.roots(), credentials.provider());
     let webpki = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+        .with_crls(credentials.crls())
+        // The whole chain is looked up; an authority that has no list here has revoked nothing.
+        .allow_unknown_revocation_status()
         .build()
         .map_err(|_| CredentialsError::Missing { part: CA })?;
     let builder = ClientConfig::builder_with_details(Arc::clone(provider), time.unwrap_or_else(system_time))
@@ -81,18 +84,24 @@ pub(crate) fn client_config(
 /// Costs and `time` as with [`client_config`].
 ///
 /// # Errors
-/// [`CredentialsError::Missing`] for a bundle without identity, and [`CredentialsError::Provider`] for a
-/// crypto provider without TLS 1.3.
+/// [`CredentialsError::Missing`] for a bundle without identity, [`CredentialsError::PublicRoots`] for one that trusts
+/// those, and [`CredentialsError::Provider`] for a crypto provider without TLS 1.3.
 pub(crate) fn server_config(
     credentials: &Credentials,
     auth: ClientAuth,
     time: Option<Arc<dyn TimeProvider>>,
 ) -> Result<Arc<ServerConfig>, CredentialsError> {
+    if credentials.trusts_public_roots() {
+        return Err(CredentialsError::PublicRoots);
+    }
     let (roots, provider) = (credentials.roots(), credentials.provider());
     let key = credentials.certified_key()?;
     let webpki = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
         // Without a hint every dialer shows what it has, and a foreign one is told apart from none.
-        .clear_root_hint_subjects();
+        .clear_root_hint_subjects()
+        .with_crls(credentials.crls())
+        // As for the dialer.
+        .allow_unknown_revocation_status();
     let webpki = match auth {
         ClientAuth::Required => webpki,
         ClientAuth::Optional => webpki.allow_unauthenticated(),

@@ -1,21 +1,24 @@
-//! Credentials: a checked bundle of `ca.crt`, `tls.crt` and `tls.key`.
+//! Credentials: a checked bundle of `ca.crt`, `tls.crt`, `tls.key` and, where there is one, `crl.pem`.
 
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime, pem};
 use sha2::{Digest, Sha256};
 
+use crate::certificate::{PUBLIC_ROOTS, RevocationList, asks_for_public_roots};
 use crate::error::CredentialsError;
 use crate::id::Ordinal;
 use crate::tls::leaf::LeafSummary;
 use crate::tls::provider::provider;
+use crate::tls::revocation::{Revocations, UNREADABLE};
+use crate::tls::roots::public_roots;
 
 /// A checked bundle: whom to trust, and (unless it is `ca.crt` alone) who we are.
 ///
@@ -31,6 +34,8 @@ struct Shared {
     ordinal: Ordinal,
     digest: [u8; 32],
     roots: Arc<RootCertStore>,
+    public_roots: bool,
+    revocations: Revocations,
     identity: Option<Identity>,
     warnings: Vec<CredentialsWarning>,
     provider: Arc<CryptoProvider>,
@@ -47,14 +52,27 @@ struct Identity {
 /// An empty `cert` or `key` is the same as none: Skupper writes a missing key as an empty file.
 /// `Debug` shows lengths alone.
 #[derive(Clone, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the three parts a bundle has; callers make it")]
+#[expect(clippy::exhaustive_structs, reason = "the parts a bundle has; callers make it")]
 pub struct CredentialsParts {
-    /// `ca.crt`: one or more certificates as PEM, the only ones trusted.
+    /// `ca.crt`: one or more certificates as PEM, the only ones trusted; or the one word [`PUBLIC_ROOTS`].
     pub ca: Vec<u8>,
     /// `tls.crt`: our chain as PEM, leaf first.
     pub cert: Option<Vec<u8>>,
     /// `tls.key`: the leaf's key as PEM: PKCS#1, PKCS#8 or SEC1.
     pub key: Option<Vec<u8>>,
+    /// `crl.pem`: revocation lists as PEM, at most 64 of them in 1 MiB, checked at every handshake.
+    ///
+    /// A certificate whose issuer has no list here is taken for not revoked. A list whose successor is overdue stands.
+    pub crl: Option<Vec<u8>>,
+}
+
+impl CredentialsParts {
+    /// The same identity, trusting the public roots (Mozilla's) in place of whatever `ca` holds: for a link to a site
+    /// with a publicly issued certificate. The peer is known by its host name then; no access takes such a bundle.
+    #[must_use]
+    pub fn with_public_roots(self) -> Self {
+        Self { ca: PUBLIC_ROOTS.into(), ..self }
+    }
 }
 
 /// What is odd about a bundle that can nevertheless be used.
@@ -83,24 +101,36 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError::Missing`] for a part that is not there (a certificate without its key, or the
     /// other way round), [`CredentialsError::Unreadable`] for one that is not what it must be,
-    /// [`CredentialsError::KeyMismatch`], and [`CredentialsError::Provider`] where there is no crypto.
+    /// [`CredentialsError::KeyMismatch`], and [`CredentialsError::Provider`] where there is no crypto. A `crl.pem` that
+    /// cannot be read refuses the whole bundle: what was in force stays, its lists included.
     pub fn from_pem(
         name: &str,
         parts: &CredentialsParts,
         ordinal: Ordinal,
     ) -> Result<Self, CredentialsError> {
         let provider = provider()?;
-        let roots = Arc::new(read_roots(&parts.ca)?);
+        let public_roots = asks_for_public_roots(&parts.ca);
+        let roots = Arc::new(if public_roots { the_public_roots()? } else { read_roots(&parts.ca)? });
+        let revocations = match present(parts.crl.as_ref()) {
+            Some(crl) => read_revocations(crl, &roots, &provider)?,
+            None => Revocations::default(),
+        };
         let identity = match (present(parts.cert.as_ref()), present(parts.key.as_ref())) {
             (Some(cert), Some(key)) => Some(read_identity(cert, key, &provider)?),
             (None, None) => None,
             (None, Some(_)) => return Err(CredentialsError::Missing { part: CERT }),
             (Some(_), None) => return Err(CredentialsError::Missing { part: KEY }),
         };
-        let warnings =
+        let mut warnings =
             identity.as_ref().map_or_else(Vec::new, |identity| identity.warnings(&roots, &provider));
+        if public_roots {
+            // The peer trusts an authority of its own choice, which need not be a public one.
+            warnings.retain(|warning| !matches!(warning, CredentialsWarning::OtherIssuer { .. }));
+        }
         let (name, digest) = (name.into(), parts.digest());
-        Ok(Self(Arc::new(Shared { name, ordinal, digest, roots, identity, warnings, provider })))
+        let shared =
+            Shared { name, ordinal, digest, roots, public_roots, revocations, identity, warnings, provider };
+        Ok(Self(Arc::new(shared)))
     }
 
     /// The name it is known by.
@@ -138,6 +168,23 @@ impl Credentials {
         self.0.digest == other.0.digest
     }
 
+    /// The revocation lists of `crl.pem`.
+    #[must_use]
+    pub fn revocation_lists(&self) -> &[RevocationList] {
+        &self.0.revocations.lists
+    }
+
+    /// Whether it trusts the public roots, and therefore no authority of one's own.
+    #[must_use]
+    pub fn trusts_public_roots(&self) -> bool {
+        self.0.public_roots
+    }
+
+    /// The revocation lists, for a verifier.
+    pub(super) fn crls(&self) -> Vec<CertificateRevocationListDer<'static>> {
+        self.0.revocations.ders.clone()
+    }
+
     /// Our chain and key.
     ///
     /// # Errors
@@ -166,9 +213,9 @@ impl CredentialsParts {
     /// Absent and empty differ: a part that is being written is there and empty first.
     pub(crate) fn digest(&self) -> [u8; 32] {
         // Taken apart, so that a part added one day cannot be forgotten here.
-        let Self { ca, cert, key } = self;
+        let Self { ca, cert, key, crl } = self;
         let mut digest = Sha256::new();
-        for part in [Some(ca), cert.as_ref(), key.as_ref()] {
+        for part in [Some(ca), cert.as_ref(), key.as_ref(), crl.as_ref()] {
             digest.update([u8::from(part.is_some())]);
             let text = part.map_or(&[][..], Vec::as_slice);
             digest.update((text.len() as u64).to_be_bytes());
@@ -194,6 +241,7 @@ impl fmt::Debug for CredentialsParts {
             .field("ca_bytes", &self.ca.len())
             .field("cert_bytes", &self.cert.as_ref().map(Vec::len))
             .field("key_bytes", &self.key.as_ref().map(Vec::len))
+            .field("crl_bytes", &self.crl.as_ref().map(Vec::len))
             .finish()
     }
 }
@@ -262,6 +310,24 @@ fn read_roots(ca: &[u8]) -> Result<RootCertStore, CredentialsError> {
     Ok(roots)
 }
 
+fn the_public_roots() -> Result<RootCertStore, CredentialsError> {
+    public_roots().ok_or_else(|| unreadable(CA, "asks for the public roots, which this build does not have"))
+}
+
+fn read_revocations(
+    crl: &[u8],
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Revocations, CredentialsError> {
+    let revocations = Revocations::from_pem(crl).map_err(|problem| unreadable(CRL, problem))?;
+    // webpki reads them when a verifier is made: what it does not take must be known before one is needed.
+    WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+        .with_crls(revocations.ders.clone())
+        .build()
+        .map_err(|_| unreadable(CRL, UNREADABLE))?;
+    Ok(revocations)
+}
+
 fn read_identity(cert: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Identity, CredentialsError> {
     let chain = read_certificates(CERT, cert)?;
     let leaf = chain.first().ok_or(CredentialsError::Missing { part: CERT })?;
@@ -314,6 +380,7 @@ fn unreadable(part: &'static str, problem: &'static str) -> CredentialsError {
 pub(crate) const CA: &str = "ca.crt";
 pub(crate) const CERT: &str = "tls.crt";
 pub(crate) const KEY: &str = "tls.key";
+pub(crate) const CRL: &str = "crl.pem";
 
 #[cfg(test)]
 mod tests;

@@ -10,26 +10,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-/// What a leaf certificate says of itself, for status, events and messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct LeafSummary {
-    /// Whom it names, as RFC 4514 text; see [`MAX_NAME`].
-    pub subject: Arc<str>,
-    /// Who issued it, as RFC 4514 text; see [`MAX_NAME`].
-    pub issuer: Arc<str>,
-    /// Its serial number in hex, as `openssl x509 -serial` has it but in lower case.
-    pub serial: Arc<str>,
-    /// Begin of its validity, Unix seconds.
-    pub not_before: i64,
-    /// End of its validity, Unix seconds.
-    pub not_after: i64,
-    /// The DNS names and IP addresses of its subject alternative name, at most [`MAX_NAMES`] of them.
-    ///
-    /// Empty where there is no such extension: a common name is no host name.
-    pub names: Vec<Arc<str>>,
-}
+pub use crate::certificate::LeafSummary;
+use crate::id::KeyPin;
 
 impl LeafSummary {
     /// Reads the first certificate of `der`. Text is bounded and has no control characters.
@@ -43,14 +25,15 @@ impl LeafSummary {
             Ok(extension) => extension.map_or_else(Vec::new, |names| hosts(&names.value.general_names)),
             Err(_) => return Err("its subject alternative name cannot be read".into()),
         };
-        Ok(Self {
-            subject: text_of(certificate.subject()),
-            issuer: text_of(certificate.issuer()),
-            serial: serial_of(certificate.raw_serial()),
-            not_before: certificate.validity().not_before.timestamp(),
-            not_after: certificate.validity().not_after.timestamp(),
+        let validity = certificate.validity();
+        Ok(Self::new(
+            text_of(certificate.subject()),
+            text_of(certificate.issuer()),
+            serial_of(certificate.raw_serial()),
+            (validity.not_before.timestamp(), validity.not_after.timestamp()),
             names,
-        })
+            KeyPin(Sha256::digest(certificate.public_key().raw).into()),
+        ))
     }
 }
 
@@ -100,7 +83,7 @@ fn serial_of(raw: &[u8]) -> Arc<str> {
 
 /// RFC 4514 text of a name. Two names with different values never get the same text: it is what a
 /// principal is compared by, so values are escaped, and a text that has to be cut ends in a digest.
-fn text_of(name: &X509Name<'_>) -> Arc<str> {
+pub(super) fn text_of(name: &X509Name<'_>) -> Arc<str> {
     let rdns: Vec<String> =
         name.iter_rdn().map(|rdn| rdn.iter().map(attribute).collect::<Vec<_>>().join("+")).collect();
     // RFC 4514 §2.1: the last comes first.

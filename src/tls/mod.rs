@@ -6,10 +6,15 @@
 
 pub mod config;
 pub mod credentials;
+#[cfg(any(test, feature = "__entries"))]
+#[doc(hidden)]
+pub mod entries;
 pub mod leaf;
 pub(crate) mod proof;
 pub(crate) mod provider;
 pub(crate) mod reason;
+mod revocation;
+mod roots;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved};
+use rustls::{
+    AlertDescription, CertRevocationListError, CertificateError, Error, InvalidMessage, PeerIncompatible,
+    PeerMisbehaved,
+};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::error::TlsReason;
@@ -23,6 +26,9 @@ pub(crate) fn reason_of(error: &Error) -> TlsReason {
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => TlsReason::NotTls,
+        Error::InvalidCertRevocationList(problem) => {
+            TlsReason::RevocationList { problem: list_problem(problem) }
+        }
         Error::NoApplicationProtocol
         | Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => no_common_protocol(),
         Error::NoCertificatesPresented => TlsReason::NoPeerCertificate,
@@ -52,7 +58,7 @@ pub(crate) fn require_alpn(agreed: Option<&[u8]>) -> Result<(), TlsReason> {
     if agreed == Some(ALPN) { Ok(()) } else { Err(no_common_protocol()) }
 }
 
-/// Who the peer is, from the certificates a finished handshake has verified.
+/// Who the peer is and what its leaf says, from the certificates a finished handshake has verified.
 ///
 /// Read from the leaf alone, which is the first: the others only lead to `ca.crt`, and a peer may send
 /// what it likes among them. No certificate makes [`Principal::Anonymous`]: whether such a peer is let
@@ -60,12 +66,16 @@ pub(crate) fn require_alpn(agreed: Option<&[u8]>) -> Result<(), TlsReason> {
 ///
 /// # Errors
 /// [`TlsReason::BadCertificate`] for a leaf that webpki accepts and the X.509 reader does not.
-pub(crate) fn principal_of(certificates: Option<&[CertificateDer<'_>]>) -> Result<Principal, TlsReason> {
+pub(crate) fn peer_of(
+    certificates: Option<&[CertificateDer<'_>]>,
+) -> Result<(Principal, Option<Arc<LeafSummary>>), TlsReason> {
     let Some(leaf) = certificates.and_then(<[_]>::first) else {
-        return Ok(Principal::Anonymous);
+        return Ok((Principal::Anonymous, None));
     };
     let leaf = LeafSummary::from_der(leaf).map_err(|problem| TlsReason::BadCertificate { problem })?;
-    Ok(Principal::Certificate { issuer: leaf.issuer, subject: leaf.subject })
+    let principal =
+        Principal::Certificate { issuer: Arc::clone(&leaf.issuer), subject: Arc::clone(&leaf.subject) };
+    Ok((principal, Some(Arc::new(leaf))))
 }
 
 fn no_common_protocol() -> TlsReason {
@@ -88,6 +98,8 @@ fn certificate_reason(problem: &CertificateError) -> TlsReason {
         }
         CertificateError::Other(other) => match other.0.downcast_ref::<TlsReason>() {
             Some(reason) => return reason.clone(),
+            // webpki has a word of its own for it that rustls passes on as it is.
+            None if other.to_string() == "CaUsedAsEndEntity" => "it is an authority's and no leaf".into(),
             None => bounded(&other.to_string()),
         },
         CertificateError::BadEncoding => "not a readable X.509 certificate".into(),
@@ -103,6 +115,19 @@ fn certificate_reason(problem: &CertificateError) -> TlsReason {
         other => bounded(&other.to_string()),
     };
     TlsReason::BadCertificate { problem }
+}
+
+/// What is wrong with a list of ours, which is found only when somebody of its issuer shows a certificate.
+fn list_problem(problem: &CertRevocationListError) -> Arc<str> {
+    match problem {
+        CertRevocationListError::BadSignature => {
+            "a list is not signed with the key of the authority it names".into()
+        }
+        CertRevocationListError::IssuerInvalidForCrl => {
+            "a list's issuer may not sign lists: its key usage lacks cRLSign".into()
+        }
+        other => bounded(&format!("{other:?}")),
+    }
 }
 
 /// Saturates at the end of time, which no certificate reaches (its years have four digits).

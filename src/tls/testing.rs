@@ -29,6 +29,7 @@ pub(crate) fn parts(bundle: &Bundle) -> CredentialsParts {
         ca: bundle.ca.clone().into_bytes(),
         cert: Some(bundle.cert.clone().into_bytes()),
         key: Some(bundle.key.clone().into_bytes()),
+        crl: bundle.crl.clone().map(String::into_bytes),
     }
 }
 

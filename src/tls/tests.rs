@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use rcgen::ExtendedKeyUsagePurpose;
 use rustls::server::NoClientAuth;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
@@ -10,11 +11,12 @@ use rustls::{
     ServerConnection, SupportedProtocolVersion,
 };
 
-use crate::error::TlsReason;
-use crate::id::Principal;
+use crate::error::{CredentialsError, Fault, TlsReason};
+use crate::id::{Ordinal, Principal};
 use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config, server_name};
+use crate::tls::credentials::Credentials;
 use crate::tls::proof::{EXPORTER_LABEL, EXPORTER_LEN};
-use crate::tls::reason::{principal_of, reason_of, reason_of_io, require_alpn};
+use crate::tls::reason::{peer_of, reason_of, reason_of_io, require_alpn};
 use crate::tls::testing::{Bundle, NOW, StandingClock, TestCa, credentials};
 
 const HOST: &str = "east.example";
@@ -291,6 +293,165 @@ fn a_certificate_for_another_use_is_unusable() {
     }]);
 }
 
+fn revoked(bundle: &Bundle) -> Result<(), TlsReason> {
+    let leaf = credentials(bundle).leaf().unwrap().clone();
+    Err(TlsReason::Revoked { subject: leaf.subject, serial: leaf.serial })
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_by_either_end_with_its_serial_number() {
+    let ca = TestCa::new("CA");
+    let (west, east) = (ca.client("west"), ca.server(&[HOST]));
+    let lists = ca.revoking(&[&west, &east], (2025, 2027));
+    let stale = ca.revoking(&[&west], (2001, 2002));
+    let others = TestCa::new("Other").revoking(&[&west, &east], (2025, 2027));
+    let unknown = || refused("certificate_unknown");
+    let case = |what, dialer: &Bundle, acceptor: &Bundle, dialed, accepted| Case {
+        what,
+        dialer: dialer.clone(),
+        acceptor: acceptor.clone(),
+        host: HOST,
+        dialed,
+        accepted,
+    };
+    let heeding = |bundle: &Bundle, lists: &str| bundle.clone().heeding(lists);
+    check(vec![
+        case("acceptor revoked", &heeding(&west, &lists), &east, revoked(&east), unknown()),
+        case("dialer revoked", &west, &heeding(&east, &lists), unknown(), revoked(&west)),
+        case("a stale list still revokes", &west, &heeding(&east, &stale), unknown(), revoked(&west)),
+        case("a stale list lets the others in", &heeding(&west, &stale), &east, Ok(()), Ok(())),
+        case("renewed", &ca.client("west"), &heeding(&east, &lists), Ok(()), Ok(())),
+        case("no list of its issuer", &heeding(&west, &others), &heeding(&east, &others), Ok(()), Ok(())),
+        case("one list of several", &west, &heeding(&east, &(others + &lists)), unknown(), revoked(&west)),
+    ]);
+}
+
+#[test]
+fn a_revoked_authority_takes_those_below_it_along() {
+    let ca = TestCa::new("CA");
+    let below = ca.intermediate("Below");
+    let west = below.client("west");
+    let lists = ca.revoking_authority(&below);
+    check(vec![Case {
+        what: "the intermediate is revoked by the root",
+        dialer: west.clone(),
+        acceptor: ca.server(&[HOST]).heeding(&lists),
+        host: HOST,
+        dialed: refused("certificate_unknown"),
+        accepted: revoked(&west),
+    }]);
+}
+
+#[test]
+fn a_list_that_is_not_its_issuers_judges_nobody_and_is_this_ends_fault() {
+    let (ca, namesake) = (TestCa::new("CA"), TestCa::new("CA"));
+    let forged = namesake.revoking(&[], (2025, 2027));
+    let ends = meet(dialing(&ca.client("west")), accepting(&ca.server(&[HOST]).heeding(&forged)), HOST);
+    let reason = ends.accepted.unwrap_err();
+    assert_eq!(
+        reason.to_string(),
+        "own crl.pem: a list is not signed with the key of the authority it names"
+    );
+    assert_eq!(reason.fault(), Fault::Local);
+    assert!(matches!(ends.dialed, Err(TlsReason::Alert { .. })), "{:?}", ends.dialed);
+}
+
+#[test]
+fn a_chain_that_does_not_hold_together_is_refused_and_what_is_beside_it_vouches_for_nobody() {
+    let ca = TestCa::new("CA");
+    let (west, east) = (ca.client("west"), ca.server(&[HOST]));
+    let acceptor = |what, acceptor: Bundle, dialed, accepted| Case {
+        what,
+        dialer: west.clone(),
+        acceptor,
+        host: HOST,
+        dialed,
+        accepted,
+    };
+    let dialer = |what, dialer: Bundle, accepted, dialed| Case {
+        what,
+        dialer,
+        acceptor: east.clone(),
+        host: HOST,
+        dialed,
+        accepted,
+    };
+    let impostor = TestCa::new("CA");
+    let stranger = TestCa::new("Stranger").client("stranger");
+    let as_leaf = || bad_certificate("it is an authority's and no leaf");
+    check(vec![
+        dialer(
+            "an unrelated certificate behind the leaf",
+            west.clone().followed_by(&stranger),
+            Ok(()),
+            Ok(()),
+        ),
+        acceptor("the same of an acceptor", east.clone().followed_by(&stranger), Ok(()), Ok(())),
+        dialer(
+            "a good certificate behind a foreign leaf",
+            stranger.clone().trusting(&ca).followed_by(&west).followed_by(&east),
+            unknown_issuer("CN=stranger", "CN=Stranger"),
+            refused("certificate_unknown"),
+        ),
+        dialer(
+            "only an acceptor's use",
+            ca.for_use(ExtendedKeyUsagePurpose::ServerAuth).client("west"),
+            bad_certificate("its extended key usage does not allow this use"),
+            refused("unsupported_certificate"),
+        ),
+        acceptor(
+            "only a dialer's use",
+            ca.for_use(ExtendedKeyUsagePurpose::ClientAuth).server(&[HOST]),
+            bad_certificate("its extended key usage does not allow this use"),
+            refused("unsupported_certificate"),
+        ),
+        dialer("the authority itself as a leaf", ca.itself(), as_leaf(), refused("certificate_unknown")),
+        acceptor("the same of an acceptor", ca.itself(), as_leaf(), refused("certificate_unknown")),
+        dialer(
+            "self-signed under the authority's name",
+            impostor.itself().trusting(&ca),
+            as_leaf(),
+            refused("certificate_unknown"),
+        ),
+        dialer(
+            "a leaf that signed itself, under the authority's name",
+            TestCa::self_signed("CA", &ca),
+            unknown_issuer("CN=CA", "another CN=CA of the same name"),
+            refused("certificate_unknown"),
+        ),
+        acceptor(
+            "the same of an acceptor",
+            impostor.itself().trusting(&ca),
+            as_leaf(),
+            refused("certificate_unknown"),
+        ),
+    ]);
+}
+
+/// The principal is the verified leaf's; a chain in the wrong order has another leaf than its owner meant.
+#[test]
+fn a_leaf_that_does_not_come_first_is_not_the_leaf() {
+    let ca = TestCa::new("CA");
+    let below = ca.intermediate("Below");
+    let west = below.client("west");
+    let end = west.cert.find("-----END CERTIFICATE-----\n").unwrap() + 26;
+    let (leaf, above) = west.cert.split_at(end);
+    let swapped = Bundle { cert: above.to_owned() + leaf, ..west.clone() };
+    let parts = crate::tls::testing::parts(&swapped);
+    // An honest end cannot even make such a bundle: the key is not that of the first certificate.
+    let made = Credentials::from_pem("west", &parts, Ordinal(1));
+    assert_eq!(made.unwrap_err(), CredentialsError::KeyMismatch);
+    // One that tries all the same cannot sign for the certificate it puts first, which may not be a leaf either.
+    let key = credentials(&west).certified_key().unwrap();
+    let chain = key.cert.iter().rev().cloned().collect();
+    let mut dialer = ClientConfig::clone(&dialing(&ca.client("west")));
+    let forged = CertifiedKey::new(chain, Arc::clone(&key.key));
+    dialer.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(forged));
+    let ends = meet(Arc::new(dialer), accepting(&ca.server(&[HOST])), HOST);
+    assert!(matches!(ends.accepted, Err(TlsReason::BadCertificate { .. })), "{:?}", ends.accepted);
+    assert!(matches!(ends.dialed, Err(TlsReason::CertificateRefused { .. })), "{:?}", ends.dialed);
+}
+
 #[test]
 fn a_handshake_signed_with_another_key_is_refused() {
     let ca = TestCa::new("CA");
@@ -319,7 +480,10 @@ fn a_dialer_without_certificate_gets_in_only_where_that_is_optional() {
     let optional = server_config(&east, ClientAuth::Optional, Some(Arc::new(StandingClock))).unwrap();
     let ends = meet(withheld, optional.clone(), HOST);
     assert_eq!((ends.dialed, ends.accepted), (Ok(()), Ok(())));
-    assert_eq!(principal_of(ends.acceptor.peer_certificates()), Ok(Principal::Anonymous));
+    assert_eq!(
+        peer_of(ends.acceptor.peer_certificates()).map(|(principal, _)| principal),
+        Ok(Principal::Anonymous)
+    );
 
     let ends = meet(dialing(&ca.expired().client("west")), optional, HOST);
     assert_eq!(ends.accepted, expired(), "a certificate that is shown must hold");
@@ -332,9 +496,9 @@ fn the_principal_is_the_leafs_whatever_follows_it() {
     let ends = meet(dialing(&dialer), accepting(&ca.server(&[HOST])), HOST);
     assert_eq!((&ends.dialed, &ends.accepted), (&Ok(()), &Ok(())));
     let west = Principal::Certificate { issuer: "CN=CA".into(), subject: "CN=west".into() };
-    assert_eq!(principal_of(ends.acceptor.peer_certificates()), Ok(west));
+    assert_eq!(peer_of(ends.acceptor.peer_certificates()).map(|(principal, _)| principal), Ok(west));
     let east = Principal::Certificate { issuer: "CN=CA".into(), subject: "CN=east.example".into() };
-    assert_eq!(principal_of(ends.dialer.peer_certificates()), Ok(east));
+    assert_eq!(peer_of(ends.dialer.peer_certificates()).map(|(principal, _)| principal), Ok(east));
 }
 
 #[test]

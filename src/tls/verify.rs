@@ -111,9 +111,9 @@ impl ClientCertVerifier for DialerVerifier {
 
 /// Adds what is known of the leaf to an error that lacks it.
 ///
-/// An unknown issuer becomes a [`TlsReason`] inside the error, for which rustls tells the peer
-/// `certificate_unknown` instead of `unknown_ca`: the price of naming the issuer at this end. All others
-/// keep their kind and with it their alert.
+/// An unknown issuer and a revoked certificate become a [`TlsReason`] inside the error, for which rustls tells the
+/// peer `certificate_unknown` instead of `unknown_ca` or `certificate_revoked`: the price of saying at this end whose
+/// certificate it was. All others keep their kind and with it their alert.
 fn with_leaf(error: Error, leaf: &CertificateDer<'_>) -> Error {
     let (kind, leaf) = match (error, LeafSummary::from_der(leaf)) {
         (Error::InvalidCertificate(kind), Ok(leaf)) => (kind, leaf),
@@ -125,6 +125,7 @@ fn with_leaf(error: Error, leaf: &CertificateDer<'_>) -> Error {
         CertificateError::BadSignature => {
             unknown_issuer(leaf.subject, format!("another {} of the same name", leaf.issuer).into())
         }
+        CertificateError::Revoked => told(TlsReason::Revoked { subject: leaf.subject, serial: leaf.serial }),
         // webpki's own list of names is meant for programmers.
         CertificateError::NotValidForNameContext { expected, .. } => {
             CertificateError::NotValidForNameContext {
@@ -137,5 +138,9 @@ fn with_leaf(error: Error, leaf: &CertificateDer<'_>) -> Error {
 }
 
 fn unknown_issuer(subject: Arc<str>, issuer: Arc<str>) -> CertificateError {
-    CertificateError::Other(OtherError(Arc::new(TlsReason::UnknownIssuer { subject, issuer })))
+    told(TlsReason::UnknownIssuer { subject, issuer })
+}
+
+fn told(reason: TlsReason) -> CertificateError {
+    CertificateError::Other(OtherError(Arc::new(reason)))
 }

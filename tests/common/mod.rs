@@ -29,6 +29,7 @@ pub(crate) fn credentials(name: &str, bundle: &Bundle) -> Credentials {
         ca: bundle.ca.clone().into_bytes(),
         cert: Some(bundle.cert.clone().into_bytes()),
         key: Some(bundle.key.clone().into_bytes()),
+        crl: bundle.crl.clone().map(String::into_bytes),
     };
     Credentials::from_pem(name, &parts, Ordinal(1)).unwrap()
 }

@@ -25,6 +25,7 @@ impl Supervisor {
             cost: listening.cost,
             hello: Box::new(arrival.hello.clone()),
             principal: arrival.connection.principal.clone(),
+            certificate: arrival.connection.certificate.clone(),
             local: arrival.connection.local,
             remote: arrival.connection.remote,
             fresh_id,

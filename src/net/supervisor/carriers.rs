@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use crate::error::{CarrierEnd, Violation};
-use crate::event::Peer;
+use crate::event::{CertificateOwner, Peer};
 use crate::id::{CarrierNumber, SessionNumber, Side};
 use crate::net::greeting::{Secured, linger};
 use crate::net::shared::SessionHandle;
@@ -86,6 +86,10 @@ impl Supervisor {
     }
 
     pub(super) fn drive(&self, handle: SessionHandle, number: CarrierNumber, connection: Secured) {
+        if let Some(certificate) = &connection.certificate {
+            let owner = CertificateOwner::Peer { session: handle.number(), carrier: number };
+            self.hub.expiry().handle_certificate(clock::unix_seconds(), owner, Arc::clone(certificate));
+        }
         let span = log::carrier_span(handle.span(), number, connection.remote);
         let driving = carrier::drive(handle, number, connection).instrument(span);
         let cancel = self.hub.cancel.clone();

@@ -35,7 +35,7 @@ impl Supervisor {
         let Some(dialing) = dialing else {
             return self.abandon(attempt, "no credentials to dial with");
         };
-        let Dialing { tls, ordinal, settings, proxy } = dialing;
+        let Dialing { tls, ordinal, settings, proxy, .. } = dialing;
         if settings.proxy_configuration.is_some() && proxy.is_none() {
             // Such a link is not configured and never ordered; were it, a direct connection is what must not be.
             return self.abandon(attempt, "the proxy to dial through is not known");
@@ -92,6 +92,7 @@ impl Supervisor {
         let facts = DialedFacts {
             hello: Box::new(hello.clone()),
             principal: connection.principal.clone(),
+            certificate: connection.certificate.clone(),
             local: connection.local,
             remote: connection.remote,
         };

@@ -188,6 +188,7 @@ impl Fleet {
         if leaving && self.roster.of_link(link).is_empty() {
             self.links.remove(&link);
             self.events.push_back(EventKind::LinkRemoved { link, name });
+            self.forget_doors();
         }
     }
 }

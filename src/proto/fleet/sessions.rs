@@ -1,5 +1,6 @@
 //! What becomes of sessions: those that dialers begin here, and what every session tells.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{CarrierEnd, DialError, PeerRefusal, Phase, SessionEnd, Violation};
@@ -12,6 +13,7 @@ use crate::proto::orders::Orders;
 use crate::proto::paths::PathChange;
 use crate::proto::registry::{self, Ruling};
 use crate::proto::roster::{Beginning, Member, Origin};
+use crate::proto::trust::shown;
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
@@ -33,14 +35,13 @@ impl Fleet {
             return self
                 .refuse(arrival, Refusal { scope, code: CloseCode::SHUTDOWN, detail, retry_after: None });
         }
-        match registry::judge(&self.config, &self.roster, arrival, proof_ok) {
+        match registry::judge(&self.config, &self.roster, &self.trust, arrival, proof_ok) {
             Ruling::Refuse(refusal) => self.refuse(arrival, refusal),
             Ruling::Join { session } => {
                 let (carrier, local, remote) = (arrival.hello.carrier, arrival.local, arrival.remote);
-                let taken = self
-                    .roster
-                    .member_mut(session)
-                    .is_some_and(|member| member.join(now, carrier, local, remote));
+                let taken = self.roster.member_mut(session).is_some_and(|member| {
+                    member.join(now, carrier, local, remote, arrival.certificate.clone())
+                });
                 if !taken {
                     let (scope, code) = (CloseScope::Carrier, CloseCode::BAD_HELLO);
                     let detail = "carrier number not above those before".into();
@@ -137,13 +138,20 @@ impl Fleet {
         if expected != found {
             return Err((DialError::OtherInstance { expected, found }, CloseCode::OTHER_INSTANCE));
         }
+        let door = member.door();
+        let stranger =
+            !self.trust.is_same(door, member.shown(), shown(&facts.principal, facts.certificate.as_ref()));
+        self.admits_dialed(door, facts)?;
+        let Some(member) = self.roster.member_mut(session) else { return Ok(super::stale(facts)) };
         let joined = SessionClaim::Joined { session: member.id };
         let carrier = facts.hello.carrier;
         let (peer, hello) = (&member.peer, &facts.hello);
-        if peer.site_id != hello.site_id || peer.router != hello.router || peer.principal != facts.principal {
+        if peer.site_id != hello.site_id || peer.router != hello.router || stranger {
             return Err((bad.0, CloseCode::OTHER_PRINCIPAL));
         }
-        if facts.hello.session != joined || !member.join(now, carrier, facts.local, facts.remote) {
+        if facts.hello.session != joined
+            || !member.join(now, carrier, facts.local, facts.remote, facts.certificate.clone())
+        {
             return Err(bad);
         }
         self.announce_carrier(session, carrier);
@@ -233,7 +241,7 @@ impl Fleet {
             },
         );
         let session = member.number;
-        member.join(now, hello.carrier, arrival.local, arrival.remote);
+        member.join(now, hello.carrier, arrival.local, arrival.remote, arrival.certificate.clone());
         self.announce_begun(session, hello.carrier);
         session
     }
@@ -243,6 +251,10 @@ impl Fleet {
             CloseCode::SITE_ID_CONFLICT => {
                 PeerRefusal::SiteIdConflict { site: arrival.hello.site_id.clone() }
             }
+            CloseCode::NOT_AUTHORIZED => PeerRefusal::NotAllowed {
+                principal: arrival.principal.clone(),
+                key: arrival.certificate.as_ref().map(|leaf| leaf.key),
+            },
             code => PeerRefusal::Hello(code),
         };
         let (access, address) = (arrival.access, arrival.remote);
@@ -367,10 +379,23 @@ impl Fleet {
     }
 
     fn announce_carrier(&mut self, session: SessionNumber, carrier: CarrierNumber) {
+        if self.roster.member_mut(session).is_some_and(Member::has_changed_key) {
+            // Who may serve what is said of keys, too.
+            self.actions.push_back(FleetAction::ReviewKeys { session });
+        }
         let known = self.roster.member(session).and_then(|member| member.carriers.get(&carrier));
         if let Some(known) = known {
             let (local, remote) = (known.local, known.remote);
-            self.events.push_back(EventKind::CarrierUp { session, carrier, local, remote });
+            let serial = known.certificate.as_ref().map(|leaf| Arc::clone(&leaf.serial));
+            let not_after = known.certificate.as_ref().map(|leaf| leaf.not_after);
+            self.events.push_back(EventKind::CarrierUp {
+                session,
+                carrier,
+                local,
+                remote,
+                serial,
+                not_after,
+            });
         }
     }
 }

@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
+use crate::certificate::LeafSummary;
 use crate::config::PlaneConfig;
 use crate::error::{CarrierEnd, PeerRefusal};
 use crate::id::{
-    CarrierNumber, Cost, Instance, LinkName, Ordinal, Principal, RouterName, RouterRole, SessionId, SiteId,
-    SiteName,
+    CarrierNumber, Cost, Instance, KeyPin, LinkName, Ordinal, Principal, RouterName, RouterRole, RoutingKey,
+    SessionId, SiteId, SiteName,
 };
+use crate::policy::{PeerIdentity, PeerPolicy};
 use crate::proto::dial::Target;
 use crate::proto::facts::{Admission, Arrival, Local, SessionFact};
 use crate::proto::link::LinkWanted;
 use crate::proto::some_moment;
+use crate::proto::trust::Scope;
 use crate::resource::settings::Settings;
 use crate::snapshot::{GroupState, SessionState};
 use crate::stats::{RoundTrip, Traffic};
@@ -79,7 +82,13 @@ fn certificate(subject: &str) -> Principal {
 
 fn facts(hello: Box<Hello>) -> DialedFacts {
     let address = "192.0.2.1:5671".parse().unwrap();
-    DialedFacts { hello, principal: certificate("server"), local: address, remote: address }
+    DialedFacts {
+        hello,
+        principal: certificate("server"),
+        certificate: None,
+        local: address,
+        remote: address,
+    }
 }
 
 /// An acceptor's hello of that instance, for a new session with an id of that byte.
@@ -101,6 +110,7 @@ fn arrival(instance: u8, id: u8) -> Arrival {
         role: LinkRole::InterRouter,
         hello: hello(instance, 0, SessionClaim::New),
         principal: certificate("west"),
+        certificate: None,
         local: address,
         remote: address,
         fresh_id: SessionId([id; 16]),
@@ -457,6 +467,72 @@ fn a_refused_arrival_is_an_event_and_nothing_else() {
     let (access, address, phase) = (ACCESS, usurper.remote, crate::error::Phase::Hello);
     assert_eq!(bench.events(), [EventKind::PeerRefused { access, address, phase, refusal }]);
     assert_eq!(bench.actions(), []);
+}
+
+/// What a peer shows: a leaf with a key of that byte.
+fn leaf(key: u8) -> Option<Arc<LeafSummary>> {
+    let (subject, issuer) = ("CN=west".into(), "CN=ca".into());
+    let leaf = LeafSummary::new(subject, issuer, "01".into(), (0, i64::MAX), Vec::new(), KeyPin([key; 32]));
+    Some(Arc::new(leaf))
+}
+
+fn joining(carrier: u32, key: u8) -> Arrival {
+    let mut join = arrival(1, 9);
+    let (session, proof) = (SessionId([1; 16]), [0; 32]);
+    *join.hello = Hello { carrier: CarrierNumber(carrier), ..(*join.hello).clone() };
+    join.hello.session = SessionClaim::Join { session, proof };
+    join.certificate = leaf(key);
+    join
+}
+
+#[test]
+fn a_carrier_joins_with_a_key_of_the_same_set_and_the_keys_it_serves_are_looked_at_anew() {
+    let mut bench = Bench::new();
+    let pins = |keys: &[u8]| PeerIdentity::Keys(keys.iter().map(|key| KeyPin([*key; 32])).collect());
+    let policy = PeerPolicy::only([pins(&[1, 2]), pins(&[3])]);
+    bench.fleet.handle_policy(bench.now, Scope::Door(Door::Access(ACCESS)), policy);
+    let first = Arrival { certificate: leaf(1), ..arrival(1, 1) };
+    let admission = bench.fleet.handle_arrival(bench.now, &first, |_| false);
+    assert_eq!(admission, Admission::Begin { session: SessionNumber(1) });
+    bench.actions();
+    for (carrier, key, refused) in [
+        (1, 1, None),
+        (2, 2, None),
+        (3, 3, Some(CloseCode::OTHER_PRINCIPAL)),
+        (3, 4, Some(CloseCode::NOT_AUTHORIZED)),
+    ] {
+        let code = match bench.fleet.handle_arrival(bench.now, &joining(carrier, key), |_| true) {
+            Admission::Refuse(refusal) => Some(refusal.code),
+            _ => None,
+        };
+        assert_eq!(code, refused, "key {key}");
+        let reviewed = bench.actions().contains(&FleetAction::ReviewKeys { session: SessionNumber(1) });
+        assert_eq!(reviewed, key == 2, "key {key}");
+    }
+}
+
+#[test]
+fn policies_of_links_and_accesses_that_are_gone_are_forgotten_with_their_sessions() {
+    let mut bench = Bench::new();
+    let address = "192.0.2.1:5671".parse().unwrap();
+    bench.fleet.handle_access_up(bench.now, ACCESS, address, LinkRole::InterRouter);
+    let nobody = || PeerPolicy::any().serving(PeerIdentity::subject("CN=nobody"), []);
+    bench.fleet.handle_policy(bench.now, Scope::Door(Door::Access(ACCESS)), nobody());
+    bench.fleet.handle_arrival(bench.now, &arrival(1, 1), |_| false);
+    let key = RoutingKey::new("backend").unwrap();
+    let may_serve = |bench: &mut Bench| {
+        let mut keys = [(key.clone(), true)];
+        bench.fleet.handle_keys(SessionNumber(1), &mut keys);
+        keys[0].1
+    };
+    assert!(!may_serve(&mut bench));
+    bench.fleet.handle_access_down(ACCESS);
+    assert!(!may_serve(&mut bench), "its session goes on under it");
+    bench.fact(ended(SessionEnd::Closed(CloseCode::NORMAL)));
+    // Another access goes, and takes along what is left of the first.
+    bench.fleet.handle_access_up(bench.now, AccessId(8), address, LinkRole::InterRouter);
+    bench.fleet.handle_access_down(AccessId(8));
+    assert!(bench.fleet.trust.is_plain());
 }
 
 #[test]

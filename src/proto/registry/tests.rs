@@ -54,6 +54,7 @@ fn arrival() -> Arrival {
         role: LinkRole::InterRouter,
         hello: Box::new(hello),
         principal: certificate("west"),
+        certificate: None,
         local: address,
         remote: address,
         fresh_id: SessionId([9; 16]),
@@ -146,7 +147,7 @@ fn who_may_begin_beside_a_live_session_of_west() {
     for (name, arrival, expected) in admitted {
         let mut roster = Roster::default();
         add(&mut roster, &self::arrival(), None);
-        assert_eq!(judge(&config(), &roster, &arrival, |_| false), expected, "{name}");
+        assert_eq!(judge(&config(), &roster, &Trust::default(), &arrival, |_| false), expected, "{name}");
     }
 }
 
@@ -194,7 +195,11 @@ fn who_may_not_begin() {
     for (name, arrival, expected) in refused {
         let mut roster = Roster::default();
         add(&mut roster, &self::arrival(), None);
-        assert_eq!(code_of(&judge(&config(), &roster, &arrival, |_| true)), Some(expected), "{name}");
+        assert_eq!(
+            code_of(&judge(&config(), &roster, &Trust::default(), &arrival, |_| true)),
+            Some(expected),
+            "{name}"
+        );
     }
 }
 
@@ -202,7 +207,10 @@ fn who_may_not_begin() {
 fn principals_are_not_compared_with_those_of_dialed_sessions() {
     let mut roster = Roster::default();
     add(&mut roster, &arrival_with(|a| a.principal = certificate("as a server")), Some(LinkId(1)));
-    assert_eq!(judge(&config(), &roster, &arrival(), |_| false), Ruling::Begin { displaced: Vec::new() });
+    assert_eq!(
+        judge(&config(), &roster, &Trust::default(), &arrival(), |_| false),
+        Ruling::Begin { displaced: Vec::new() }
+    );
 }
 
 #[test]
@@ -212,7 +220,7 @@ fn a_certificate_takes_the_name_from_an_anonymous_peer() {
     let code = CloseCode::SITE_ID_CONFLICT;
     let expected =
         Ruling::Begin { displaced: vec![Displaced { session, end: SessionEnd::Closed(code), code }] };
-    assert_eq!(judge(&config(), &roster, &arrival(), |_| false), expected);
+    assert_eq!(judge(&config(), &roster, &Trust::default(), &arrival(), |_| false), expected);
 }
 
 #[test]
@@ -220,7 +228,10 @@ fn a_session_that_its_dialer_drains_is_left_to_end_by_itself() {
     let mut roster = Roster::default();
     let session = add(&mut roster, &arrival(), None);
     roster.member_mut(session).unwrap().peer_draining = true;
-    assert_eq!(judge(&config(), &roster, &arrival(), |_| false), Ruling::Begin { displaced: Vec::new() });
+    assert_eq!(
+        judge(&config(), &roster, &Trust::default(), &arrival(), |_| false),
+        Ruling::Begin { displaced: Vec::new() }
+    );
 }
 
 #[test]
@@ -230,9 +241,14 @@ fn a_full_access_says_when_to_come_back_but_still_lets_a_place_be_taken_over() {
         add(&mut roster, &arrival_with(|a| a.hello.site_id = site.parse().unwrap()), None);
     }
     let fourth = arrival_with(|a| a.hello.site_id = "far".parse().unwrap());
-    let Ruling::Refuse(refusal) = judge(&config(), &roster, &fourth, |_| false) else { panic!("let in") };
+    let Ruling::Refuse(refusal) = judge(&config(), &roster, &Trust::default(), &fourth, |_| false) else {
+        panic!("let in")
+    };
     assert_eq!((refusal.code, refusal.retry_after), (CloseCode::BUSY, Some(BUSY_RETRY_AFTER)));
-    assert!(matches!(judge(&config(), &roster, &arrival(), |_| false), Ruling::Begin { .. }));
+    assert!(matches!(
+        judge(&config(), &roster, &Trust::default(), &arrival(), |_| false),
+        Ruling::Begin { .. }
+    ));
 }
 
 #[test]
@@ -264,7 +280,7 @@ fn who_may_join() {
     for (name, arrival, proof_ok, expected) in cases {
         let mut roster = Roster::default();
         let session = add(&mut roster, &self::arrival(), None);
-        let ruling = judge(&config(), &roster, &arrival, |secret| {
+        let ruling = judge(&config(), &roster, &Trust::default(), &arrival, |secret| {
             assert_eq!(secret.0, [5; 32]);
             proof_ok
         });
@@ -283,8 +299,11 @@ fn a_session_whose_end_is_decided_can_neither_be_joined_nor_stand_in_the_way() {
     let mut roster = Roster::default();
     let session = add(&mut roster, &arrival(), None);
     roster.member_mut(session).unwrap().ending = true;
-    let joining = judge(&config(), &roster, &join_with(|_| {}), |_| true);
+    let joining = judge(&config(), &roster, &Trust::default(), &join_with(|_| {}), |_| true);
     assert_eq!(code_of(&joining), Some(CloseCode::SESSION_GONE));
     let other = arrival_with(|a| a.principal = certificate("other"));
-    assert_eq!(judge(&config(), &roster, &other, |_| true), Ruling::Begin { displaced: Vec::new() });
+    assert_eq!(
+        judge(&config(), &roster, &Trust::default(), &other, |_| true),
+        Ruling::Begin { displaced: Vec::new() }
+    );
 }

@@ -148,6 +148,11 @@ impl Incoming {
         Some((key, served))
     }
 
+    /// Lets the fleet look at all keys once more.
+    pub(crate) fn review_keys(&mut self) {
+        self.changed.extend(self.keys.iter().cloned());
+    }
+
     /// Whether the fleet has keys to look at.
     pub(crate) fn has_keys(&self) -> bool {
         !self.changed.is_empty()

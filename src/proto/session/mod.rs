@@ -240,6 +240,11 @@ impl Session {
         self.peer.poll_key()
     }
 
+    /// Tells all keys that the peer serves once more.
+    pub(crate) fn review_keys(&mut self) {
+        self.peer.review_keys();
+    }
+
     /// Whether the fleet has something to look at.
     pub(crate) fn has_events(&self) -> bool {
         !self.events.is_empty() || self.peer.has_keys()

@@ -9,13 +9,13 @@ const EC_CERT: &str = include_str!("../../../tests/data/keys/ec.crt");
 
 fn load(ca: &str, cert: Option<&str>, key: Option<&str>) -> Result<Credentials, CredentialsError> {
     let bytes = |text: &str| text.as_bytes().to_vec();
-    let parts = CredentialsParts { ca: bytes(ca), cert: cert.map(bytes), key: key.map(bytes) };
+    let parts = CredentialsParts { ca: bytes(ca), cert: cert.map(bytes), key: key.map(bytes), crl: None };
     Credentials::from_pem("east", &parts, Ordinal(3))
 }
 
 #[test]
 fn a_bundle_tells_its_name_ordinal_and_leaf() {
-    let Bundle { ca, cert, key } = TestCa::new("CA").server(&["east.example", "192.0.2.7"]);
+    let Bundle { ca, cert, key, .. } = TestCa::new("CA").server(&["east.example", "192.0.2.7"]);
     let bundle = load(&ca, Some(&cert), Some(&key)).unwrap();
     assert_eq!((&**bundle.name(), bundle.ordinal()), ("east", Ordinal(3)));
     assert!(bundle.has_identity());
@@ -56,7 +56,7 @@ fn a_bundle_of_ca_crt_alone_trusts_but_has_no_identity() {
 #[test]
 fn a_bad_bundle_is_refused_by_the_part_that_is_wrong() {
     let ca = TestCa::new("CA");
-    let Bundle { ca: root, cert, key } = ca.client("west");
+    let Bundle { ca: root, cert, key, .. } = ca.client("west");
     let other = ca.client("west").key;
     let (root, cert, key) = (root.as_str(), cert.as_str(), key.as_str());
     let missing = |part| CredentialsError::Missing { part };
@@ -149,4 +149,84 @@ fn a_key_is_in_no_debug_text() {
     assert!(shown.contains("CN=east.example"));
     assert!(!shown.contains(secret));
     assert!(!shown.contains("BEGIN"));
+}
+
+#[test]
+fn a_list_that_cannot_be_read_refuses_its_bundle_and_an_empty_one_is_none() {
+    let ca = TestCa::new("CA");
+    let west = ca.client("west");
+    let load = |lists: &str| Credentials::from_pem("west", &parts(&west.clone().heeding(lists)), Ordinal(1));
+    let lists = ca.revoking(&[&west], (2025, 2027));
+    assert_eq!(load(&lists).unwrap().revocation_lists().len(), 1);
+    assert_eq!(load(" \n").unwrap().revocation_lists(), []);
+    let unreadable =
+        |problem: &str| CredentialsError::Unreadable { part: "crl.pem", problem: problem.into() };
+    let no_list = "-----BEGIN X509 CRL-----\nMAMCAQA=\n-----END X509 CRL-----\n";
+    assert_eq!(load(no_list).unwrap_err(), unreadable(UNREADABLE));
+    assert_eq!(load(&west.cert).unwrap_err(), unreadable("holds no revocation list in PEM"));
+}
+
+#[test]
+fn a_bent_list_is_refused_or_read_but_never_panics() {
+    let ca = TestCa::new("CA");
+    let west = ca.client("west");
+    let pem = ca.revoking(&[&west, &ca.client("north")], (2025, 2027));
+    let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+    let provider = provider().unwrap();
+    let roots = Arc::new(read_roots(west.ca.as_bytes()).unwrap());
+    let mut taken = 0;
+    for at in 0..der.len() {
+        for byte in [0, 1, 0x30, 0x7f, 0x80, 0x84, 0xff] {
+            let mut bent = der.clone();
+            bent[at] = byte;
+            taken += usize::from(read_revocations(&in_pem(&bent), &roots, &provider).is_ok());
+        }
+        assert!(read_revocations(&in_pem(&der[..at]), &roots, &provider).is_err(), "cut at {at}");
+    }
+    // A bent signature is seen only when the list is asked.
+    assert!(taken > 64, "{taken}");
+}
+
+/// As much of a list as there is, in PEM.
+fn in_pem(der: &[u8]) -> Vec<u8> {
+    let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+    format!("-----BEGIN X509 CRL-----\n{text}\n-----END X509 CRL-----\n").into_bytes()
+}
+
+proptest::proptest! {
+    #[test]
+    fn bytes_that_are_no_list_are_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..512)) {
+        proptest::prop_assert!(Revocations::from_pem(&in_pem(&bytes)).is_err());
+        proptest::prop_assert!(Revocations::from_pem(&bytes).is_err());
+    }
+}
+
+#[test]
+#[cfg(feature = "webpki-roots")]
+fn the_public_roots_are_trusted_when_asked_for_in_so_many_words_and_never_beside_a_ca() {
+    let ca = TestCa::new("CA");
+    let west = ca.client("west");
+    let public = Credentials::from_pem("west", &parts(&west).with_public_roots(), Ordinal(1)).unwrap();
+    assert!(public.trusts_public_roots() && public.roots().len() > 50);
+    assert_eq!(public.warnings(), [CredentialsWarning::NoAlternativeName]);
+    assert!(client_config(&public, DialerIdentity::Shown, None).is_ok());
+    let refused = server_config(&public, ClientAuth::Required, None).unwrap_err();
+    assert_eq!(refused, CredentialsError::PublicRoots);
+
+    let in_a_file = load(" webpki-roots\n", Some(&west.cert), Some(&west.key)).unwrap();
+    assert!(in_a_file.trusts_public_roots());
+    let own = credentials(&west);
+    assert!(!own.trusts_public_roots());
+    assert_eq!(own.roots().len(), 1);
+    // Beside a certificate it is text between PEM sections, which means nothing.
+    let beside = load(&format!("webpki-roots\n{}", west.ca), Some(&west.cert), Some(&west.key)).unwrap();
+    assert_eq!((beside.trusts_public_roots(), beside.roots().len()), (false, 1));
+}
+
+#[test]
+#[cfg(not(feature = "webpki-roots"))]
+fn a_build_without_the_public_roots_says_so() {
+    let problem = "asks for the public roots, which this build does not have".into();
+    let expected = CredentialsError::Unreadable { part: "ca.crt", problem };
+    assert_eq!(load("webpki-roots", None, None).unwrap_err(), expected);
 }

@@ -426,7 +426,9 @@ impl World {
                     known.ending = true;
                     self.rounds.clear();
                 }
-                FleetAction::DrainSession { session } | FleetAction::SetCost { session, .. } => {
+                FleetAction::DrainSession { session }
+                | FleetAction::ReviewKeys { session }
+                | FleetAction::SetCost { session, .. } => {
                     assert!(self.sessions.contains_key(&session), "seed {}", self.seed);
                 }
                 FleetAction::Path(_) => {}

@@ -1,0 +1,73 @@
+//! Certificates that come to their end while they are in use.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::event::{CertificateOwner, EventKind};
+use crate::id::SessionNumber;
+use crate::net::clock;
+use crate::net::supervisor::Supervisor;
+use crate::proto::expiry::PeerExpired;
+use crate::proto::facts::SessionFact;
+
+/// What the watch over certificates has to tell.
+#[derive(Debug)]
+pub(super) struct Ends {
+    events: Vec<EventKind>,
+    expired: Vec<PeerExpired>,
+}
+
+impl Supervisor {
+    /// Lets the watch over certificates see the wall clock.
+    pub(super) fn look_at_the_clock(&self) -> Ends {
+        let mut expiry = self.hub.expiry();
+        expiry.handle_time(clock::unix_seconds());
+        let events = std::iter::from_fn(|| expiry.poll_event()).collect();
+        Ends { events, expired: std::iter::from_fn(|| expiry.poll_expired()).collect() }
+    }
+
+    /// Tells what was seen.
+    pub(super) fn tell_ends(&self, Ends { events, expired }: Ends) {
+        events.into_iter().for_each(|event| self.hub.fanout.publish(event));
+        expired.into_iter().for_each(|expired| self.handle_peer_expired(&expired));
+    }
+
+    /// When the clock is to be looked at again: when something is due by it, and once a minute in between, because it
+    /// may be set.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        let due = self.hub.expiry().poll_timeout()?;
+        let wait = u64::try_from(due.saturating_sub(clock::unix_seconds())).unwrap_or(0);
+        // A wall clock in whole seconds is behind by up to one.
+        let wait = Duration::from_secs(wait.max(1)).min(LOOK);
+        clock::now().checked_add(wait)
+    }
+
+    /// A peer's certificate has expired under a carrier.
+    fn handle_peer_expired(&self, expired: &PeerExpired) {
+        let PeerExpired { session, carrier, certificate } = expired;
+        self.hub.fanout.publish(EventKind::CredentialsExpired {
+            owner: CertificateOwner::Peer { session: *session, carrier: *carrier },
+            subject: Arc::clone(&certificate.subject),
+            serial: Arc::clone(&certificate.serial),
+            not_after: certificate.not_after,
+        });
+    }
+
+    /// Certificates of carriers that are gone are watched no more.
+    pub(super) fn forget_certificates(&self, session: SessionNumber, facts: &[SessionFact]) {
+        for fact in facts {
+            match fact {
+                SessionFact::CarrierDown { carrier, .. } => {
+                    self.hub.expiry().forget(&CertificateOwner::Peer { session, carrier: *carrier });
+                }
+                SessionFact::Ended { .. } => self.hub.expiry().retain(
+                    |owner| !matches!(owner, CertificateOwner::Peer { session: of, .. } if *of == session),
+                ),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// How often a clock that may be set is looked at.
+const LOOK: Duration = Duration::from_secs(60);

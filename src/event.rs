@@ -185,7 +185,7 @@ pub enum EventKind {
         phase: Phase,
         /// Why.
         error: DialError,
-        /// When the next attempt starts.
+        /// When the next attempt starts; zero while another endpoint of the group is tried.
         next_attempt_in: Duration,
     },
     /// A group has no live session any more.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{DialError, SessionEnd};
@@ -41,7 +41,7 @@ struct Supervisor {
     hub: Arc<Hub>,
     known: BTreeMap<SessionNumber, Known>,
     /// Dial tasks under way.
-    attempts: HashMap<AttemptId, CancellationToken>,
+    attempts: HashMap<AttemptId, Attempt>,
     dial_reports: mpsc::Sender<DialReport>,
 }
 
@@ -56,11 +56,19 @@ struct Known {
     told_standby: bool,
 }
 
-/// The end of a dial task.
-struct DialReport {
-    attempt: AttemptId,
-    outcome: Result<Box<Dialed>, DialError>,
-    joining: Option<Arc<Joining>>,
+/// What the supervisor keeps of a dial task.
+struct Attempt {
+    cancel: CancellationToken,
+    /// Lets it greet; taken when it was let.
+    go: Option<oneshot::Sender<()>>,
+}
+
+/// What a dial task tells.
+enum DialReport {
+    /// It is through TLS and waits to be let to greet.
+    Reached { attempt: AttemptId },
+    /// It has ended.
+    Over { attempt: AttemptId, outcome: Result<Box<Dialed>, DialError>, joining: Option<Arc<Joining>> },
 }
 
 impl Supervisor {
@@ -124,9 +132,10 @@ impl Supervisor {
         let now = clock::now();
         match action {
             FleetAction::Dial(order) => self.dial(order),
+            FleetAction::Greet { attempt } => self.greet(attempt),
             FleetAction::Cancel { attempt } => {
-                if let Some(cancel) = self.attempts.remove(&attempt) {
-                    cancel.cancel();
+                if let Some(known) = self.attempts.remove(&attempt) {
+                    known.cancel.cancel();
                 }
             }
             FleetAction::DrainSession { session } => self.with(session, Session::drain),
@@ -215,7 +224,7 @@ impl Supervisor {
         let hub = Arc::clone(&self.hub);
         hub.closing.cancel();
         hub.close_accesses();
-        self.attempts.drain().for_each(|(_, cancel)| cancel.cancel());
+        self.attempts.drain().for_each(|(_, known)| known.cancel.cancel());
         let now = clock::now();
         let end = SessionEnd::Closed(CloseCode::SHUTDOWN);
         for known in self.known.values() {
@@ -264,7 +273,7 @@ impl Known {
     }
 }
 
-/// Dial tasks wait when so many of their reports have not been heard; each group has one attempt at a time.
+/// Dial tasks wait when so many of their reports have not been heard.
 const REPORTS: usize = 64;
 
 /// A supervisor with nothing due looks up all the same, rarely.

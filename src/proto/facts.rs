@@ -200,8 +200,15 @@ pub(crate) enum SessionFact {
 /// What the fleet asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FleetAction {
-    /// Dial; the answer goes to [`handle_dialed`](crate::proto::fleet::Fleet::handle_dialed).
+    /// Dial, up to the end of TLS; that goes to [`handle_reached`](crate::proto::fleet::Fleet::handle_reached), and a
+    /// failure to [`handle_dialed`](crate::proto::fleet::Fleet::handle_dialed).
     Dial(DialOrder),
+    /// Say hello on an attempt that is reached; the answer goes to
+    /// [`handle_dialed`](crate::proto::fleet::Fleet::handle_dialed). A group has one such attempt at a time.
+    Greet {
+        /// The attempt.
+        attempt: AttemptId,
+    },
     /// Give an attempt up; its answer would change nothing.
     Cancel {
         /// The attempt.

@@ -77,6 +77,14 @@ impl Fleet {
         }
     }
 
+    /// An attempt has got through TLS, and waits to be told to greet. Of one that was given up nothing changes.
+    pub(crate) fn handle_reached(&mut self, now: Instant, attempt: AttemptId) {
+        if let Some(of) = self.attempts.get(&attempt) {
+            let (link, group) = (of.link, of.group.clone());
+            self.with_group(now, link, &group, |group, orders| group.handle_reached(now, attempt, orders));
+        }
+    }
+
     /// An attempt has ended, one way or the other. Of an attempt that was given up nothing changes.
     ///
     /// The verdict on an error is `Close` and means nothing, there being no connection.
@@ -98,8 +106,8 @@ impl Fleet {
         };
         let outcome = match (result, of.purpose) {
             (Err(error), _) => Err((error, CloseCode::NORMAL)),
-            (Ok(facts), Purpose::Begin) => self.dialed_begin(now, &of, &facts),
-            (Ok(facts), Purpose::Join { session }) => self.dialed_join(now, session, &facts),
+            (Ok(facts), Purpose::Begin) => self.dialed_begin(now, attempt, &of, &facts),
+            (Ok(facts), Purpose::Join { session }) => self.dialed_join(now, attempt, session, &facts),
         };
         outcome.unwrap_or_else(|(error, code)| {
             let detail = error.to_string();
@@ -214,6 +222,7 @@ impl Fleet {
     fn dialed_begin(
         &mut self,
         now: Instant,
+        attempt: AttemptId,
         of: &Attempt,
         facts: &DialedFacts,
     ) -> Result<Verdict, (DialError, CloseCode)> {
@@ -254,7 +263,9 @@ impl Fleet {
             // It was changed while the hello was under way.
             self.actions.push_back(FleetAction::SetCost { session, cost });
         }
-        self.with_group(now, of.link, &of.group, |group, orders| group.handle_begun(now, session, orders));
+        self.with_group(now, of.link, &of.group, |group, orders| {
+            group.handle_begun(now, attempt, session, orders)
+        });
         self.announce(now, of.link);
         Ok(Verdict::Begin { session })
     }
@@ -290,6 +301,7 @@ impl Fleet {
                     let order = DialOrder { attempt, link, name, group, cost, target, purpose };
                     self.actions.push_back(FleetAction::Dial(order));
                 }
+                Step::Greet { attempt } => self.actions.push_back(FleetAction::Greet { attempt }),
                 Step::Cancel { attempt } => {
                     self.attempts.remove(&attempt);
                     self.actions.push_back(FleetAction::Cancel { attempt });

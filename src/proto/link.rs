@@ -182,7 +182,7 @@ impl Link {
             operational_since_micros: micros(since),
             draining: self.leaving,
             error: newest.max_by_key(|group| group.failed_at()).and_then(|group| group.error().cloned()),
-            next_attempt_micros: self.groups.iter().filter_map(Group::poll_timeout).min().map(micros),
+            next_attempt_micros: self.groups.iter().filter_map(Group::next_attempt).min().map(micros),
             groups: self.groups.iter().map(|group| group_view(group, micros)).collect(),
         }
     }
@@ -209,7 +209,7 @@ fn group_view(group: &Group, micros: &impl Fn(Instant) -> u64) -> GroupView {
         session: group.session(),
         attempts: group.attempts(),
         error: group.error().cloned(),
-        next_attempt_micros: group.poll_timeout().map(micros),
+        next_attempt_micros: group.next_attempt().map(micros),
     }
 }
 

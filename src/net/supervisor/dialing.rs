@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
 use crate::error::DialError;
 use crate::id::{CarrierNumber, SessionNumber, Side};
-use crate::net::dialer::{self, DialSpec, Dialed};
+use crate::net::dialer::{self, DialSpec, Dialed, MakeHello};
 use crate::net::greeting::Secured;
 use crate::net::hub::{HelloParts, lock};
 use crate::net::joining::Joining;
-use crate::net::supervisor::{DialReport, Known, Supervisor};
+use crate::net::supervisor::{Attempt, DialReport, Known, Supervisor};
 use crate::net::{clock, secret};
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{DialOrder, DialedFacts, Verdict};
+use crate::wire::frame::CloseScope;
 use crate::wire::hello::{Hello, SessionClaim};
 
 impl Supervisor {
@@ -51,19 +55,25 @@ impl Supervisor {
             tls: dialing.tls,
             deadlines: self.hub.config.deadlines,
             dead: self.hub.config.liveness.dead,
-            hello,
+        };
+        let scope = match order.purpose {
+            Purpose::Begin => CloseScope::Session,
+            Purpose::Join { .. } => CloseScope::Carrier,
         };
         let cancel = self.hub.cancel.child_token();
-        self.attempts.insert(attempt, cancel.clone());
-        let reports = self.dial_reports.clone();
-        self.hub.tasks.spawn(async move {
-            let dialing = Box::pin(dialer::dial(spec));
-            if let Some(outcome) = cancel.run_until_cancelled(dialing).await {
-                let outcome = outcome.map(Box::new);
-                // A supervisor that is gone wants no report: the connection closes.
-                let _ = reports.send(DialReport { attempt, outcome, joining: joined }).await;
-            }
-        });
+        let (go, may_greet) = oneshot::channel();
+        self.attempts.insert(attempt, Attempt { cancel: cancel.clone(), go: Some(go) });
+        let dialing =
+            Dialing { attempt, cancel, may_greet, hello, scope, reports: self.dial_reports.clone() };
+        self.hub.tasks.spawn(dialing.run(spec, joined));
+    }
+
+    /// Lets an attempt say hello. It is reached, so that it waits for this.
+    pub(super) fn greet(&mut self, attempt: AttemptId) {
+        if let Some(go) = self.attempts.get_mut(&attempt).and_then(|known| known.go.take()) {
+            // One that has failed meanwhile has reported that.
+            let _ = go.send(());
+        }
     }
 
     /// Answers an order that cannot be carried out.
@@ -73,9 +83,12 @@ impl Supervisor {
     }
 
     pub(super) fn handle_dialed(&mut self, report: DialReport) {
-        let DialReport { attempt, outcome, joining } = report;
-        self.attempts.remove(&attempt);
         let now = clock::now();
+        let (attempt, outcome, joining) = match report {
+            DialReport::Reached { attempt } => return self.hub.fleet().handle_reached(now, attempt),
+            DialReport::Over { attempt, outcome, joining } => (attempt, outcome, joining),
+        };
+        self.attempts.remove(&attempt);
         let dialed = match outcome {
             Ok(dialed) => *dialed,
             Err(error) => {
@@ -114,5 +127,53 @@ impl Supervisor {
         let claim = Some(secret::remember(id, secret));
         self.admit(number, handle.clone(), claim);
         self.drive(handle, hello.carrier, connection);
+    }
+}
+
+/// A dial task.
+struct Dialing {
+    attempt: AttemptId,
+    cancel: CancellationToken,
+    /// The fleet's word that it is this attempt's turn.
+    may_greet: oneshot::Receiver<()>,
+    hello: MakeHello,
+    /// What is over at the peer when it was greeted in vain.
+    scope: CloseScope,
+    reports: mpsc::Sender<DialReport>,
+}
+
+impl Dialing {
+    /// Reaches, reports that, waits to be let, greets, reports what came of it. Once cancelled it reports nothing more.
+    async fn run(self, spec: DialSpec, joining: Option<Arc<Joining>>) {
+        let Self { attempt, cancel, may_greet, hello, scope, reports } = self;
+        // A supervisor that is gone wants no report: the connection closes.
+        let over = async |outcome| {
+            let _ = reports.send(DialReport::Over { attempt, outcome, joining }).await;
+        };
+        let mut reached = match cancel.run_until_cancelled(Box::pin(dialer::reach(spec))).await {
+            None => return,
+            Some(Err(error)) => return over(Err(error)).await,
+            Some(Ok(reached)) => reached,
+        };
+        let _ = reports.send(DialReport::Reached { attempt }).await;
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            Ok(()) = may_greet => {}
+            error = reached.lapse() => return over(Err(error)).await,
+        }
+        match cancel.run_until_cancelled(Box::pin(reached.greet(hello))).await {
+            Some(Ok(hello)) => over(Ok(Box::new(reached.up(hello)))).await,
+            Some(Err(error @ DialError::TimedOut { .. })) => {
+                over(Err(error)).await;
+                reached.give_up(scope).await;
+            }
+            Some(Err(error)) => over(Err(error)).await,
+            None => {
+                // The session learns at once that the attempt came to nothing.
+                drop(over);
+                reached.give_up(scope).await;
+            }
+        }
     }
 }

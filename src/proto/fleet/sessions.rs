@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::{CarrierEnd, DialError, PeerRefusal, Phase, SessionEnd, Violation};
 use crate::event::EventKind;
 use crate::id::{CarrierNumber, Cost, SessionNumber};
+use crate::proto::dial::AttemptId;
 use crate::proto::facts::{Admission, Arrival, DialedFacts, FleetAction, Refusal, SessionFact, Verdict};
 use crate::proto::fleet::Fleet;
 use crate::proto::group::Group;
@@ -126,6 +127,7 @@ impl Fleet {
     pub(super) fn dialed_join(
         &mut self,
         now: Instant,
+        attempt: AttemptId,
         session: SessionNumber,
         facts: &DialedFacts,
     ) -> Result<Verdict, (DialError, CloseCode)> {
@@ -147,7 +149,7 @@ impl Fleet {
             return Err(bad);
         }
         self.announce_carrier(session, carrier);
-        self.on_group(now, session, |group, orders| group.handle_joined(now, orders));
+        self.on_group(now, session, |group, orders| group.handle_joined(now, attempt, orders));
         self.refresh(now, session);
         Ok(Verdict::Join { session })
     }

@@ -42,8 +42,8 @@ struct World {
     now: Instant,
     wanted: BTreeMap<LinkId, LinkWanted>,
     next_link: u64,
-    /// Under way.
-    dials: Vec<DialOrder>,
+    /// Under way, and how far.
+    dials: Vec<(DialOrder, Stage)>,
     /// Answered or cancelled.
     past: Vec<AttemptId>,
     sessions: BTreeMap<SessionNumber, Known>,
@@ -53,6 +53,13 @@ struct World {
     /// happened that may begin one.
     rounds: BTreeMap<(LinkId, GroupName), (bool, Vec<Target>)>,
     log: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Reaching,
+    Reached,
+    Greeting,
 }
 
 struct Known {
@@ -236,9 +243,18 @@ impl World {
         if self.dials.is_empty() {
             return;
         }
-        let order = self.dials.swap_remove(self.rng.usize(..self.dials.len()));
+        let index = self.rng.usize(..self.dials.len());
+        let (attempt, stage) = (self.dials[index].0.attempt, self.dials[index].1);
+        let fails = self.rng.u8(0..5) < 2;
+        if stage == Stage::Reaching && !fails {
+            self.dials[index].1 = Stage::Reached;
+            return self.fleet.handle_reached(self.now, attempt);
+        } else if stage == Stage::Reached && !fails {
+            return;
+        }
+        let (order, _) = self.dials.swap_remove(index);
         self.past.push(order.attempt);
-        let result = if self.rng.u8(0..5) < 3 { Err(self.error()) } else { Ok(self.greeting(&order)) };
+        let result = if fails { Err(self.error()) } else { Ok(self.greeting(&order)) };
         let greeted = result.as_ref().ok().map(|facts| facts.hello.instance.0[0]);
         let gone = matches!(&result, Err(DialError::Closed { code: CloseCode::SESSION_GONE, .. }));
         let verdict = self.fleet.handle_dialed(self.now, order.attempt, result);
@@ -297,6 +313,9 @@ impl World {
         };
         let before = self.fleet.snapshot(self.now, 0, 0);
         let result = if self.rng.bool() { Ok(begun(3, 250)) } else { Err(unreachable_endpoint()) };
+        if self.rng.bool() {
+            self.fleet.handle_reached(self.now, attempt);
+        }
         self.fleet.handle_dialed(self.now, attempt, result);
         assert_eq!(self.fleet.snapshot(self.now, 0, 0), before, "seed {}", self.seed);
         assert!(self.fleet.actions.is_empty() && self.fleet.events.is_empty(), "seed {}", self.seed);
@@ -409,9 +428,10 @@ impl World {
         while let Some(action) = self.fleet.poll_action() {
             match action {
                 FleetAction::Dial(order) => self.dial(order),
+                FleetAction::Greet { attempt } => self.greet(attempt),
                 FleetAction::Cancel { attempt } => {
                     let before = self.dials.len();
-                    self.dials.retain(|order| order.attempt != attempt);
+                    self.dials.retain(|(order, _)| order.attempt != attempt);
                     assert_eq!(
                         self.dials.len() + 1,
                         before,
@@ -443,8 +463,11 @@ impl World {
 
     /// Law 9, first part: all alternates before any twice. What begins a new round clears `rounds`.
     fn dial(&mut self, order: DialOrder) {
-        let same = |other: &DialOrder| (other.link, &other.group) == (order.link, &order.group);
-        assert!(!self.dials.iter().any(same), "seed {}: two attempts of one group", self.seed);
+        let same = |other: &DialOrder| {
+            (other.link, &other.group, &other.target) == (order.link, &order.group, &order.target)
+        };
+        let twice = self.dials.iter().any(|(other, _)| same(other));
+        assert!(!twice, "seed {}: two attempts at one endpoint", self.seed);
         if let Some(wanted) = self.wanted.get(&order.link)
             && let Some((_, targets)) = wanted.groups.iter().find(|(name, _)| *name == order.group)
         {
@@ -457,7 +480,20 @@ impl World {
             }
             round.push(order.target.clone());
         }
-        self.dials.push(order);
+        self.dials.push((order, Stage::Reaching));
+    }
+
+    /// A hello begins a session at the acceptor: two at once would begin two.
+    fn greet(&mut self, attempt: AttemptId) {
+        let index = self.dials.iter().position(|(order, _)| order.attempt == attempt);
+        let index = index.unwrap_or_else(|| panic!("seed {}: greets what does not run", self.seed));
+        let order = self.dials[index].0.clone();
+        let rival = self.dials.iter().any(|(other, stage)| {
+            (other.link, &other.group) == (order.link, &order.group) && *stage == Stage::Greeting
+        });
+        assert!(!rival, "seed {}: two attempts of one group greet", self.seed);
+        assert_eq!(self.dials[index].1, Stage::Reached, "seed {}: greets before TLS", self.seed);
+        self.dials[index].1 = Stage::Greeting;
     }
 
     /// Law 9, last part: what is wanted is up, being dialed, or waited for.
@@ -468,7 +504,8 @@ impl World {
             };
             for (name, targets) in &wanted.groups {
                 let group = view.groups.iter().find(|group| group.name == *name).expect("a wanted group");
-                let dialed = self.dials.iter().any(|order| order.link == view.link && order.group == *name);
+                let dialed =
+                    self.dials.iter().any(|(order, _)| order.link == view.link && order.group == *name);
                 let busy = dialed || group.next_attempt_micros.is_some() || group.state == GroupState::Up;
                 assert!(busy || targets.is_empty(), "seed {}: {group:?} is forgotten", self.seed);
             }

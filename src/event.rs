@@ -305,6 +305,16 @@ pub enum EventKind {
         /// Which end asked for it.
         by_peer: bool,
     },
+    /// An end of a session is on standby, or is not any more: no new streams take it. Only edge planes have their
+    /// sessions on standby, all but one.
+    SessionStandby {
+        /// The session.
+        session: SessionNumber,
+        /// Whether it is.
+        standby: bool,
+        /// Which end.
+        by_peer: bool,
+    },
     /// A session has no carrier; its streams wait.
     SessionRecovering {
         /// The session.

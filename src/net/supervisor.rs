@@ -116,6 +116,15 @@ impl Supervisor {
                 }
                 hub.fanout.publish(event);
             }
+            // In one go: whoever opens a stream sees one active session of an edge plane, never none and never two.
+            {
+                let mut paths = hub.paths();
+                for action in &actions {
+                    if let FleetAction::Path(change) = action {
+                        paths.handle_change(change.clone());
+                    }
+                }
+            }
             actions.into_iter().for_each(|action| self.act(action));
         }
         let news: Vec<_> = {
@@ -145,7 +154,11 @@ impl Supervisor {
             FleetAction::SetCost { session, cost } => {
                 self.with(session, |session| session.announce_cost(cost))
             }
-            FleetAction::Path(change) => self.hub.paths().handle_change(change),
+            FleetAction::SetActive { session, active } => {
+                self.with(session, |session| session.set_active(active));
+            }
+            // Carried out before all others.
+            FleetAction::Path(_) => {}
         }
     }
 

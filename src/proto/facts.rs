@@ -235,6 +235,13 @@ pub(crate) enum FleetAction {
         /// This end's cost.
         cost: Cost,
     },
+    /// Tell the peer of an edge plane's session that it is active, or on standby; on standby, refuse new streams.
+    SetActive {
+        /// The session.
+        session: SessionNumber,
+        /// Whether it is active.
+        active: bool,
+    },
     /// Pass this on to [`Paths::handle_change`](crate::proto::paths::Paths::handle_change), in order.
     Path(PathChange),
 }

@@ -1,10 +1,12 @@
 //! The fleet: what to dial, who may link, what is up.
 //!
 //! One per plane. It decides and never touches a byte: sessions move bytes and tell it facts. This file holds the
-//! dialing and the clock; `links.rs` what becomes of links, `sessions.rs` what becomes of sessions, dialed and accepted.
+//! dialing and the clock; `links.rs` what becomes of links, `sessions.rs` what becomes of sessions, dialed and accepted,
+//! `uplinks.rs` which of them is the active one of an edge plane.
 
 mod links;
 mod sessions;
+mod uplinks;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -21,6 +23,7 @@ use crate::proto::link::Link;
 use crate::proto::orders::{Orders, Step};
 use crate::proto::paths::PathChange;
 use crate::proto::roster::{Beginning, Origin, Roster};
+use crate::proto::uplink::Uplinks;
 use crate::snapshot::{AccessView, PlaneStatus};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
@@ -36,6 +39,7 @@ pub(crate) struct Fleet {
     links: BTreeMap<LinkId, Link>,
     accesses: BTreeMap<AccessId, Access>,
     roster: Roster,
+    uplinks: Uplinks,
     /// The attempts whose answer still counts.
     attempts: HashMap<AttemptId, Attempt>,
     orders: Orders,
@@ -65,6 +69,7 @@ impl Fleet {
     /// An empty fleet. The seed decides all jitter.
     pub(crate) fn new(config: FleetConfig, seed: u64) -> Self {
         Self {
+            uplinks: Uplinks::new(config.backoff.stable_after),
             config,
             links: BTreeMap::new(),
             accesses: BTreeMap::new(),
@@ -89,6 +94,17 @@ impl Fleet {
     ///
     /// The verdict on an error is `Close` and means nothing, there being no connection.
     pub(crate) fn handle_dialed(
+        &mut self,
+        now: Instant,
+        attempt: AttemptId,
+        result: Result<DialedFacts, DialError>,
+    ) -> Verdict {
+        let verdict = self.dialed(now, attempt, result);
+        self.settle_uplinks(now);
+        verdict
+    }
+
+    fn dialed(
         &mut self,
         now: Instant,
         attempt: AttemptId,
@@ -150,6 +166,7 @@ impl Fleet {
         for session in self.roster.numbers() {
             self.drain(now, session, until, CloseCode::SHUTDOWN);
         }
+        self.settle_uplinks(now);
     }
 
     /// Time has passed: what was waited for is dialed, what drained too long is ended.
@@ -166,12 +183,14 @@ impl Fleet {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.announce(now, link);
         }
+        self.settle_uplinks(now);
     }
 
     /// When [`Fleet::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let groups = self.links.values().flat_map(|link| link.groups.iter());
-        groups.filter_map(Group::poll_timeout).chain(self.roster.poll_timeout()).min()
+        let others = [self.roster.poll_timeout(), self.uplinks_due()];
+        groups.filter_map(Group::poll_timeout).chain(others.into_iter().flatten()).min()
     }
 
     /// What is to be done next.
@@ -198,11 +217,12 @@ impl Fleet {
             };
             now_micros.saturating_sub(since(now, at)).saturating_add(since(at, now))
         };
+        let stands_by = |session| self.roster.member(session).is_some_and(|member| member.standby);
         let sessions_of =
             |access| self.roster.accepted().filter(|member| member.access() == Some(access)).count();
         PlaneStatus {
             as_of,
-            links: self.links.values().map(|link| link.view(now, &micros)).collect(),
+            links: self.links.values().map(|link| link.view(now, &micros, &stands_by)).collect(),
             sessions: self.roster.members().map(|member| member.view(&micros)).collect(),
             accesses: self
                 .accesses
@@ -254,6 +274,7 @@ impl Fleet {
                 principal: facts.principal.clone(),
                 own_cost: link.wanted.cost,
                 resume_window: self.config.resume_window,
+                standby: self.is_edge(),
             },
         );
         let (session, cost) = (member.number, link.wanted.cost);

@@ -16,6 +16,7 @@ pub(crate) mod race;
 pub(crate) mod registry;
 pub(crate) mod roster;
 pub(crate) mod session;
+pub(crate) mod uplink;
 
 /// An arbitrary origin for the time of a test; nothing depends on which.
 #[cfg(test)]

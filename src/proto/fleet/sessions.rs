@@ -62,6 +62,11 @@ impl Fleet {
 
     /// A session has something to tell. A fact of a session or carrier that is not known changes nothing.
     pub(crate) fn handle_session(&mut self, now: Instant, session: SessionNumber, fact: SessionFact) {
+        self.session_told(now, session, fact);
+        self.settle_uplinks(now);
+    }
+
+    fn session_told(&mut self, now: Instant, session: SessionNumber, fact: SessionFact) {
         let Some(member) = self.roster.member_mut(session) else {
             return;
         };
@@ -97,7 +102,10 @@ impl Fleet {
             SessionFact::Resumed { resent_bytes } => self.resumed(now, session, resent_bytes),
             SessionFact::PeerCost(cost) => self.alter_cost(session, |member| &mut member.peer_cost, cost),
             SessionFact::PeerActive(active) => {
-                self.path(PathChange::Standby { session, standby: !active });
+                let standby = !active;
+                if std::mem::replace(&mut member.peer_standby, standby) != standby && !member.ending {
+                    self.events.push_back(EventKind::SessionStandby { session, standby, by_peer: true });
+                }
             }
             SessionFact::PeerDraining => {
                 if !std::mem::replace(&mut member.peer_draining, true) && !member.ending {
@@ -121,6 +129,7 @@ impl Fleet {
     pub(crate) fn handle_disconnect(&mut self, now: Instant, session: SessionNumber) {
         let code = CloseCode::DISCONNECTED;
         self.end_session(now, session, SessionEnd::Closed(code), code);
+        self.settle_uplinks(now);
     }
 
     /// An attempt to join has reached a router that greets.
@@ -232,6 +241,7 @@ impl Fleet {
                 principal: arrival.principal.clone(),
                 own_cost: arrival.cost,
                 resume_window: self.config.resume_window,
+                standby: false,
             },
         );
         let session = member.number;

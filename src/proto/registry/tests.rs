@@ -90,6 +90,7 @@ fn add(roster: &mut Roster, arrival: &Arrival, origin: Option<LinkId>) -> Sessio
         principal: arrival.principal.clone(),
         own_cost: Cost::DEFAULT,
         resume_window: Duration::ZERO,
+        standby: false,
     };
     roster.insert(some_moment(), beginning).number
 }

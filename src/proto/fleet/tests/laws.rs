@@ -47,6 +47,8 @@ struct World {
     /// Answered or cancelled.
     past: Vec<AttemptId>,
     sessions: BTreeMap<SessionNumber, Known>,
+    /// Which sessions the paths hold on standby.
+    paved: BTreeMap<SessionNumber, bool>,
     next_id: u8,
     facts: Facts,
     /// Per group what was tried since an endpoint came up again, and whether a whole round was seen since anything
@@ -70,6 +72,8 @@ struct Known {
     next_carrier: u32,
     /// The fleet has asked for its end.
     ending: bool,
+    /// What its peer was told of standby.
+    told_active: bool,
 }
 
 /// Law 7, kept as the sets of what is up.
@@ -161,6 +165,7 @@ impl World {
             dials: Vec::new(),
             past: Vec::new(),
             sessions: BTreeMap::new(),
+            paved: BTreeMap::new(),
             next_id: 0,
             facts: Facts::default(),
             rounds: BTreeMap::new(),
@@ -262,7 +267,7 @@ impl World {
             (Verdict::Begin { session }, Some(instance)) => {
                 let carriers = BTreeSet::from([0]);
                 let (id, accepted, ending) = (self.next_id, false, false);
-                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending };
+                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending, told_active: true };
                 assert!(self.sessions.insert(session, known).is_none(), "seed {}: number reused", self.seed);
                 self.rounds.remove(&(order.link, order.group));
             }
@@ -345,7 +350,7 @@ impl World {
         match self.fleet.handle_arrival(self.now, &arrival, |_| proof_ok) {
             Admission::Begin { session } => {
                 let (id, accepted, carriers) = (self.next_id, true, BTreeSet::from([0]));
-                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending: false };
+                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending: false, told_active: true };
                 self.sessions.insert(session, known);
             }
             Admission::Join { session } => {
@@ -378,6 +383,7 @@ impl World {
             6 | 7 => SessionFact::CarrierTrusted { carrier: number },
             8 => SessionFact::PeerCost(Cost::new(self.rng.u32(1..5)).unwrap()),
             9 => SessionFact::Resumed { resent_bytes: 1 },
+            10 if self.rng.bool() => SessionFact::PeerActive(self.rng.bool()),
             10 => SessionFact::PeerDraining,
             _ => SessionFact::Drained,
         };
@@ -449,7 +455,12 @@ impl World {
                 FleetAction::DrainSession { session } | FleetAction::SetCost { session, .. } => {
                     assert!(self.sessions.contains_key(&session), "seed {}", self.seed);
                 }
-                FleetAction::Path(_) => {}
+                FleetAction::SetActive { session, active } => {
+                    let known = self.sessions.get_mut(&session).expect("a known session");
+                    assert_ne!(known.told_active, active, "seed {}: said twice", self.seed);
+                    known.told_active = active;
+                }
+                FleetAction::Path(change) => self.pave(change),
             }
         }
         while let Some(event) = self.fleet.poll_event() {
@@ -459,6 +470,38 @@ impl World {
             }
         }
         self.nothing_wanted_is_forgotten();
+        self.one_is_active();
+    }
+
+    /// What the paths would know of standby.
+    fn pave(&mut self, change: PathChange) {
+        match change {
+            PathChange::Up { session, candidate } => {
+                self.paved.insert(session, candidate.standby);
+            }
+            PathChange::Standby { session, standby } => {
+                let before = self.paved.insert(session, standby);
+                assert_eq!(before, Some(!standby), "seed {}: no change", self.seed);
+            }
+            PathChange::Down { session } => drop(self.paved.remove(&session)),
+            _ => {}
+        }
+    }
+
+    /// Of an edge plane's sessions exactly one is active, here, for its paths, and in the peers' eyes.
+    fn one_is_active(&self) {
+        if !self.fleet.is_edge() {
+            return;
+        }
+        let dialed: Vec<_> = self.fleet.snapshot(self.now, 0, 0).sessions;
+        let dialed = dialed.iter().filter(|view| view.link.is_some() && view.state != SessionState::Ending);
+        let active: Vec<SessionNumber> =
+            dialed.clone().filter(|view| !view.standby).map(|view| view.session).collect();
+        assert_eq!(active.len(), dialed.clone().count().min(1), "seed {}: {active:?}", self.seed);
+        for view in dialed {
+            assert_eq!(self.sessions[&view.session].told_active, !view.standby, "seed {}", self.seed);
+            assert_eq!(self.paved[&view.session], view.standby || view.peer_standby, "seed {}", self.seed);
+        }
     }
 
     /// Law 9, first part: all alternates before any twice. What begins a new round clears `rounds`.

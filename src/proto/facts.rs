@@ -265,11 +265,10 @@ pub(crate) struct DialOrder {
     pub(crate) purpose: Purpose,
 }
 
-/// Why an accepted carrier is refused, as its close frame says it.
+/// Why an accepted carrier is refused, as its close frame says it. Only that carrier is closed: a refused join leaves
+/// its session alone, and there is none before a session has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// What is closed: a refused join leaves its session alone.
-    pub(crate) scope: CloseScope,
     /// Why.
     pub(crate) code: CloseCode,
     /// Why, for people.

@@ -14,7 +14,6 @@ use crate::id::{Principal, SessionId, SessionNumber};
 use crate::proto::facts::{Arrival, FleetConfig, Refusal};
 use crate::proto::roster::{Member, Origin, Roster};
 use crate::wire::code::CloseCode;
-use crate::wire::frame::CloseScope;
 use crate::wire::hello::{Hello, SessionClaim, SessionSecret};
 
 /// What the rules say of an arrival.
@@ -53,7 +52,7 @@ pub(crate) fn judge(
         SessionClaim::New => begin(config, roster, arrival),
         SessionClaim::Join { session, .. } => join(roster, arrival, *session, proof_ok),
         SessionClaim::Begun { .. } | SessionClaim::Joined { .. } => {
-            Err(refusal(CloseScope::Carrier, CloseCode::BAD_HELLO, "an acceptor's hello from a dialer"))
+            Err(refusal(CloseCode::BAD_HELLO, "an acceptor's hello from a dialer"))
         }
     };
     verdict.unwrap_or_else(Ruling::Refuse)
@@ -61,7 +60,7 @@ pub(crate) fn judge(
 
 fn begin(config: &FleetConfig, roster: &Roster, arrival: &Arrival) -> Result<Ruling, Refusal> {
     let hello = &*arrival.hello;
-    let refuse = |code, detail| Err(refusal(CloseScope::Session, code, detail));
+    let refuse = |code, detail| Err(refusal(code, detail));
     let local = &config.local;
     if hello.instance == local.instance {
         return refuse(CloseCode::SELF_LINK, "this very router");
@@ -86,7 +85,7 @@ fn begin(config: &FleetConfig, roster: &Roster, arrival: &Arrival) -> Result<Rul
         }
     }
     if roster.accepted().count() - displaced.len() >= config.accepted_sessions {
-        let busy = refusal(CloseScope::Session, CloseCode::BUSY, "too many sessions");
+        let busy = refusal(CloseCode::BUSY, "too many sessions");
         return Err(Refusal { retry_after: Some(BUSY_RETRY_AFTER), ..busy });
     }
     Ok(Ruling::Begin { displaced })
@@ -98,7 +97,7 @@ fn join(
     id: SessionId,
     proof_ok: impl FnOnce(&SessionSecret) -> bool,
 ) -> Result<Ruling, Refusal> {
-    let refuse = |code, detail| Err(refusal(CloseScope::Carrier, code, detail));
+    let refuse = |code, detail| Err(refusal(code, detail));
     let claimed = roster.accepted().find_map(|member| match &member.origin {
         Origin::Accepted { secret, .. } if member.id == id => Some((member, secret)),
         _ => None,
@@ -118,7 +117,7 @@ fn join(
     let dead = &arrival.hello.dead;
     let living = member.carriers.keys().filter(|number| dead.iter().all(|listed| listed.number != **number));
     if living.count() >= MAX_CARRIERS {
-        let busy = refusal(CloseScope::Carrier, CloseCode::BUSY, "too many carriers");
+        let busy = refusal(CloseCode::BUSY, "too many carriers");
         return Err(Refusal { retry_after: Some(BUSY_RETRY_AFTER), ..busy });
     }
     Ok(Ruling::Join { session: member.number })
@@ -153,8 +152,8 @@ fn is_router(peer: &Peer, hello: &Hello) -> bool {
     peer.site_id == hello.site_id && peer.router == hello.router
 }
 
-fn refusal(scope: CloseScope, code: CloseCode, detail: &str) -> Refusal {
-    Refusal { scope, code, detail: detail.into(), retry_after: None }
+fn refusal(code: CloseCode, detail: &str) -> Refusal {
+    Refusal { code, detail: detail.into(), retry_after: None }
 }
 
 /// A session runs over at most eight carriers: more would not be faster on any machine, and each costs its acceptor a

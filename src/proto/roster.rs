@@ -108,7 +108,8 @@ impl Roster {
     pub(crate) fn insert(&mut self, now: Instant, beginning: Beginning<'_>) -> &mut Member {
         self.begun += 1;
         let number = SessionNumber(self.begun);
-        let Beginning { id, origin, name, group, hello, principal, own_cost, resume_window, standby } = beginning;
+        let Beginning { id, origin, name, group, hello, principal, own_cost, resume_window, standby } =
+            beginning;
         let peer = Peer::new(
             hello.site_id.clone(),
             hello.site_name.clone(),

@@ -74,14 +74,16 @@ impl Uplinks {
         self.note(now, standings, is_kept);
         let present = standings.iter().find(|standing| Some(standing.session) == self.active);
         let fit = standings.iter().filter(|standing| standing.fitness == Fitness::Fit);
-        let best = |of: &mut dyn Iterator<Item = &Standing>| of.min_by_key(|standing| order(standing)).cloned();
-        let chosen = match present {
-            Some(present) if present.fitness == Fitness::Fit => best(&mut fit.filter(|standing| {
-                standing.session == present.session || !self.is_on_probation(standing)
-            })),
-            Some(present) => best(&mut fit.clone()).or_else(|| Some(present.clone())),
-            None => best(&mut standings.iter()),
-        };
+        let best =
+            |of: &mut dyn Iterator<Item = &Standing>| of.min_by_key(|standing| order(standing)).cloned();
+        let chosen =
+            match present {
+                Some(present) if present.fitness == Fitness::Fit => best(&mut fit.filter(|standing| {
+                    standing.session == present.session || !self.is_on_probation(standing)
+                })),
+                Some(present) => best(&mut fit.clone()).or_else(|| Some(present.clone())),
+                None => best(&mut standings.iter()),
+            };
         self.active = chosen.as_ref().map(|standing| standing.session);
         for ((link, group), place) in &mut self.places {
             place.active =
@@ -94,10 +96,13 @@ impl Uplinks {
     pub(crate) fn due(&self, standings: &[Standing]) -> Option<Instant> {
         let present = standings.iter().find(|standing| Some(standing.session) == self.active)?;
         let better = standings.iter().filter(|standing| order(standing) < order(present));
-        better.filter(|standing| self.is_on_probation(standing)).filter_map(|standing| {
-            let (_, since) = self.place(standing)?.fit?;
-            Some(since + self.stable_after)
-        }).min()
+        better
+            .filter(|standing| self.is_on_probation(standing))
+            .filter_map(|standing| {
+                let (_, since) = self.place(standing)?.fit?;
+                Some(since + self.stable_after)
+            })
+            .min()
     }
 
     fn note(&mut self, now: Instant, standings: &[Standing], is_kept: impl Fn(LinkId, &GroupName) -> bool) {

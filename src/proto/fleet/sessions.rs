@@ -15,7 +15,6 @@ use crate::proto::registry::{self, Ruling};
 use crate::proto::roster::{Beginning, Member, Origin};
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
-use crate::wire::frame::CloseScope;
 use crate::wire::hello::{SessionClaim, SessionSecret};
 
 impl Fleet {
@@ -29,10 +28,8 @@ impl Fleet {
     ) -> Admission {
         // A session that drains may still need a carrier; nobody new is let in.
         if self.closing.is_some() && arrival.hello.session == SessionClaim::New {
-            let scope = CloseScope::Session;
             let detail = "this router shuts down".into();
-            return self
-                .refuse(arrival, Refusal { scope, code: CloseCode::SHUTDOWN, detail, retry_after: None });
+            return self.refuse(arrival, Refusal { code: CloseCode::SHUTDOWN, detail, retry_after: None });
         }
         match registry::judge(&self.config, &self.roster, arrival, proof_ok) {
             Ruling::Refuse(refusal) => self.refuse(arrival, refusal),
@@ -43,9 +40,9 @@ impl Fleet {
                     .member_mut(session)
                     .is_some_and(|member| member.join(now, carrier, local, remote));
                 if !taken {
-                    let (scope, code) = (CloseScope::Carrier, CloseCode::BAD_HELLO);
+                    let code = CloseCode::BAD_HELLO;
                     let detail = "carrier number not above those before".into();
-                    return self.refuse(arrival, Refusal { scope, code, detail, retry_after: None });
+                    return self.refuse(arrival, Refusal { code, detail, retry_after: None });
                 }
                 self.announce_carrier(session, carrier);
                 self.refresh(now, session);

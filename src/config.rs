@@ -71,6 +71,9 @@ pub struct Deadlines {
     pub resolve: Duration,
     /// The TCP connection, all addresses together. Default 10 s: three SYN retransmissions (1 + 2 + 4 s).
     pub connect: Duration,
+    /// From the connection to an HTTP proxy to its answer. Default 15 s: in it the proxy looks up the endpoint's name
+    /// and connects, for which a link without a proxy has 5 s and 10 s.
+    pub proxy: Duration,
     /// The TLS handshake. Default 10 s: two round trips on the worst link, with losses.
     pub tls: Duration,
     /// From the end of TLS to the peer's hello. Default 5 s: one round trip.
@@ -84,6 +87,7 @@ impl Default for Deadlines {
         Self {
             resolve: Duration::from_secs(5),
             connect: Duration::from_secs(10),
+            proxy: Duration::from_secs(15),
             tls: Duration::from_secs(10),
             hello: Duration::from_secs(5),
             accept: Duration::from_secs(10),
@@ -181,8 +185,8 @@ impl PlaneConfig {
     pub fn checked(self) -> Result<Self, PlaneError> {
         let session = &self.session;
         let (live, deadlines) = (&self.liveness, &self.deadlines);
-        let longest =
-            [deadlines.resolve, deadlines.connect, deadlines.tls, deadlines.hello, deadlines.accept];
+        let Deadlines { resolve, connect, proxy, tls, hello, accept } = *deadlines;
+        let longest = [resolve, connect, proxy, tls, hello, accept];
         let rules: [(bool, &'static str, &str); 12] = [
             (longest.iter().any(|deadline| *deadline > LONGEST), "deadlines", "must not exceed 24 h"),
             (live.dead > LONGEST || live.suspect_cap > LONGEST, "liveness", "must not exceed 24 h"),

@@ -3,7 +3,7 @@
 //! One type for each verb that can fail. Each is `Clone`, because one cause is handed to many: to every
 //! stream of a session, to an event and to a status. Text of a peer is bounded before it gets here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -12,10 +12,12 @@ use crate::id::{GroupName, Instance, SiteId};
 use crate::wire::code::{CloseCode, StreamCode};
 
 mod credentials;
+mod proxy;
 mod session;
 mod tls;
 
 pub use self::credentials::CredentialsError;
+pub use self::proxy::ProxyReason;
 pub use self::session::{CarrierEnd, SessionEnd, Violation};
 pub use self::tls::TlsReason;
 
@@ -43,6 +45,8 @@ pub enum Phase {
     Resolve,
     /// The TCP connection.
     Connect,
+    /// The tunnel through an HTTP proxy, for a link that names one.
+    Proxy,
     /// The TLS handshake.
     Tls,
     /// The hellos.
@@ -54,6 +58,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Resolve => "resolve",
             Self::Connect => "connect",
+            Self::Proxy => "proxy",
             Self::Tls => "tls",
             Self::Hello => "hello",
         })
@@ -66,6 +71,15 @@ impl fmt::Display for Phase {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DialError {
+    /// The link's `bind-address` cannot be dialed from.
+    #[error("cannot dial from {address}: {kind}")]
+    Bind {
+        /// The local address.
+        address: IpAddr,
+        /// What the system said; [`io::ErrorKind::Unsupported`] when the host has no address of its family.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "display"))]
+        kind: io::ErrorKind,
+    },
     /// The peer closed or refused the carrier instead of greeting it.
     #[error("refused by the peer: {code}{}", Detail(.detail))]
     Closed {
@@ -111,6 +125,14 @@ pub enum DialError {
         #[cfg_attr(feature = "serde", serde(serialize_with = "display"))]
         kind: io::ErrorKind,
     },
+    /// The HTTP proxy gave no tunnel to the endpoint.
+    #[error("proxy {proxy}: {reason}")]
+    Proxy {
+        /// The proxy, `host:port`.
+        proxy: Arc<str>,
+        /// Why.
+        reason: ProxyReason,
+    },
     /// The host name has no address.
     #[error("host {host:?} not found: {kind}")]
     Resolve {
@@ -144,7 +166,8 @@ impl DialError {
             Self::Connect { .. } | Self::Lost { .. } | Self::Resolve { .. } | Self::TimedOut { .. } => {
                 Fault::Network
             }
-            Self::Duplicate { .. } | Self::Local(_) => Fault::Local,
+            Self::Bind { .. } | Self::Duplicate { .. } | Self::Local(_) => Fault::Local,
+            Self::Proxy { reason, .. } => reason.fault(),
             Self::Closed { .. } | Self::OtherInstance { .. } | Self::Violation(_) => Fault::Peer,
             Self::Tls(reason) => reason.fault(),
         }
@@ -154,7 +177,8 @@ impl DialError {
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self {
-            Self::Connect { .. } => Phase::Connect,
+            Self::Bind { .. } | Self::Connect { .. } => Phase::Connect,
+            Self::Proxy { .. } => Phase::Proxy,
             Self::Lost { phase, .. } | Self::TimedOut { phase, .. } => *phase,
             Self::Resolve { .. } | Self::Local(_) => Phase::Resolve,
             Self::Tls(_) => Phase::Tls,

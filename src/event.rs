@@ -219,7 +219,8 @@ pub enum EventKind {
         link: LinkId,
         /// Its name.
         name: LinkName,
-        /// What the smallest change was: `cost`, `endpoints`, `credentials`.
+        /// What the smallest change was: `cost`, `credentials`, `endpoints`, `settings`, `proxy`. The last two, and
+        /// credentials, are used from the next dial on; what is up stays.
         changes: Vec<Arc<str>>,
     },
     /// A link was taken on.

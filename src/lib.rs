@@ -100,6 +100,7 @@ pub use crate::config::PlaneConfig;
 pub use crate::error::*;
 pub use crate::event::{Destination, Event, EventKind, Peer};
 pub use crate::id::*;
+pub use crate::net::resolve::{Addresses, Resolver, SystemResolver};
 pub use crate::resource::host::Host;
 pub use crate::resource::link::{Endpoint, LinkKey, LinkSpec};
 pub use crate::resource::manifest::{LinkNotFound, Manifest};

@@ -6,17 +6,17 @@ mod common;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use common::pki::TestCa;
+use common::process::{Router, example};
 use common::{document, loopback, within};
-use serde_json::Value;
 use socket2::SockRef;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest, Lines};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::Command;
 
 #[tokio::test]
 async fn a_client_that_shut_down_writing_still_reads_the_answer() {
@@ -102,7 +102,7 @@ async fn clients_are_refused_while_nobody_serves_their_key_and_taken_again_after
 
     let arguments = east_arguments(routers.folder.path(), routers.access, &server);
     routers.east = Router::start("east", &arguments);
-    assert_eq!(address(&routers.west.event("tcp_listener_up").await), listener);
+    assert_eq!(routers.west.address("tcp_listener_up").await, listener);
     let (mut near, mut far) = routers.connection(&server).await;
     near.write_all(b"again").await.unwrap();
     near.shutdown().await.unwrap();
@@ -114,10 +114,49 @@ async fn clients_are_refused_while_nobody_serves_their_key_and_taken_again_after
 #[tokio::test]
 async fn a_router_without_a_path_refuses_and_stops_when_told_to() {
     let mut router = Router::start("alone", &["--tcp-listener".into(), "app=127.0.0.1:0".into()]);
-    let bound = address(&router.event("tcp_listener_bound").await);
+    let bound = router.address("tcp_listener_bound").await;
     let refused = within(TcpStream::connect(bound)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     router.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_is_given_to_one_listener_only() {
+    let mut first = Router::start("first", &["--tcp-listener".into(), "app=127.0.0.1:0".into()]);
+    let bound = first.address("tcp_listener_bound").await;
+    // It does not listen, for there is no path, and holds the address all the same: against another process...
+    let taken = format!("app={bound}");
+    refuses_to_start(&["--tcp-listener".into(), taken.clone()], bound).await;
+    first.stop().await;
+    // ...and against another key of its own.
+    refuses_to_start(&["--tcp-listener".into(), taken.clone(), "--tcp-listener".into(), taken], bound).await;
+}
+
+#[tokio::test]
+async fn an_address_is_kept_from_others_after_a_pause_and_free_after_a_restart() {
+    let (mut routers, server) = Routers::start().await;
+    let listener = routers.listener;
+    // A connection of before lingers at the listener's address.
+    let (mut near, far) = routers.connection(&server).await;
+    drop(far);
+    within(near.read_to_end(&mut Vec::new())).await.unwrap();
+    drop(near);
+    routers.east.stop().await;
+    routers.west.event("tcp_listener_down").await;
+    refuses_to_start(&["--tcp-listener".into(), format!("app={listener}")], listener).await;
+    routers.west.stop().await;
+    let mut again = Router::start("west", &["--tcp-listener".into(), format!("app={listener}")]);
+    assert_eq!(again.address("tcp_listener_bound").await, listener);
+    again.stop().await;
+}
+
+/// A router with these arguments must end at once, and say that the address is in use.
+async fn refuses_to_start(arguments: &[String], address: SocketAddr) {
+    let mut command = Command::new(example("router"));
+    command.args(["--site", "second"]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = within(command.output()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(&address.to_string()), "{}: {said}", output.status);
 }
 
 /// West listens for TCP, east serves the key by connecting to the test; a link is between them.
@@ -141,7 +180,7 @@ impl Routers {
         ca.client("west").write(&folder.path().join("to-east"));
 
         let mut east = Router::start("east", &east_arguments(folder.path(), loopback(), &server));
-        let access = address(&east.event("access_up").await);
+        let access = east.address("access_up").await;
         let link = folder.path().join("link.yaml");
         std::fs::write(&link, document("to-east", "127.0.0.1", access.port())).unwrap();
         let mut west = Router::start(
@@ -155,7 +194,7 @@ impl Routers {
                 "app=127.0.0.1:0".into(),
             ],
         );
-        let listener = address(&west.event("tcp_listener_up").await);
+        let listener = west.address("tcp_listener_up").await;
         (Self { west, east, listener, access, folder }, server)
     }
 
@@ -184,64 +223,6 @@ fn east_arguments(folder: &Path, access: SocketAddr, server: &TcpListener) -> Ve
     ]
 }
 
-/// A router process. Dropping it kills the process.
-struct Router {
-    name: &'static str,
-    child: Child,
-    events: Lines<BufReader<ChildStdout>>,
-}
-
-impl Router {
-    fn start(name: &'static str, arguments: &[String]) -> Self {
-        let mut child = Command::new(example("router"))
-            .args(["--site", name, "--events", "json"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let events = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { name, child, events }
-    }
-
-    /// The next event of a kind; those before it are left out.
-    async fn event(&mut self, kind: &str) -> Value {
-        let mut seen = Vec::new();
-        let search = async {
-            loop {
-                let line = self.events.next_line().await.unwrap();
-                let line = line.unwrap_or_else(|| panic!("{} ended; seen: {seen:#?}", self.name));
-                let event: Value = serde_json::from_str(&line).unwrap();
-                if event["event"] == kind {
-                    return event;
-                }
-                seen.push(line);
-            }
-        };
-        within(search).await
-    }
-
-    /// Sends SIGTERM; the exit status must be 0.
-    async fn stop(&mut self) {
-        let id = self.child.id().unwrap().to_string();
-        let killed = Command::new("sh").args(["-c", "kill -TERM $0", &id]).status().await.unwrap();
-        assert!(killed.success());
-        // Its output is read to the end, or it could wait for that.
-        while within(self.events.next_line()).await.unwrap().is_some() {}
-        let status = within(self.child.wait()).await.unwrap();
-        assert!(status.success(), "{} ended with {status}", self.name);
-    }
-}
-
-/// The built example: `cargo test` builds the examples first, and puts them beside the folder of the tests.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let built = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(built.exists(), "no {}; `cargo build --example {name}` makes it", built.display());
-    built
-}
-
 /// What is left to read, to the end or the error.
 async fn rest(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut all = Vec::new();
@@ -262,10 +243,6 @@ async fn fill(stream: &TcpStream) {
 /// Closes a connection by a reset.
 fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-}
-
-fn address(event: &Value) -> SocketAddr {
-    event["address"].as_str().unwrap().parse().unwrap()
 }
 
 fn text(path: &Path) -> String {

@@ -83,6 +83,8 @@ impl Listener {
             Some(socket) => socket,
             None => reserve(self.address)?,
         };
+        // Its connections inherit it, and so let the address be bound while they linger.
+        socket.set_reuseaddr(true)?;
         socket.listen(BACKLOG)
     }
 
@@ -158,12 +160,23 @@ async fn carry(client: TcpStream, plane: Plane, key: RoutingKey) {
     }
 }
 
+/// Binds the address for this listener alone, without listening.
+///
+/// With SO_REUSEADDR on both, Linux binds any number of sockets that do not listen to one address, and all but the first
+/// then fail to listen, late and for ever. So the option is off while the address is only held. It is needed only to
+/// bind beside the lingering connections of before, and these do not mind that it is switched off again.
 fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // The address is taken again after every pause, while connections of before may linger.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
+    let bind = |reuse| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(reuse)?;
+        socket.bind(address)?;
+        socket.set_reuseaddr(false)?;
+        io::Result::Ok(socket)
+    };
+    bind(false).or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => bind(true),
+        _ => Err(error),
+    })
 }
 
 /// How long a key may be without a path before its clients are refused: a link that comes back within it goes unseen.

@@ -9,6 +9,7 @@ use crate::config::PlaneConfig;
 use crate::error::{CredentialsError, PlaneError};
 use crate::id::{IdError, RouterName, RouterRole, SiteId, SiteName};
 use crate::net::hub::Hub;
+use crate::net::resolve::{Resolver, SystemResolver};
 use crate::net::{secret, supervisor};
 use crate::proto::facts::{FleetConfig, Local};
 use crate::proto::fleet::Fleet;
@@ -40,12 +41,19 @@ pub struct PlaneBuilder {
     router: Option<RouterName>,
     role: RouterRole,
     config: PlaneConfig,
+    resolver: Arc<dyn Resolver>,
 }
 
 impl Plane {
     /// Begins to set up a plane of that site.
     pub fn builder(site: Site) -> PlaneBuilder {
-        PlaneBuilder { site, router: None, role: RouterRole::Interior, config: PlaneConfig::default() }
+        PlaneBuilder {
+            site,
+            router: None,
+            role: RouterRole::Interior,
+            config: PlaneConfig::default(),
+            resolver: Arc::new(SystemResolver),
+        }
     }
 }
 
@@ -65,6 +73,12 @@ impl PlaneBuilder {
     /// All other settings.
     pub fn config(mut self, config: PlaneConfig) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Who looks host names up. Default: the operating system, [`SystemResolver`].
+    pub fn resolver(mut self, resolver: impl Resolver) -> Self {
+        self.resolver = Arc::new(resolver);
         self
     }
 
@@ -90,7 +104,7 @@ impl PlaneBuilder {
             Local { site_id: self.site.id, site_name: self.site.name, router, instance, role: self.role };
         let fleet = Fleet::new(FleetConfig::new(local.clone(), &config), secret::seed());
         let (reports, access_reports) = mpsc::channel(REPORTS);
-        let hub = Arc::new(Hub::new(local, config, fleet, reports));
+        let hub = Arc::new(Hub::new(local, config, fleet, self.resolver, reports));
         hub.tasks.spawn(supervisor::run(Arc::clone(&hub), access_reports));
         Ok(Plane::new(hub))
     }

@@ -18,6 +18,7 @@ use crate::net::{clock, opening};
 use crate::proto::dial::Target;
 use crate::proto::link::LinkWanted;
 use crate::resource::link::LinkSpec;
+use crate::resource::secret::ProxySpec;
 use crate::resource::status::LinkStatus;
 use crate::snapshot::{CandidateView, PlaneStatus};
 use crate::tls::config::{DialerIdentity, client_config, server_config};
@@ -288,7 +289,8 @@ impl Plane {
                 let tls = client_config(credentials, identity, None)
                     .inspect_err(|error| refused(credentials.name(), error))?;
                 self.announce(credentials);
-                Some(Dialing { tls, ordinal: credentials.ordinal(), proxy: secrets.proxy.clone() })
+                let (ordinal, settings) = (credentials.ordinal(), spec.settings.clone());
+                Some(Dialing { tls, ordinal, settings, proxy: proxy(spec, secrets) })
             }
             Some(Err(error)) => {
                 if let Some(name) = &spec.tls_credentials {
@@ -318,8 +320,15 @@ fn wanted(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets) -> LinkWanted 
         cost: spec.cost,
         groups: groups.collect(),
         credentials: credentials.map(|credentials| (Arc::clone(credentials.name()), credentials.ordinal())),
+        settings: spec.settings.clone(),
+        proxy: proxy(spec, secrets),
         usable: usable(spec, role, secrets),
     }
+}
+
+/// The proxy to dial through: one that was found or given is used only by a Link that names one.
+fn proxy(spec: &LinkSpec, secrets: &LinkSecrets) -> Option<ProxySpec> {
+    secrets.proxy.clone().filter(|_| spec.settings.proxy_configuration.is_some())
 }
 
 /// Whether a link can be dialed as it is; if not, why, for its `Configured` condition.

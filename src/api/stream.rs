@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::StreamError;
 use crate::event::Peer;
-use crate::id::StreamId;
+use crate::id::{SessionNumber, StreamId};
 use crate::net::clock;
 use crate::net::shared::SessionHandle;
 use crate::net::stream_watch::StreamWatch;
@@ -137,6 +137,12 @@ impl LinkStream {
     #[must_use]
     pub fn id(&self) -> StreamId {
         self.held.key.id
+    }
+
+    /// The session it goes over, as events and status name it.
+    #[must_use]
+    pub fn session(&self) -> SessionNumber {
+        self.held.session.number()
     }
 
     /// The router at the other end.

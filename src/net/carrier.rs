@@ -189,6 +189,12 @@ impl Driver {
         match self.session.with(|session| session.poll_transmit(now, number, pieces, cx.waker())) {
             Transmit::Idle => return Step::Waits,
             Transmit::Gone => return Step::Over(CarrierEnd::Replaced),
+            Transmit::Fenced => {
+                // As if the sending half were shut: nothing is said any more, what comes is thrown away.
+                let deadline = Box::pin(tokio::time::sleep(FENCED));
+                self.leaving = Some(Leaving { shut: true, deadline });
+                return Step::Moved;
+            }
             Transmit::Batch => {}
             Transmit::Farewell => {
                 let deadline = Box::pin(tokio::time::sleep(LINGER));
@@ -257,7 +263,7 @@ impl Driver {
             return Step::Moved;
         }
         if next.is_none() && self.tls.wants_write() {
-            let gone = self.gone.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+            let gone = self.gone.get_or_insert_with(|| Box::pin(tokio::time::sleep(FENCED)));
             return match gone.as_mut().poll(cx) {
                 Poll::Ready(()) => Step::Over(CarrierEnd::Replaced),
                 Poll::Pending => Step::Waits,
@@ -372,3 +378,7 @@ const TURNS: usize = 64;
 /// How long a closed carrier waits for the peer's end of the connection, so that the close is not lost with unread
 /// data: the longest round trip that is usual.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a fenced carrier is left open for its dialer to end: by default a dialer waits no longer for the hello of
+/// the carrier that replaces it ([`Deadlines::hello`](crate::config::Deadlines::hello)).
+const FENCED: Duration = Duration::from_secs(5);

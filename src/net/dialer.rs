@@ -1,23 +1,17 @@
-//! Dials one carrier in two stages: it is reached (resolve, connect, TLS), then greeted; each phase has its own deadline
-//! and error.
+//! Dials one carrier in two stages: it is reached (connect, TLS), then greeted; each phase has its own deadline and
+//! error.
 
-use std::future::poll_fn;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use std::{fmt, io};
 
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::Deadlines;
 use crate::error::{DialError, Phase, Violation};
+use crate::net::connect::{Route, connect, within};
 use crate::net::greeting::{Failure, Secured, linger};
-use crate::net::resolve::resolve;
-use crate::net::socket;
 use crate::tls::config::server_name;
 use crate::tls::proof::EXPORTER_LEN;
 use crate::tls::reason::reason_of_io;
@@ -31,12 +25,12 @@ pub(crate) struct DialSpec {
     pub(crate) host: Arc<str>,
     /// The TCP port.
     pub(crate) port: u16,
+    /// How to get there.
+    pub(crate) route: Route,
     /// Made from the link's credentials.
     pub(crate) tls: Arc<ClientConfig>,
     /// One for each phase.
     pub(crate) deadlines: Deadlines,
-    /// [`Liveness::dead`](crate::config::Liveness::dead), for the socket.
-    pub(crate) dead: Duration,
 }
 
 impl fmt::Debug for DialSpec {
@@ -69,11 +63,9 @@ pub(crate) struct Reached {
     deadline: Duration,
 }
 
-/// Dials up to the end of TLS. Takes at most the sum of the three deadlines.
+/// Dials up to the end of TLS. Takes at most the sum of the four deadlines, or of three without a proxy.
 ///
-/// The addresses of the host are raced (RFC 8305): the next one starts 250 ms after the one before, or as soon as
-/// one fails, families in turn. The first connection wins; the others are closed, and only the winner gets as far
-/// as TLS.
+/// The addresses of the host are raced, as [`connect`] says, and only the winner gets as far as TLS.
 ///
 /// # Errors
 /// The phase and cause of the failure. Nothing is tried a second time.
@@ -81,18 +73,12 @@ pub(crate) struct Reached {
 /// # Cancel safety
 /// Dropping the future closes every socket it holds; it has no tasks of its own.
 pub(crate) async fn reach(spec: DialSpec) -> Result<Reached, DialError> {
-    let DialSpec { host, port, tls, deadlines, dead } = spec;
+    let DialSpec { host, port, route, tls, deadlines } = spec;
     let name = server_name(&host).map_err(DialError::Tls)?;
-    let addresses = within(Phase::Resolve, deadlines.resolve, async {
-        let found = resolve(&host, port).await;
-        found.map_err(|kind| DialError::Resolve { host: Arc::clone(&host), kind })
-    });
-    let addresses = addresses.await?;
-    let (tcp, remote) = within(Phase::Connect, deadlines.connect, race(addresses)).await?;
-    socket::tune_carrier(&tcp, dead);
-    let connect = Box::pin(TlsConnector::from(tls).connect(name, tcp));
+    let (tcp, remote) = connect(&host, port, &route, &deadlines).await?;
+    let handshake = Box::pin(TlsConnector::from(tls).connect(name, tcp));
     let connection = within(Phase::Tls, deadlines.tls, async {
-        let (tcp, tls) = connect.await.map_err(|error| tls_failure(&error))?.into_inner();
+        let (tcp, tls) = handshake.await.map_err(|error| tls_failure(&error))?.into_inner();
         Secured::new(tcp, tls.into(), remote).map_err(|failure| failed(Phase::Tls, failure))
     });
     Ok(Reached { connection: connection.await?, deadline: deadlines.hello })
@@ -172,58 +158,6 @@ fn answers(ours: &Hello, theirs: &Hello) -> bool {
     claim && ours.carrier == theirs.carrier
 }
 
-async fn within<T>(
-    phase: Phase,
-    after: Duration,
-    work: impl Future<Output = Result<T, DialError>>,
-) -> Result<T, DialError> {
-    let outcome = tokio::time::timeout(after, work).await;
-    outcome.unwrap_or(Err(DialError::TimedOut { phase, after }))
-}
-
-/// Connects to the addresses, each started [`STAGGER`] after the one before or once one has failed.
-async fn race(addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), DialError> {
-    let mut waiting = addresses.into_iter();
-    let mut attempts = Vec::new();
-    let mut failure = DialError::Lost { phase: Phase::Connect, kind: io::ErrorKind::AddrNotAvailable };
-    loop {
-        match waiting.next() {
-            Some(address) => attempts.push((address, Box::pin(connect(address)))),
-            None if attempts.is_empty() => return Err(failure),
-            None => {}
-        }
-        tokio::select! {
-            (address, outcome) = first_done(&mut attempts) => match outcome {
-                Ok(tcp) => return Ok((tcp, address)),
-                Err(error) => failure = DialError::Connect { address, kind: error.kind() },
-            },
-            () = tokio::time::sleep(STAGGER), if waiting.len() > 0 => {}
-        }
-    }
-}
-
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let tcp = TcpStream::connect(address).await?;
-    // A dialer that keeps trying a free local port is given that very port one day, and TCP then connects it to
-    // itself (simultaneous open).
-    if tcp.local_addr()? == address { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(tcp) }
-}
-
-/// Waits for the first of the attempts to end, and takes it out.
-async fn first_done<T>(
-    attempts: &mut Vec<(SocketAddr, Pin<Box<impl Future<Output = T>>>)>,
-) -> (SocketAddr, T) {
-    poll_fn(|cx| {
-        for index in 0..attempts.len() {
-            if let Poll::Ready(outcome) = attempts[index].1.as_mut().poll(cx) {
-                return Poll::Ready((attempts.swap_remove(index).0, outcome));
-            }
-        }
-        Poll::Pending
-    })
-    .await
-}
-
 /// What tokio-rustls says: a failure of TLS, or of the connection below it.
 fn tls_failure(error: &io::Error) -> DialError {
     match reason_of_io(error) {
@@ -242,9 +176,6 @@ fn failed(phase: Phase, failure: Failure) -> DialError {
         Failure::Violation(violation) => DialError::Violation(violation),
     }
 }
-
-/// How long an address is waited for before the next one starts beside it: RFC 8305 §5 recommends 250 ms.
-const STAGGER: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests;

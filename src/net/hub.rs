@@ -21,6 +21,8 @@ use crate::net::fanout::Fanout;
 use crate::net::inbox::Inbox;
 use crate::net::incoming::IncomingQueue;
 use crate::net::listener::{self, AccessReport, ListenerSpec};
+use crate::net::names::Names;
+use crate::net::resolve::Resolver;
 use crate::net::shared::SessionHandle;
 use crate::net::{clock, socket};
 use crate::proto::facts::Local;
@@ -29,6 +31,7 @@ use crate::proto::link::LinkWanted;
 use crate::proto::paths::Paths;
 use crate::proto::session::ProcessPool;
 use crate::resource::secret::ProxySpec;
+use crate::resource::settings::Settings;
 use crate::snapshot::PlaneStatus;
 use crate::wire::MIN_WINDOW;
 use crate::wire::hello::{DeadCarrier, Hello, SessionClaim};
@@ -46,6 +49,8 @@ pub(crate) struct Hub {
     pub(crate) paths: Arc<Mutex<Paths>>,
     /// The sessions that live.
     pub(crate) sessions: RwLock<BTreeMap<SessionNumber, SessionHandle>>,
+    /// Who looks names up.
+    pub(crate) names: Names,
     /// What each link dials with.
     pub(crate) dialing: Mutex<HashMap<LinkId, Dialing>>,
     /// What each access listens with.
@@ -82,7 +87,9 @@ pub(crate) struct Dialing {
     pub(crate) tls: Arc<ClientConfig>,
     /// The rotation of its credentials.
     pub(crate) ordinal: Ordinal,
-    /// Through which HTTP proxy; `None` dials directly.
+    /// What the document's settings say.
+    pub(crate) settings: Settings,
+    /// The proxy that the settings name; without it a link that names one is not dialed.
     pub(crate) proxy: Option<ProxySpec>,
 }
 
@@ -113,14 +120,17 @@ pub(crate) struct HelloParts {
 }
 
 impl Hub {
-    /// The shared state of a plane that begins. Access reports go to `reports`.
+    /// The shared state of a plane that begins. Names are looked up by `resolver`, access reports go to `reports`.
     pub(crate) fn new(
         local: Local,
         config: PlaneConfig,
         fleet: Fleet,
+        resolver: Arc<dyn Resolver>,
         reports: mpsc::Sender<AccessReport>,
     ) -> Self {
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         Self {
+            names: Names::new(resolver, tasks.clone(), cancel.clone()),
             fleet: Mutex::new(fleet),
             paths: Arc::new(Mutex::new(Paths::new(config.session.keys))),
             sessions: RwLock::default(),
@@ -134,8 +144,8 @@ impl Hub {
             path_news: Notify::new(),
             reports,
             pool: ProcessPool::new(config.session.process_pool),
-            tasks: TaskTracker::new(),
-            cancel: CancellationToken::new(),
+            tasks,
+            cancel,
             closing: CancellationToken::new(),
             numbers: AtomicU64::new(1),
             local,

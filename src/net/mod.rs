@@ -5,6 +5,7 @@
 pub(crate) mod bundle;
 pub(crate) mod carrier;
 pub(crate) mod clock;
+pub(crate) mod connect;
 pub(crate) mod dialer;
 pub(crate) mod fanout;
 pub(crate) mod greeting;
@@ -15,7 +16,9 @@ pub(crate) mod incoming;
 pub(crate) mod joining;
 pub(crate) mod link_status;
 pub(crate) mod listener;
+pub(crate) mod names;
 pub(crate) mod opening;
+pub(crate) mod proxy;
 pub(crate) mod resolve;
 pub(crate) mod secret;
 pub(crate) mod shared;

@@ -1,25 +1,46 @@
-//! From a host to the addresses to try, in the order in which to try them.
+//! Who knows the addresses of a name, and the order in which to try them.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::{fmt, io};
 
-/// The addresses of `host`, families interleaved as RFC 8305 §4 has it, the resolver's favourite first.
+/// Looks host names up, in place of the operating system.
 ///
-/// An address literal is taken as it is, without a resolver. Never an empty list, never more than
-/// [`MAX_ADDRESSES`], none twice. Nothing is remembered: a name is looked up anew by every call, so a site that
-/// moved is found. The look-up runs on tokio's threads for blocking work; when this future is dropped the system's
-/// resolver ends in its own time and its answer is thrown away.
+/// For routers that have a resolver of their own, and for tests. Given to
+/// [`PlaneBuilder::resolver`](crate::PlaneBuilder::resolver); the default is [`SystemResolver`]. Address literals never
+/// get here.
+pub trait Resolver: fmt::Debug + Send + Sync + 'static {
+    /// The addresses of `host`, best first. Their ports do not matter: the endpoint's is set.
+    ///
+    /// Called once for all the attempts that want the name at the same time, and for at most 128 names at once. An
+    /// attempt that has waited for longer than its deadline gives up, but the future is kept until it ends, and until
+    /// then that name is not looked up anew; so it must end some time. It is dropped when the plane ends.
+    ///
+    /// # Errors
+    /// Whatever is the matter; its kind is told in the dial error.
+    fn lookup(&self, host: Arc<str>) -> Addresses;
+}
+
+/// The answer of a [`Resolver`].
+pub type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// The resolver of the operating system: `getaddrinfo`, and thereby `/etc/hosts`, `/etc/resolv.conf` and what else the
+/// administrator has set up.
 ///
-/// # Errors
-/// What the system said; [`io::ErrorKind::NotFound`] when the resolver answered that there is none, or could not
-/// tell.
-pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, io::ErrorKind> {
-    if let Ok(literal) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(literal, port)]);
+/// A look-up takes one of tokio's threads for blocking work, for as long as the system pleases; a runtime that shuts
+/// down waits for it.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct SystemResolver;
+
+impl Resolver for SystemResolver {
+    fn lookup(&self, host: Arc<str>) -> Addresses {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((&*host, 0)).await.map_err(|error| kind_of(&error))?;
+            Ok(found.collect())
+        })
     }
-    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| kind_of(&error))?;
-    let addresses = interleave(found);
-    if addresses.is_empty() { Err(io::ErrorKind::NotFound) } else { Ok(addresses) }
 }
 
 /// The resolver's own verdicts have no number of the operating system and no kind of their own.
@@ -31,7 +52,7 @@ fn kind_of(error: &io::Error) -> io::ErrorKind {
 }
 
 /// One of each family in turn, beginning with the family of the first, each family in its own order.
-fn interleave(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn interleave(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut distinct: Vec<SocketAddr> = Vec::new();
     for address in found {
         if !distinct.contains(&address) {
@@ -58,7 +79,7 @@ fn interleave(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 
 /// The most addresses of a name that are tried: one started each 250 ms, they take 8 s of the 10 s that
 /// connecting has by default.
-const MAX_ADDRESSES: usize = 32;
+pub(crate) const MAX_ADDRESSES: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -95,14 +116,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_literal_needs_no_resolver() {
-        assert_eq!(resolve("127.0.0.1", 7).await, Ok(addresses(&["127.0.0.1:7"])));
-        assert_eq!(resolve("::1", 7).await, Ok(addresses(&["[::1]:7"])));
-    }
-
-    #[tokio::test]
     async fn a_name_that_cannot_be_is_not_found() {
         let label = "x".repeat(64);
-        assert_eq!(resolve(&label, 7).await, Err(io::ErrorKind::NotFound));
+        let error = SystemResolver.lookup(label.into()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

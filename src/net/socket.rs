@@ -1,32 +1,90 @@
 //! Socket options: what a carrier and a listener ask of the kernel.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::resource::settings::Settings;
+
+/// What a carrier's socket is asked to be, over what every carrier's is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    /// The silence after which a carrier is given up: [`Liveness::dead`](crate::config::Liveness::dead).
+    pub(crate) dead: Duration,
+    /// Dial from this local address; `None` leaves the choice to the routing table.
+    pub(crate) bind_address: Option<IpAddr>,
+    /// Silence until a keepalive probe, and between two; `None` is a third of `dead`.
+    pub(crate) keepalive: Option<Duration>,
+    /// How long the kernel waits for the acknowledgement of data; `None` is `dead`.
+    pub(crate) user_timeout: Option<Duration>,
+    /// Bytes of the kernel's send buffer; `None` lets it tune itself.
+    pub(crate) send_buffer: Option<u32>,
+    /// Bytes of the kernel's receive buffer; `None` lets it tune itself.
+    pub(crate) receive_buffer: Option<u32>,
+}
+
+impl Tuning {
+    /// What a carrier is without settings.
+    pub(crate) fn new(dead: Duration) -> Self {
+        Self::of(&Settings::default(), dead)
+    }
+
+    /// What the settings of a Link ask for.
+    pub(crate) fn of(settings: &Settings, dead: Duration) -> Self {
+        Self {
+            dead,
+            bind_address: settings.bind_address,
+            keepalive: settings.keepalive,
+            user_timeout: settings.tcp_user_timeout,
+            send_buffer: settings.send_buffer,
+            receive_buffer: settings.receive_buffer,
+        }
+    }
+}
+
+/// Sets a connected socket up as a carrier without settings of its own.
+pub(crate) fn tune_carrier(tcp: &TcpStream, dead: Duration) {
+    tune(tcp, &Tuning::new(dead));
+}
 
 /// Sets a connected socket up as a carrier.
 ///
-/// `dead` is the silence after which a carrier is given up ([`Liveness::dead`]): the kernel gives up unacknowledged
-/// data after the same time, so that a socket whose driver is gone does not linger for a quarter of an hour.
-/// Not earlier: at the *suspect* threshold the kernel would kill peers that are paused but healthy.
+/// The kernel gives up unacknowledged data after [`Tuning::dead`], so that a socket whose driver is gone does not linger
+/// for a quarter of an hour. Not earlier: at the *suspect* threshold the kernel would kill peers that are paused but
+/// healthy.
 ///
 /// Best effort: an option that the system refuses is logged and left, for a carrier works without any of them,
 /// and a connection that is already lost says so at the next read.
-///
-/// [`Liveness::dead`]: crate::config::Liveness::dead
-pub(crate) fn tune_carrier(tcp: &TcpStream, dead: Duration) {
+pub(crate) fn tune(tcp: &TcpStream, tuning: &Tuning) {
     let socket = SockRef::from(tcp);
-    let probe = (dead / KEEPALIVE_PROBES).max(KEEPALIVE_FLOOR);
+    let probe = tuning.keepalive.unwrap_or(tuning.dead / KEEPALIVE_PROBES).max(KEEPALIVE_FLOOR);
     note("TCP_NODELAY", socket.set_tcp_nodelay(true));
     note("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive(probe)));
     #[cfg(target_os = "linux")]
     {
-        note("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(dead)));
+        let timeout = tuning.user_timeout.unwrap_or(tuning.dead);
+        note("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(timeout)));
         note("TCP_NOTSENT_LOWAT", socket.set_tcp_notsent_lowat(NOTSENT_LOWAT));
     }
+}
+
+/// A socket that is to be connected to `address`. Its buffers are set, for the window's scale goes with the first
+/// packet; it is not bound.
+///
+/// # Errors
+/// What the system said to socket. A buffer size it refuses is logged and left.
+pub(crate) fn dialing(address: SocketAddr, tuning: &Tuning) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(bytes) = tuning.send_buffer {
+        note("SO_SNDBUF", socket.set_send_buffer_size(bytes));
+    }
+    if let Some(bytes) = tuning.receive_buffer {
+        note("SO_RCVBUF", socket.set_recv_buffer_size(bytes));
+    }
+    Ok(socket)
 }
 
 /// A listening socket on `address`, ready to accept.
@@ -108,5 +166,28 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOTSENT_LOWAT);
+    }
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_dialed_carrier_has_what_its_settings_say() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let settings = Settings {
+            keepalive: Some(Duration::from_secs(7)),
+            tcp_user_timeout: Some(Duration::from_millis(12_500)),
+            send_buffer: Some(65_536),
+            receive_buffer: Some(32_768),
+            ..Settings::default()
+        };
+        let tuning = Tuning::of(&settings, Duration::from_secs(30));
+        let tcp = dialing(address, &tuning).unwrap().connect(address).await.unwrap();
+        tune(&tcp, &tuning);
+        let socket = SockRef::from(&tcp);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(7));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(12_500)));
+        // Linux doubles what it is asked for, to have room for its own bookkeeping.
+        assert_eq!(socket.send_buffer_size().unwrap(), 2 * 65_536);
+        assert_eq!(socket.recv_buffer_size().unwrap(), 2 * 32_768);
     }
 }

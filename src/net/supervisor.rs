@@ -93,6 +93,10 @@ impl Supervisor {
                 () = tokio::time::sleep_until(due.unwrap_or_else(|| clock::now() + IDLE).into()) => self.handle_due(),
             }
         }
+        dialed.close();
+        while let Ok(report) = dialed.try_recv() {
+            self.unheard(report);
+        }
         self.end();
     }
 

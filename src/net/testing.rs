@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Deadlines;
 use crate::error::DialError;
@@ -13,9 +15,12 @@ use crate::id::{
     CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, Principal, RouterName, SessionId,
     SiteId, SiteName,
 };
+use crate::net::connect::Route;
 use crate::net::dialer::{DialSpec, Dialed, MakeHello, reach};
 use crate::net::greeting::Secured;
-use crate::net::socket;
+use crate::net::names::Names;
+use crate::net::resolve::SystemResolver;
+use crate::net::socket::{self, Tuning};
 use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config};
 use crate::tls::testing::{TestCa, credentials};
 use crate::wire::MIN_WINDOW;
@@ -68,7 +73,13 @@ pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
 /// Deadlines that do not run out in a test.
 pub(crate) fn patient() -> Deadlines {
     let minute = Duration::from_secs(60);
-    Deadlines { resolve: minute, connect: minute, tls: minute, hello: minute, accept: minute }
+    Deadlines { resolve: minute, connect: minute, proxy: minute, tls: minute, hello: minute, accept: minute }
+}
+
+/// Directly, with the system's resolver.
+pub(crate) fn route() -> Route {
+    let names = Names::new(Arc::new(SystemResolver), TaskTracker::new(), CancellationToken::new());
+    Route { names, proxy: None, tuning: Tuning::new(Duration::from_secs(30)) }
 }
 
 /// Dials `address` as `localhost`.
@@ -76,9 +87,9 @@ pub(crate) fn dial_spec(tls: &Arc<ClientConfig>, address: SocketAddr) -> DialSpe
     DialSpec {
         host: "127.0.0.1".into(),
         port: address.port(),
+        route: route(),
         tls: Arc::clone(tls),
         deadlines: patient(),
-        dead: Duration::from_secs(30),
     }
 }
 

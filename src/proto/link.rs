@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use crate::id::{Cost, GroupName, LinkId, LinkName, Ordinal, SessionNumber};
 use crate::proto::dial::Target;
 use crate::proto::group::{Group, Wish};
+use crate::resource::secret::ProxySpec;
+use crate::resource::settings::Settings;
 use crate::snapshot::{GroupView, LinkView};
 
 /// What a link is to be: its document, reduced to what dialing needs.
@@ -23,6 +25,10 @@ pub(crate) struct LinkWanted {
     pub(crate) groups: Vec<(GroupName, Vec<Target>)>,
     /// The name and rotation of the credentials to dial with, if there are any.
     pub(crate) credentials: Option<(Arc<str>, Ordinal)>,
+    /// The document's settings, for the next dial.
+    pub(crate) settings: Settings,
+    /// The proxy they name, if it was found.
+    pub(crate) proxy: Option<ProxySpec>,
     /// Whether it can be dialed as it is; if not, why, in words for the status.
     pub(crate) usable: Result<(), Arc<str>>,
 }
@@ -64,6 +70,8 @@ pub(crate) struct Changes {
     pub(crate) cost: bool,
     pub(crate) credentials: bool,
     pub(crate) endpoints: bool,
+    pub(crate) settings: bool,
+    pub(crate) proxy: bool,
 }
 
 /// What there is to announce of a link's groups.
@@ -77,7 +85,13 @@ pub(crate) enum News {
 impl Changes {
     /// The names of what changed, as the event has them.
     pub(crate) fn names(self) -> Vec<Arc<str>> {
-        let all = [(self.cost, "cost"), (self.credentials, "credentials"), (self.endpoints, "endpoints")];
+        let all = [
+            (self.cost, "cost"),
+            (self.credentials, "credentials"),
+            (self.endpoints, "endpoints"),
+            (self.settings, "settings"),
+            (self.proxy, "proxy"),
+        ];
         all.into_iter().filter(|(changed, _)| *changed).map(|(_, name)| name.into()).collect()
     }
 }
@@ -94,6 +108,8 @@ impl LinkWanted {
             cost: self.cost != changed.cost,
             credentials: self.credentials != changed.credentials,
             endpoints: self.groups != changed.groups,
+            settings: self.settings != changed.settings,
+            proxy: self.proxy != changed.proxy,
         }
     }
 }

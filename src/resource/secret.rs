@@ -72,6 +72,34 @@ pub struct ProxySpec {
     pub password: Arc<str>,
 }
 
+impl ProxySpec {
+    /// A proxy made by hand, that wants no login.
+    #[must_use]
+    pub fn new(host: Host, port: u16) -> Self {
+        Self { host, port, username: Arc::from(""), password: Arc::from("") }
+    }
+
+    /// With the login of a user, shown to the proxy in the clear, as HTTP's basic authentication does.
+    ///
+    /// # Errors
+    /// [`SecretProblem`] for a user name with a colon, which basic authentication cannot tell from the password's
+    /// begin, and for control characters in either.
+    pub fn with_login(mut self, username: &str, password: &str) -> Result<Self, SecretProblem> {
+        let wrong = |part| move |problem| SecretProblem { part, problem };
+        user_name(username.as_bytes()).map_err(wrong(USERNAME))?;
+        printable(password.as_bytes()).map_err(wrong(PASSWORD))?;
+        (self.username, self.password) = (Arc::from(username), Arc::from(password));
+        Ok(self)
+    }
+}
+
+/// `host:port`, with IPv6 in brackets.
+impl fmt::Display for ProxySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.host.with_port(self.port, f)
+    }
+}
+
 impl fmt::Debug for ProxySpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxySpec")
@@ -254,7 +282,7 @@ impl Reader {
                     let port = str::from_utf8(bytes).ok().and_then(host::port);
                     port.map(drop).ok_or("must be 1..=65535 or amqps")
                 });
-                self.check(USERNAME, Presence::Optional, printable);
+                self.check(USERNAME, Presence::Optional, user_name);
                 self.check(PASSWORD, Presence::Optional, printable);
             }
             // Nobody will use it, so nothing is wrong with it.
@@ -318,7 +346,13 @@ fn revocation_lists(bytes: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// A user name or password goes into a header: a line end there would be a second header.
+/// RFC 7617: what stands before the first colon is the name, so that a name has none.
+fn user_name(bytes: &[u8]) -> Result<(), &'static str> {
+    printable(bytes)?;
+    if bytes.contains(&b':') { Err("must not hold a colon") } else { Ok(()) }
+}
+
+/// RFC 7617 takes no control characters in a user name or password.
 fn printable(bytes: &[u8]) -> Result<(), &'static str> {
     match str::from_utf8(bytes) {
         Ok(text) if !text.chars().any(char::is_control) => Ok(()),
@@ -340,3 +374,46 @@ const PARTS: [&str; 8] = [CA_CRT, TLS_CRT, TLS_KEY, CRL_PEM, HOST, PORT, USERNAM
 
 /// What is said of a part that is absent or empty.
 pub(crate) const MISSING: &str = "is missing";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::manifest::Manifest;
+
+    fn proxy(username: &str, password: &str) -> Manifest {
+        let text = format!(
+            "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/basic-auth\nmetadata: {{name: p}}\nstringData:\n  \
+             {{host: fd00::1, port: '3128', username: {username}, password: {password}}}\n"
+        );
+        Manifest::parse(text, "test")
+    }
+
+    #[test]
+    fn a_proxy_is_read_and_shown_without_its_login() {
+        let manifest = proxy("west", "'p:w'");
+        let found = manifest.secret("", "p").and_then(SecretSpec::proxy).unwrap();
+        let made = ProxySpec::new("fd00::1".parse().unwrap(), 3128).with_login("west", "p:w").unwrap();
+        assert_eq!(found, made);
+        assert_eq!(made.to_string(), "[fd00::1]:3128");
+        let shown = format!("{made:?}");
+        assert!(!shown.contains("west") && !shown.contains("p:w"), "{shown}");
+    }
+
+    #[test]
+    fn a_login_that_basic_authentication_cannot_carry_is_refused_unquoted() {
+        let colon = SecretProblem { part: USERNAME, problem: "must not hold a colon" };
+        let control = |part| SecretProblem { part, problem: "must be text without control characters" };
+        let spec = ProxySpec::new("proxy".parse().unwrap(), 1);
+        for (username, password, problem) in [
+            ("we:st", "secret", colon),
+            ("we\nst", "secret", control(USERNAME)),
+            ("west", "sec\0ret", control(PASSWORD)),
+        ] {
+            assert_eq!(spec.clone().with_login(username, password), Err(problem));
+        }
+        let manifest = proxy("'we:st'", "secret");
+        let refused: Vec<_> = manifest.refused().iter().map(ToString::to_string).collect();
+        assert_eq!(refused, ["Secret p: stringData.username: must not hold a colon"]);
+        assert_eq!(manifest.secret("", "p").and_then(SecretSpec::proxy), None);
+    }
+}

@@ -48,7 +48,7 @@ impl World {
                 Stage::Greeting => self.greet(index, end, decoded)?,
                 Stage::Up => frames.push(decoded),
                 // Nothing counts any more.
-                Stage::Leaving | Stage::Over => {}
+                Stage::Leaving | Stage::Aside | Stage::Over => {}
             }
         }
         let (number, now) = (self.wires[index].number, self.instant());
@@ -107,6 +107,12 @@ impl World {
                 Transmit::Idle => self.wires[index].drivers[end].idle = true,
                 Transmit::Farewell => self.say_farewell(index, end)?,
                 Transmit::Gone => self.lose(index, end, CarrierEnd::Replaced)?,
+                Transmit::Fenced => {
+                    let driver = &mut self.wires[index].drivers[end];
+                    driver.stage = Stage::Aside;
+                    driver.outbox.clear();
+                    driver.deadline = Some(self.now + Duration::from_secs(5));
+                }
             }
         }
     }

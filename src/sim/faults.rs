@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) rotations: Vec<Duration>,
     /// When everything becomes well.
     pub(super) heals_at: Duration,
+    /// How long after that everything may take to come to rest.
+    pub(super) patience: Duration,
     /// Whether the session survives.
     pub(super) fate: Fate,
     /// Streams opened in all.
@@ -37,6 +39,10 @@ pub(super) struct Plan {
     pub(super) liveness: Liveness,
     /// How long an open may wait.
     pub(super) accept_deadline: Duration,
+    /// How long a dialer waits for the answer to its hello.
+    pub(super) hello_deadline: Duration,
+    /// Nothing befalls it but what its line does by itself: carriers are never given up for the sake of a test.
+    pub(super) calm: bool,
 }
 
 /// What becomes of the session.
@@ -105,12 +111,45 @@ impl Plan {
             blackouts,
             rotations: (0..*pick(random, &[0, 0, 1, 5])).map(|_| moment(random)).collect(),
             heals_at: horizon,
+            patience: PATIENCE,
             fate,
             streams: random.usize(1..20),
             stream_bytes: *pick(random, &[100, 5000, 60_000, 250_000]),
             limits,
             liveness,
             accept_deadline: *pick(random, &[Duration::from_millis(100), Duration::from_secs(10)]),
+            hello_deadline: Duration::from_secs(2),
+            calm: false,
+        }
+    }
+
+    /// A minute over a line that takes `latency` each way and loses so many segments of a hundred, with the settings
+    /// every plane has.
+    pub(super) fn satellite(random: &mut fastrand::Rng, latency: Duration, lost_percent: u32) -> Self {
+        Self {
+            carriers: 1,
+            shape: Shape {
+                latency,
+                nanos_per_byte: *pick(random, &[80, 800, 8000]),
+                capacity: 4 << 20,
+                cuts: 3,
+                lost_percent,
+            },
+            fault_percent: 0,
+            dial_delay: Duration::from_millis(100),
+            blackouts: Vec::new(),
+            rotations: Vec::new(),
+            heals_at: Duration::from_secs(60),
+            patience: SATELLITE_PATIENCE,
+            fate: Fate::Survives,
+            streams: random.usize(1..20),
+            stream_bytes: *pick(random, &[100, 5000, 60_000, 250_000]),
+            limits: SessionLimits::default(),
+            liveness: Liveness::default(),
+            accept_deadline: Duration::from_secs(30),
+            hello_deadline: Duration::from_secs(30),
+            calm: true,
+            ..Self::new(random)
         }
     }
 
@@ -147,6 +186,7 @@ fn shape(random: &mut fastrand::Rng) -> Shape {
         nanos_per_byte: *pick(random, &[0, 1, 80, 1000]),
         capacity: *pick(random, &[narrowest, 20_000, 300_000]),
         cuts: *pick(random, &[1, 3, 10]),
+        lost_percent: 0,
     }
 }
 
@@ -165,3 +205,10 @@ fn seen(random: &mut fastrand::Rng) -> [Option<Duration>; 2] {
 pub(super) fn pick<'a, T>(random: &mut fastrand::Rng, among: &'a [T]) -> &'a T {
     &among[random.usize(..among.len())]
 }
+
+/// After everything became well the last byte arrives within this: a carrier found dead (3 s), an open that waits
+/// for its deadline (10 s), a session given up (20 s), and the slowest line (1 MB/s, 160 ms) emptied several times.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// 20 streams of 250 kB each way at the guaranteed window, which is 8 kB/s over two seconds.
+const SATELLITE_PATIENCE: Duration = Duration::from_secs(600);

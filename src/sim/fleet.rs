@@ -55,9 +55,13 @@ impl World {
         let mut wire = Wire::new(self.now, number, self.plan.shape, fault, hello);
         wire.replaces = replaces;
         // Some attempts are given up early, as when a faster one won: the answer then comes late.
-        let wait = if self.random.u32(..10) == 0 { self.random.u64(1..200) } else { 2000 };
-        wire.drivers[0].deadline = Some(self.now + Duration::from_millis(wait));
-        wire.drivers[1].deadline = Some(self.now + Duration::from_secs(2));
+        let early = !self.plan.calm && self.random.u32(..10) == 0;
+        let patience = match early {
+            true => Duration::from_millis(self.random.u64(1..200)),
+            false => self.plan.hello_deadline,
+        };
+        wire.drivers[0].deadline = Some(self.now + patience);
+        wire.drivers[1].deadline = Some(self.now + self.plan.hello_deadline);
         self.wires.push(wire);
         Ok(())
     }
@@ -163,7 +167,7 @@ impl World {
     /// A carrier became suspect: sometimes a replacement is dialed.
     pub(super) fn suspect(&mut self, number: CarrierNumber) {
         self.script.note(self.now, "suspect", [number.0.into(), 0, 0]);
-        if self.random.bool() && self.dials_due == 0 {
+        if self.dials_due == 0 && (self.plan.calm || self.random.bool()) {
             self.dials_due += 1;
             self.enter(self.now, Happening::Dial(true));
         }
@@ -184,7 +188,7 @@ impl World {
         self.script.note(self.now, "lost", [number.0.into(), end as u64, 0]);
         match (stage, end) {
             (Stage::Greeting, 0) => return self.fail_join(index),
-            (Stage::Up | Stage::Leaving, _) => {
+            (Stage::Up | Stage::Leaving | Stage::Aside, _) => {
                 self.act(end, |session| session.handle_carrier_lost(now, number, why))?;
             }
             _ => {}

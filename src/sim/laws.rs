@@ -15,6 +15,10 @@ pub(super) struct Ledger {
     up: BTreeSet<CarrierNumber>,
     recovering: bool,
     ended: bool,
+    /// How often a carrier was suspected.
+    pub(super) suspicions: u64,
+    /// How often no carrier was left.
+    pub(super) recoveries: u64,
     /// What the peer serves.
     keys: BTreeSet<RoutingKey>,
 }
@@ -58,6 +62,12 @@ impl World {
         while let Some(event) = session.poll_event() {
             self.script.tell(self.now, &(end, &event));
             self.ends[end].ledger.take(&event)?;
+            let ledger = &mut self.ends[end].ledger;
+            match event {
+                SessionEvent::CarrierSuspect { .. } => ledger.suspicions += 1,
+                SessionEvent::Recovering { .. } => ledger.recoveries += 1,
+                _ => {}
+            }
             if let SessionEvent::CarrierSuspect { number, .. } = event {
                 suspects.push(number);
             }

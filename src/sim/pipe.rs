@@ -37,6 +37,23 @@ pub(super) struct Shape {
     pub(super) capacity: usize,
     /// What is written is cut into at most so many spans.
     pub(super) cuts: u32,
+    /// Of a hundred TCP segments, how many are lost on the way and sent again.
+    pub(super) lost_percent: u32,
+}
+
+impl Shape {
+    /// How much later so many bytes arrive because TCP had to send segments of them again: after a round trip and a
+    /// half, and after twice the wait before for each time one is lost again (RFC 6298 §5.5).
+    fn resending(&self, bytes: usize, random: &mut fastrand::Rng) -> Duration {
+        if self.lost_percent == 0 {
+            return Duration::ZERO;
+        }
+        let losses = |random: &mut fastrand::Rng| {
+            (0..MOST_LOSSES).take_while(|_| random.u32(..100) < self.lost_percent).count()
+        };
+        let most = (0..bytes.div_ceil(SEGMENT)).map(|_| losses(random)).max().unwrap_or(0);
+        (self.latency * 3).max(LEAST_RESENDING) * ((1 << most) - 1)
+    }
 }
 
 #[derive(Debug)]
@@ -87,20 +104,22 @@ impl Pipe {
             if taken.len() > 1 {
                 let at = random.usize(1..taken.len());
                 let span = taken.split_to(at);
-                self.carry(now, span);
+                self.carry(now, span, random);
             }
         }
-        self.carry(now, taken);
+        self.carry(now, taken, random);
         blown
     }
 
-    fn carry(&mut self, now: Duration, bytes: Bytes) {
+    fn carry(&mut self, now: Duration, bytes: Bytes, random: &mut fastrand::Rng) {
         if bytes.is_empty() {
             return;
         }
         self.busy_until =
             self.busy_until.max(now) + Duration::from_nanos(self.shape.nanos_per_byte * bytes.len() as u64);
-        self.spans.push_back(Span { at: self.busy_until + self.shape.latency, bytes });
+        let at = self.busy_until + self.shape.latency + self.shape.resending(bytes.len(), random);
+        // What comes early waits for what was sent before it: only the front is ever read.
+        self.spans.push_back(Span { at, bytes });
     }
 
     /// When the reader has something to see.
@@ -151,13 +170,28 @@ impl Pipe {
     }
 }
 
+/// What a TCP segment carries over Ethernet and through a tunnel.
+const SEGMENT: usize = 1400;
+
+/// Linux sends nothing again sooner than this after it was lost without a trace.
+const LEAST_RESENDING: Duration = Duration::from_millis(200);
+
+/// One segment in a hundred million is lost more often at 5 %.
+const MOST_LOSSES: usize = 6;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_pipe_breaks_after_exactly_its_bytes_and_delivers_them_in_order() {
-        let shape = Shape { latency: Duration::from_millis(1), nanos_per_byte: 1, capacity: 100, cuts: 4 };
+        let shape = Shape {
+            latency: Duration::from_millis(1),
+            nanos_per_byte: 1,
+            capacity: 100,
+            cuts: 4,
+            lost_percent: 0,
+        };
         for fuse in 0..40 {
             let (mut pipe, mut random) = (Pipe::new(shape, Some(fuse)), fastrand::Rng::with_seed(fuse));
             let mut sent = Bytes::from((0..30).collect::<Vec<u8>>());

@@ -59,6 +59,8 @@ pub(super) enum Stage {
     Up,
     /// Has said farewell.
     Leaving,
+    /// Fenced: waits for the dialer to end the connection.
+    Aside,
     /// Is no more.
     Over,
 }

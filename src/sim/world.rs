@@ -63,6 +63,17 @@ impl World {
     pub(super) fn new(seed: u64, loud: bool) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = Plan::new(&mut random);
+        Self::planned(plan, random, seed, loud)
+    }
+
+    /// A world that is calm but for its line.
+    pub(super) fn satellite(seed: u64, latency: Duration, lost_percent: u32) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let plan = Plan::satellite(&mut random, latency, lost_percent);
+        Self::planned(plan, random, seed, false)
+    }
+
+    fn planned(plan: Plan, mut random: fastrand::Rng, seed: u64, loud: bool) -> Self {
         let (epoch, script) = (epoch(), Script::new(loud));
         script.tell(Duration::ZERO, &plan);
         let end = |side| End {
@@ -102,7 +113,12 @@ impl World {
     }
 
     /// Runs to rest and returns what identifies the run.
-    pub(super) fn run(mut self) -> Result<(u64, u64), Broken> {
+    pub(super) fn run(self) -> Result<(u64, u64), Broken> {
+        self.live().map(|world| world.script.digest())
+    }
+
+    /// Runs to rest and returns the world as it is then.
+    pub(super) fn live(mut self) -> Result<Self, Broken> {
         let mut healed = false;
         for _ in 0..MOST_STEPS {
             self.step().map_err(|what| Broken { what, at: self.now })?;
@@ -112,9 +128,9 @@ impl World {
             }
             if healed && self.is_at_rest() {
                 self.last_judgement().map_err(|what| Broken { what, at: self.now })?;
-                return Ok(self.script.digest());
+                return Ok(self);
             }
-            if self.now > self.plan.heals_at + PATIENCE {
+            if self.now > self.plan.heals_at + self.plan.patience {
                 break;
             }
             let next = self.next_at();
@@ -322,7 +338,3 @@ fn params(side: Side, plan: &Plan, seed: u64) -> SessionParams {
 
 /// A run that takes more steps spins.
 const MOST_STEPS: usize = 300_000;
-
-/// After everything became well the last byte arrives within this: a carrier found dead (3 s), an open that waits
-/// for its deadline (10 s), a session given up (20 s), and the slowest line (1 MB/s, 160 ms) emptied several times.
-const PATIENCE: Duration = Duration::from_secs(60);

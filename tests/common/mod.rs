@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a setup that fails fails its test")]
 
 pub(crate) mod pki;
+pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod reach;
 pub(crate) mod relay;
 pub(crate) mod stage;
 

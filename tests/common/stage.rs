@@ -93,6 +93,11 @@ impl Diary {
         }
     }
 
+    /// What was told so far, stamped.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.seen.borrow().clone()
+    }
+
     /// What was told so far.
     pub(crate) fn kinds(&self) -> Vec<EventKind> {
         self.seen.borrow().iter().map(|event| event.kind.clone()).collect()

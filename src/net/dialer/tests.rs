@@ -279,19 +279,6 @@ async fn an_abandoned_attempt_closes_its_socket_in_every_phase() {
 }
 
 #[tokio::test]
-async fn the_next_address_starts_at_once_when_one_fails() {
-    let (dead, gone) = listener();
-    drop(dead);
-    let (alive, address) = listener();
-    let (raced, _accepted) = tokio::join!(race(vec![gone, address]), alive.accept());
-    assert_eq!(raced.unwrap().1, address);
-    assert_eq!(
-        race(vec![gone]).await.unwrap_err(),
-        DialError::Connect { address: gone, kind: io::ErrorKind::ConnectionRefused }
-    );
-}
-
-#[tokio::test]
 async fn an_attempt_that_waits_to_greet_hears_why_the_peer_will_not_have_it() {
     let ends = Ends::new();
     let (listener, address) = listener();

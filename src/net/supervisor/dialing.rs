@@ -1,20 +1,25 @@
 //! Dialing: starts the tasks the fleet orders, and hears what became of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::DialError;
 use crate::id::{CarrierNumber, SessionNumber, Side};
+use crate::net::connect::Route;
 use crate::net::dialer::{self, DialSpec, Dialed, MakeHello};
-use crate::net::greeting::Secured;
-use crate::net::hub::{HelloParts, lock};
+use crate::net::greeting::{Secured, linger};
+use crate::net::hub::{Dialing, HelloParts, lock};
 use crate::net::joining::Joining;
+use crate::net::socket::Tuning;
 use crate::net::supervisor::{Attempt, DialReport, Known, Supervisor};
 use crate::net::{clock, secret};
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{DialOrder, DialedFacts, Verdict};
+use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
 use crate::wire::hello::{Hello, SessionClaim};
 
@@ -35,12 +40,17 @@ impl Supervisor {
         let Some(dialing) = dialing else {
             return self.abandon(attempt, "no credentials to dial with");
         };
-        if dialing.proxy.is_some() {
-            return self.abandon(attempt, "dialing through a proxy is not built yet");
+        let Dialing { tls, ordinal, settings, proxy } = dialing;
+        if settings.proxy_configuration.is_some() && proxy.is_none() {
+            // Such a link is not configured and never ordered; were it, a direct connection is what must not be.
+            return self.abandon(attempt, "the proxy to dial through is not known");
         }
+        let mut deadlines = self.hub.config.deadlines;
+        deadlines.connect = settings.connect_timeout.unwrap_or(deadlines.connect);
+        let tuning = Tuning::of(&settings, self.hub.config.liveness.dead);
+        let route = Route { names: self.hub.names.clone(), proxy, tuning };
         let (hub, joining) = (Arc::clone(&self.hub), joined.clone());
         let (name, group, cost) = (order.name, order.group, order.cost);
-        let ordinal = dialing.ordinal;
         let hello = Box::new(move |exporter: &[u8; secret::EXPORTER]| {
             let (carrier, session, dead) = match &joining {
                 None => (CarrierNumber(0), SessionClaim::New, Vec::new()),
@@ -49,13 +59,7 @@ impl Supervisor {
             let role = hub.local.role.link_role();
             Ok(hub.hello(HelloParts { role, link: name, group, cost, ordinal, carrier, session, dead }))
         });
-        let spec = DialSpec {
-            host: order.target.host,
-            port: order.target.port,
-            tls: dialing.tls,
-            deadlines: self.hub.config.deadlines,
-            dead: self.hub.config.liveness.dead,
-        };
+        let spec = DialSpec { host: order.target.host, port: order.target.port, route, tls, deadlines };
         let scope = match order.purpose {
             Purpose::Begin => CloseScope::Session,
             Purpose::Join { .. } => CloseScope::Carrier,
@@ -63,9 +67,8 @@ impl Supervisor {
         let cancel = self.hub.cancel.child_token();
         let (go, may_greet) = oneshot::channel();
         self.attempts.insert(attempt, Attempt { cancel: cancel.clone(), go: Some(go) });
-        let dialing =
-            Dialing { attempt, cancel, may_greet, hello, scope, reports: self.dial_reports.clone() };
-        self.hub.tasks.spawn(dialing.run(spec, joined));
+        let task = DialTask { attempt, cancel, may_greet, hello, scope, reports: self.dial_reports.clone() };
+        self.hub.tasks.spawn(task.run(spec, joined));
     }
 
     /// Lets an attempt say hello. It is reached, so that it waits for this.
@@ -118,6 +121,16 @@ impl Supervisor {
         }
     }
 
+    /// The plane has ended, and this was not heard before: what its peer began is over.
+    pub(super) fn unheard(&self, report: DialReport) {
+        let DialReport::Over { outcome: Ok(dialed), .. } = report else { return };
+        let scope = match dialed.hello.session {
+            SessionClaim::Begun { .. } => CloseScope::Session,
+            _ => CloseScope::Carrier,
+        };
+        self.turn_away(dialed.connection, scope, CloseCode::SHUTDOWN, "");
+    }
+
     pub(super) fn begin_dialed(&mut self, number: SessionNumber, hello: Hello, connection: Secured) {
         let SessionClaim::Begun { session: id, secret } = hello.session.clone() else { return };
         let handle = self.new_session(number, Side::Dialer, &hello, &connection);
@@ -131,7 +144,7 @@ impl Supervisor {
 }
 
 /// A dial task.
-struct Dialing {
+struct DialTask {
     attempt: AttemptId,
     cancel: CancellationToken,
     /// The fleet's word that it is this attempt's turn.
@@ -142,17 +155,21 @@ struct Dialing {
     reports: mpsc::Sender<DialReport>,
 }
 
-impl Dialing {
+impl DialTask {
     /// Reaches, reports that, waits to be let, greets, reports what came of it. Once cancelled it reports nothing more.
     async fn run(self, spec: DialSpec, joining: Option<Arc<Joining>>) {
         let Self { attempt, cancel, may_greet, hello, scope, reports } = self;
-        // A supervisor that is gone wants no report: the connection closes.
-        let over = async |outcome| {
-            let _ = reports.send(DialReport::Over { attempt, outcome, joining }).await;
+        // What a supervisor that is gone does not hear of any more comes back.
+        let over = async |outcome| match reports.send(DialReport::Over { attempt, outcome, joining }).await {
+            Err(SendError(DialReport::Over { outcome: Ok(dialed), .. })) => Some(dialed),
+            _ => None,
         };
         let mut reached = match cancel.run_until_cancelled(Box::pin(dialer::reach(spec))).await {
             None => return,
-            Some(Err(error)) => return over(Err(error)).await,
+            Some(Err(error)) => {
+                over(Err(error)).await;
+                return;
+            }
             Some(Ok(reached)) => reached,
         };
         let _ = reports.send(DialReport::Reached { attempt }).await;
@@ -160,15 +177,23 @@ impl Dialing {
             biased;
             () = cancel.cancelled() => return,
             Ok(()) = may_greet => {}
-            error = reached.lapse() => return over(Err(error)).await,
+            error = reached.lapse() => {
+                over(Err(error)).await;
+                return;
+            }
         }
         match cancel.run_until_cancelled(Box::pin(reached.greet(hello))).await {
-            Some(Ok(hello)) => over(Ok(Box::new(reached.up(hello)))).await,
+            Some(Ok(hello)) => {
+                if let Some(mut dialed) = over(Ok(Box::new(reached.up(hello)))).await {
+                    dialed.connection.say_close(scope, CloseCode::NORMAL, "given up", Duration::ZERO);
+                    linger(dialed.connection.tcp).await;
+                }
+            }
             Some(Err(error @ DialError::TimedOut { .. })) => {
                 over(Err(error)).await;
                 reached.give_up(scope).await;
             }
-            Some(Err(error)) => over(Err(error)).await,
+            Some(Err(error)) => drop(over(Err(error)).await),
             None => {
                 // The session learns at once that the attempt came to nothing.
                 drop(over);

@@ -12,7 +12,7 @@ use crate::wire::code::CloseCode;
 
 impl Fleet {
     /// Adds a link, or changes it by the smallest change that does it: a cost touches no connection, endpoints touch
-    /// only the groups that came or went, credentials are used by the next dial. One that was given up stays so.
+    /// only the groups that came or went, credentials, settings and the proxy are used by the next dial. One that was given up stays so.
     pub(crate) fn handle_link(&mut self, now: Instant, link: LinkId, wanted: LinkWanted) {
         if self.closing.is_some() {
             return;
@@ -76,7 +76,7 @@ impl Fleet {
             }
         }
         self.regroup(now, link);
-        if changes.credentials {
+        if changes.credentials || changes.settings || changes.proxy {
             for (name, _) in &wanted.groups {
                 self.with_group(now, link, name, |group, orders| group.nudge(now, orders));
             }

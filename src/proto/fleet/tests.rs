@@ -16,6 +16,7 @@ use crate::proto::dial::Target;
 use crate::proto::facts::{Admission, Arrival, Local, SessionFact};
 use crate::proto::link::LinkWanted;
 use crate::proto::some_moment;
+use crate::resource::settings::Settings;
 use crate::snapshot::{GroupState, SessionState};
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::hello::{Hello, SessionSecret};
@@ -47,6 +48,8 @@ fn wanted(groups: &[(&str, u16)]) -> LinkWanted {
         cost: Cost::DEFAULT,
         groups: groups.iter().map(|(name, count)| (name.parse().unwrap(), targets(name, *count))).collect(),
         credentials: None,
+        settings: Settings::default(),
+        proxy: None,
         usable: Ok(()),
     }
 }
@@ -370,6 +373,24 @@ fn new_credentials_are_tried_at_once() {
     bench.actions();
     let credentials = Some(("east".into(), Ordinal(1)));
     bench.fleet.handle_link(bench.now, LINK, LinkWanted { credentials, ..wanted(&[("a", 1)]) });
+    assert_eq!(bench.dials().len(), 1);
+}
+
+#[test]
+fn changed_settings_touch_nothing_that_is_up_and_are_tried_at_once_where_nothing_is() {
+    let settings = Settings { keepalive: Some(Duration::from_secs(5)), ..Settings::default() };
+    let changed = || LinkWanted { settings: settings.clone(), ..wanted(&[("a", 1)]) };
+    let mut bench = Bench::up();
+    bench.told();
+    bench.fleet.handle_link(bench.now, LINK, changed());
+    let [EventKind::LinkChanged { changes, .. }] = &bench.events()[..] else { unreachable!() };
+    assert_eq!(*changes, ["settings".into()]);
+    assert_eq!(bench.actions(), []);
+
+    let (mut bench, dials) = Bench::linked(&[("a", 1)]);
+    bench.dialed(dials[0].attempt, Err(unreachable_endpoint()));
+    bench.actions();
+    bench.fleet.handle_link(bench.now, LINK, changed());
     assert_eq!(bench.dials().len(), 1);
 }
 

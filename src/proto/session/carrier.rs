@@ -35,6 +35,8 @@ pub(crate) struct Carrier {
     pub(crate) greeting: Option<Bytes>,
     /// Pongs that wait: the newest ping's token, since one answer serves all.
     pub(crate) pong: Option<u64>,
+    /// The ping whose pong is awaited: its token, and when it was handed to the driver.
+    pub(crate) ping: Option<(u64, Instant)>,
     /// The driver, when it waits for something to send.
     pub(crate) driver: Option<Waker>,
     /// What went over it.
@@ -65,6 +67,7 @@ impl Carrier {
             life: Life::new(now, liveness, jitter),
             greeting: None,
             pong: None,
+            ping: None,
             driver: None,
             traffic: Traffic::default(),
         }
@@ -92,6 +95,16 @@ impl Carrier {
         }
         self.life.progress(now, self.log.in_flight() > 0);
         Ok(fresh)
+    }
+}
+
+impl Carrier {
+    /// The peer's pong came. One that was not asked for counts as a sign of life and no more.
+    pub(crate) fn ponged(&mut self, now: Instant, token: u64) {
+        if let Some((_, at)) = self.ping.take_if(|(asked, _)| *asked == token) {
+            self.pace.distance(now, now.saturating_duration_since(at));
+        }
+        self.life.ponged(now, self.log.in_flight() > 0);
     }
 }
 
@@ -163,6 +176,8 @@ pub(crate) struct Pace {
     rate: [f64; 2],
     /// When this rate span began.
     rate_span: Option<Instant>,
+    /// The distance of the peer before the first sample of this carrier.
+    expected: Duration,
 }
 
 impl Pace {
@@ -173,16 +188,26 @@ impl Pace {
             span: None,
             rate: [0.0; 2],
             rate_span: None,
+            expected: UNKNOWN_TRIP,
         }
+    }
+
+    /// The peer was so far away on other carriers: what is suspicious here before the first sample follows it, if
+    /// that is more than the usual assumption.
+    pub(crate) fn expect(&mut self, distance: Duration) {
+        self.expected = distance.max(UNKNOWN_TRIP);
+    }
+
+    /// How long an answer usually takes at most: four times the distance and four times its variation.
+    pub(crate) fn usual_wait(&self) -> Duration {
+        self.round_trip.smoothed.unwrap_or(self.expected) * 4 + self.round_trip.variation * 4
     }
 
     /// Takes one sample: `waited` from sending to acknowledgement, of which the peer says it held `delay`, while
     /// `delivered` bytes were acknowledged.
     fn sample(&mut self, now: Instant, waited: Duration, delay: Duration, delivered: u64) {
         // A peer cannot claim to have held it longer than we waited for it.
-        let distance = waited.saturating_sub(delay).max(CLOCK_GRAIN);
-        self.smooth(distance);
-        self.least_of(now, distance);
+        let distance = self.distance(now, waited.saturating_sub(delay));
         let rate = delivered as f64 / waited.max(CLOCK_GRAIN).as_secs_f64();
         let span = self.round_trip.smoothed.unwrap_or(distance) * RATE_SPAN_TRIPS;
         if self.rate_span.is_none_or(|since| now.saturating_duration_since(since) >= span) {
@@ -190,6 +215,14 @@ impl Pace {
             self.rate_span = Some(now);
         }
         self.rate[0] = self.rate[0].max(rate);
+    }
+
+    /// The peer was seen to be so far away.
+    fn distance(&mut self, now: Instant, seen: Duration) -> Duration {
+        let distance = seen.max(CLOCK_GRAIN);
+        self.smooth(distance);
+        self.least_of(now, distance);
+        distance
     }
 
     /// RFC 6298 §2.
@@ -246,6 +279,8 @@ pub(crate) struct Life {
     owed_since: Option<Instant>,
     /// Whether a ping is among what is owed.
     pinged: bool,
+    /// Nothing was asked yet: the first ping goes out at once, so that the distance is known before it matters.
+    fresh: bool,
     /// A ping is to be sent as soon as the driver can.
     ping_due: bool,
     /// Suspect now.
@@ -263,6 +298,7 @@ impl Life {
             last_received: now,
             owed_since: None,
             pinged: false,
+            fresh: true,
             ping_due: false,
             suspect: false,
             // A quarter either way, so that ten thousand peers do not ping in step.
@@ -293,11 +329,12 @@ impl Life {
         self.owed_since.get_or_insert(now);
     }
 
-    /// A ping is to be sent now, if the silence is long enough; counts it as sent.
+    /// A ping is to be sent now, if the silence is long enough or it is the first; counts it as sent.
     pub(crate) fn take_ping(&mut self, now: Instant) -> bool {
-        if self.pinged || now < self.last_received + self.keepalive {
+        if self.pinged || !self.fresh && now < self.last_received + self.keepalive {
             return false;
         }
+        self.fresh = false;
         self.pinged = true;
         self.ping_due = false;
         self.owes(now);
@@ -312,7 +349,7 @@ impl Life {
     }
 
     /// The pong came.
-    pub(crate) fn ponged(&mut self, now: Instant, more: bool) {
+    fn ponged(&mut self, now: Instant, more: bool) {
         self.pinged = false;
         self.progress(now, more);
     }
@@ -327,24 +364,23 @@ impl Life {
         self.silence(now) >= self.dead
     }
 
-    /// Becomes suspect if an answer is overdue; returns whether it became so now.
-    pub(crate) fn becomes_suspect(&mut self, now: Instant, round_trip: &RoundTrip) -> bool {
-        let overdue = self.suspect_at(round_trip).is_some_and(|at| at <= now);
+    /// Becomes suspect if an answer that usually takes at most `usual` is overdue; returns whether it became so now.
+    pub(crate) fn becomes_suspect(&mut self, now: Instant, usual: Duration) -> bool {
+        let overdue = self.suspect_at(usual).is_some_and(|at| at <= now);
         let news = overdue && !self.suspect;
         self.suspect |= overdue;
         news
     }
 
     /// When [`Life`] has something to do next.
-    pub(crate) fn poll_timeout(&self, round_trip: &RoundTrip) -> Instant {
+    pub(crate) fn poll_timeout(&self, usual: Duration) -> Instant {
         let dead = self.last_received + self.dead;
         let ping = (!self.pinged && !self.ping_due).then(|| self.last_received + self.keepalive);
-        let suspect = if self.suspect { None } else { self.suspect_at(round_trip) };
+        let suspect = if self.suspect { None } else { self.suspect_at(usual) };
         [ping, suspect].into_iter().flatten().fold(dead, Instant::min)
     }
 
-    fn suspect_at(&self, round_trip: &RoundTrip) -> Option<Instant> {
-        let usual = round_trip.smoothed.unwrap_or(UNKNOWN_TRIP) * 4 + round_trip.variation * 4;
+    fn suspect_at(&self, usual: Duration) -> Option<Instant> {
         Some(self.owed_since? + usual.clamp(self.floor, self.cap))
     }
 }
@@ -418,31 +454,49 @@ mod tests {
     fn a_carrier_is_suspect_when_an_answer_is_overdue_and_trusted_at_the_next_byte() {
         let start = epoch();
         let mut life = Life::new(start, &Liveness::default(), 0.5);
-        let round_trip = RoundTrip { smoothed: Some(Duration::from_millis(1)), ..RoundTrip::default() };
-        assert!(!life.becomes_suspect(start + Duration::from_secs(20), &round_trip), "nothing is owed");
+        let usual = Duration::from_millis(4);
+        assert!(!life.becomes_suspect(start + Duration::from_secs(20), usual), "nothing is owed");
         life.owes(start);
         let overdue = start + Liveness::default().suspect_floor;
-        assert!(!life.becomes_suspect(overdue - Duration::from_millis(1), &round_trip));
-        assert!(life.becomes_suspect(overdue, &round_trip));
-        assert!(!life.becomes_suspect(overdue, &round_trip), "told once");
+        assert!(!life.becomes_suspect(overdue - Duration::from_millis(1), usual));
+        assert!(life.becomes_suspect(overdue, usual));
+        assert!(!life.becomes_suspect(overdue, usual), "told once");
         assert!(life.heard(overdue));
         assert!(!life.suspect);
+    }
+
+    #[test]
+    fn a_fresh_carrier_asks_at_once_how_far_the_peer_is() {
+        let start = epoch();
+        let mut carrier = Carrier::new(start, CarrierNumber(0), &Liveness::default(), 0.5);
+        assert!(carrier.life.take_ping(start));
+        carrier.ping = Some((7, start));
+        let now = start + Duration::from_millis(300);
+        carrier.ponged(now, 8);
+        assert_eq!(
+            carrier.pace.round_trip().smoothed,
+            None,
+            "another ping's pong says nothing of the distance"
+        );
+        carrier.ponged(now, 7);
+        assert_eq!(carrier.pace.round_trip().smoothed, Some(Duration::from_millis(300)));
+        assert!(!carrier.life.take_ping(now), "there was no silence");
     }
 
     #[test]
     fn timers_lie_ahead_after_they_were_handled() {
         let start = epoch();
         let mut life = Life::new(start, &Liveness::default(), 0.0);
-        let round_trip = RoundTrip::default();
+        let usual = Pace::new().usual_wait();
         let mut now = start;
         for _ in 0..10 {
-            now = life.poll_timeout(&round_trip);
+            now = life.poll_timeout(usual);
             if life.is_dead(now) {
                 return;
             }
             life.take_ping(now);
-            life.becomes_suspect(now, &round_trip);
-            assert!(life.poll_timeout(&round_trip) > now);
+            life.becomes_suspect(now, usual);
+            assert!(life.poll_timeout(usual) > now);
         }
         panic!("never dead at {:?}", now - start);
     }

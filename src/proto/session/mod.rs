@@ -97,6 +97,8 @@ pub(crate) struct Session {
     fallen: Vec<Fallen>,
     /// Carriers being tried: their joining hello is out, no answer yet.
     attempted: Vec<CarrierNumber>,
+    /// The distance of the peer that the carrier lost last had shown.
+    last_trip: Duration,
     /// The highest carrier number seen or given.
     last_number: Option<CarrierNumber>,
     outgoing: control::Outgoing,
@@ -205,6 +207,7 @@ impl Session {
             fallen: Vec::new(),
             attempted: Vec::new(),
             last_number: None,
+            last_trip: Duration::ZERO,
             outgoing: control::Outgoing::default(),
             draining: false,
             drained: false,
@@ -358,7 +361,7 @@ impl Session {
     /// When [`Session::handle_timeout`] wants to be called next, for a carrier or the session.
     pub(crate) fn poll_timeout(&self, number: CarrierNumber) -> Option<Instant> {
         let carrier = self.carriers.iter().find(|carrier| carrier.number == number)?;
-        let life = carrier.life.poll_timeout(&carrier.pace.round_trip());
+        let life = carrier.life.poll_timeout(carrier.pace.usual_wait());
         let next = carrier.acks.due.map_or(life, |due| due.min(life));
         Some(self.poll_session_timeout().map_or(next, |at| at.min(next)))
     }

@@ -59,7 +59,7 @@ impl Session {
                 self.wakers.take(&mut carrier.driver);
             }
             let round_trip = carrier.pace.round_trip();
-            if carrier.life.becomes_suspect(now, &round_trip) {
+            if carrier.life.becomes_suspect(now, carrier.pace.usual_wait()) {
                 let event = SessionEvent::CarrierSuspect { number, last_received_ago: silence, round_trip };
                 self.events.push_back(event);
             }
@@ -130,10 +130,9 @@ impl Session {
                 carrier.acks.hurry(now);
                 Ok(())
             }
-            Frame::Pong { .. } => {
+            Frame::Pong { token } => {
                 self.flood.pay(now)?;
-                let carrier = &mut self.carriers[index];
-                carrier.life.ponged(now, carrier.log.in_flight() > 0);
+                self.carriers[index].ponged(now, token);
                 Ok(())
             }
             Frame::Close { scope: CloseScope::Carrier, code, .. } => {

@@ -9,7 +9,7 @@
 //! From the moment a carrier falls nothing more of it is processed, so the count told of it is final. A fallen
 //! carrier is forgotten when its tail has been handed on and the peer is known to have this end's count.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{CarrierEnd, SessionEnd, Violation};
 use crate::id::{CarrierNumber, Side};
@@ -278,12 +278,20 @@ impl Session {
         self.fallen.iter_mut().map(tell).collect()
     }
 
+    /// How far away the peer is known to be: what its carriers showed, the slowest counting, or the last of them.
+    fn usual_trip(&self) -> Duration {
+        let seen = self.carriers.iter().filter_map(|carrier| carrier.pace.round_trip().smoothed).max();
+        seen.unwrap_or(self.last_trip)
+    }
+
     fn raise(&mut self, now: Instant, number: CarrierNumber, dead: &[DeadCarrier]) -> Result<(), Violation> {
         if self.ended().is_some() {
             return Err(Violation::Unexpected);
         }
         let jitter = self.random.f64();
-        self.carriers.push(Carrier::new(now, number, &self.params.liveness, jitter));
+        let mut carrier = Carrier::new(now, number, &self.params.liveness, jitter);
+        carrier.pace.expect(self.usual_trip());
+        self.carriers.push(carrier);
         let before = self.traffic.resent_bytes;
         let settled = dead.iter().try_for_each(|count| {
             match self.find(count.number) {
@@ -371,6 +379,7 @@ impl Session {
     pub(super) fn take_carrier(&mut self, now: Instant, index: usize, end: CarrierEnd) -> Carrier {
         let mut carrier = self.carriers.remove(index);
         self.wakers.take(&mut carrier.driver);
+        self.last_trip = carrier.pace.round_trip().smoothed.unwrap_or(self.last_trip);
         for fallen in &mut self.fallen {
             if matches!(fallen.told, Told::InHelloOf(by) | Told::InFrameOf(by, _) if by == carrier.number) {
                 fallen.told = Told::No;

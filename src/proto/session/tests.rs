@@ -15,6 +15,8 @@ use crate::wire::decoder::{Decoded, Decoder};
 use crate::wire::frame::{CloseScope, Frame, OpenTo};
 use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 
+mod liveness;
+
 /// Both ends of a session on one carrier, and the time.
 struct Pair {
     now: Instant,

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::error::StreamError;
-use crate::id::CarrierNumber;
+use crate::id::{CarrierNumber, Side};
 use crate::proto::session::Session;
 use crate::proto::session::carrier::Carrier;
 use crate::proto::session::key::StreamKey;
@@ -30,6 +30,10 @@ pub(crate) enum Transmit {
     Farewell,
     /// The carrier is dead to the session: drop the connection.
     Gone,
+    /// The carrier is dead to the session, but the dialer may not know yet that a newer one took its place. Leave the
+    /// connection open until the dialer ends it, for a while at least: its end would overtake the newer one's hello
+    /// where packets are lost, and look to the dialer like the loss of its only carrier.
+    Fenced,
 }
 
 impl Session {
@@ -87,7 +91,9 @@ impl Session {
             out.push(Piece::frame(&Frame::Pong { token }, &mut self.scratch));
         }
         if carrier.life.take_ping(now) {
-            out.push(Piece::frame(&Frame::Ping { token: self.random.u64(..) >> 2 }, &mut self.scratch));
+            let token = self.random.u64(..) >> 2;
+            carrier.ping = Some((token, now));
+            out.push(Piece::frame(&Frame::Ping { token }, &mut self.scratch));
         }
         // Room for an acknowledgement, so that a batch of bulk data with one fills whole records.
         *room -= out.iter().map(Piece::len).sum::<usize>().min(*room);
@@ -201,7 +207,8 @@ impl Session {
 
     fn farewell(&mut self, number: CarrierNumber, out: &mut Vec<Piece>) -> Transmit {
         let Some((_, closing)) = self.farewells.iter_mut().find(|(leaving, _)| *leaving == number) else {
-            return Transmit::Gone;
+            let replaced = self.params.side == Side::Acceptor && self.ended().is_none();
+            return if replaced { Transmit::Fenced } else { Transmit::Gone };
         };
         if std::mem::replace(&mut closing.sent, true) {
             return Transmit::Gone;

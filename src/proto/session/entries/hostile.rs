@@ -341,7 +341,7 @@ impl World {
                     assert!(!std::mem::replace(&mut self.carriers[index].closed, true), "two last words");
                     break;
                 }
-                Transmit::Idle | Transmit::Gone => {
+                Transmit::Idle | Transmit::Gone | Transmit::Fenced => {
                     assert!(out.is_empty(), "{said:?} with something to send");
                     break;
                 }

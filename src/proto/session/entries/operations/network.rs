@@ -32,7 +32,7 @@ impl World {
             }
             Transmit::Idle => false,
             // The session holds it dead; its driver drops the connection.
-            Transmit::Gone => {
+            Transmit::Gone | Transmit::Fenced => {
                 connection.open[end] = false;
                 false
             }

@@ -275,7 +275,7 @@ pub enum EventKind {
         phase: Phase,
         /// Why.
         error: DialError,
-        /// When the next attempt starts.
+        /// When the next attempt starts; zero while another endpoint of the group is tried.
         #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         next_attempt_in: Duration,
     },
@@ -437,6 +437,16 @@ pub enum EventKind {
         /// The session.
         session: SessionNumber,
         /// Which end asked for it.
+        by_peer: bool,
+    },
+    /// An end of a session is on standby, or is not any more: no new streams take it. Only edge planes have their
+    /// sessions on standby, all but one.
+    SessionStandby {
+        /// The session.
+        session: SessionNumber,
+        /// Whether it is.
+        standby: bool,
+        /// Which end.
         by_peer: bool,
     },
     /// A session has no carrier; its streams wait.

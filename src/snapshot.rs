@@ -181,6 +181,8 @@ pub struct GroupView {
     pub endpoint: Option<Arc<str>>,
     /// Its session, if it has one.
     pub session: Option<SessionNumber>,
+    /// Whether that session is on standby, as all but one of an edge plane are.
+    pub standby: bool,
     /// Attempts since it was last up.
     pub attempts: u64,
     /// The newest failure to dial since it was last up.
@@ -244,6 +246,10 @@ pub struct SessionView {
     pub state: SessionState,
     /// Since when it is at that.
     pub since_micros: u64,
+    /// Whether this end is on standby: an edge plane's session that is not the active one.
+    pub standby: bool,
+    /// Whether the peer's end is on standby.
+    pub peer_standby: bool,
     /// When it began.
     pub begun_micros: u64,
     /// What went over it, ended carriers included.

@@ -39,6 +39,7 @@ impl EventKind {
             Self::SessionDraining { .. } => "session_draining",
             Self::SessionRecovering { .. } => "session_recovering",
             Self::SessionResumed { .. } => "session_resumed",
+            Self::SessionStandby { .. } => "session_standby",
             Self::SessionUp { .. } => "session_up",
             Self::StreamClosed { .. } => "stream_closed",
             Self::StreamOpened { .. } => "stream_opened",

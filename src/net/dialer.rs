@@ -1,4 +1,5 @@
-//! Dials one carrier: connect, TLS, hello; each phase with its own deadline and error.
+//! Dials one carrier in two stages: it is reached (connect, TLS), then greeted; each phase has its own deadline and
+//! error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use tokio_rustls::TlsConnector;
 use crate::config::Deadlines;
 use crate::error::{DialError, Phase, Violation};
 use crate::net::connect::{Route, connect, within};
-use crate::net::greeting::{Failure, Secured};
+use crate::net::greeting::{Failure, Secured, linger};
 use crate::tls::config::server_name;
 use crate::tls::proof::EXPORTER_LEN;
 use crate::tls::reason::reason_of_io;
+use crate::wire::code::CloseCode;
 use crate::wire::frame::{CloseScope, Frame};
 use crate::wire::hello::{Hello, SessionClaim};
 
@@ -29,8 +31,6 @@ pub(crate) struct DialSpec {
     pub(crate) tls: Arc<ClientConfig>,
     /// One for each phase.
     pub(crate) deadlines: Deadlines,
-    /// Makes the hello just before it is sent.
-    pub(crate) hello: MakeHello,
 }
 
 impl fmt::Debug for DialSpec {
@@ -55,18 +55,25 @@ pub(crate) struct Dialed {
     pub(crate) hello: Hello,
 }
 
-/// Dials. Takes at most the sum of the five deadlines, or of four without a proxy.
+/// A connection through TLS, whose peer has not been greeted yet.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    connection: Secured,
+    /// For the hello.
+    deadline: Duration,
+}
+
+/// Dials up to the end of TLS. Takes at most the sum of the four deadlines, or of three without a proxy.
 ///
-/// The addresses of the host are raced, as [`connect`] says, and only the winner gets as far as TLS. The carrier is up when the peer's hello has arrived and not before: in TLS 1.3 a dialer's handshake
-/// succeeds before the acceptor has judged its certificate.
+/// The addresses of the host are raced, as [`connect`] says, and only the winner gets as far as TLS.
 ///
 /// # Errors
 /// The phase and cause of the failure. Nothing is tried a second time.
 ///
 /// # Cancel safety
 /// Dropping the future closes every socket it holds; it has no tasks of its own.
-pub(crate) async fn dial(spec: DialSpec) -> Result<Dialed, DialError> {
-    let DialSpec { host, port, route, tls, deadlines, hello } = spec;
+pub(crate) async fn reach(spec: DialSpec) -> Result<Reached, DialError> {
+    let DialSpec { host, port, route, tls, deadlines } = spec;
     let name = server_name(&host).map_err(DialError::Tls)?;
     let (tcp, remote) = connect(&host, port, &route, &deadlines).await?;
     let handshake = Box::pin(TlsConnector::from(tls).connect(name, tcp));
@@ -74,28 +81,70 @@ pub(crate) async fn dial(spec: DialSpec) -> Result<Dialed, DialError> {
         let (tcp, tls) = handshake.await.map_err(|error| tls_failure(&error))?.into_inner();
         Secured::new(tcp, tls.into(), remote).map_err(|failure| failed(Phase::Tls, failure))
     });
-    let connection = connection.await?;
-    within(Phase::Hello, deadlines.hello, greet(connection, hello)).await
+    Ok(Reached { connection: connection.await?, deadline: deadlines.hello })
 }
 
-/// Sends our hello and awaits the answer to it.
-async fn greet(mut connection: Secured, hello: MakeHello) -> Result<Dialed, DialError> {
-    let exporter = connection.exporter().map_err(|failure| failed(Phase::Hello, failure))?;
-    let ours = Frame::Hello(Box::new(hello(&exporter)?));
-    connection.queue(&ours).map_err(|failure| failed(Phase::Hello, failure))?;
-    let answer = connection.hello().await.and_then(|theirs| match &ours {
-        Frame::Hello(ours) if answers(ours, &theirs) => Ok(theirs),
-        _ => Err(Failure::Violation(Violation::BadHello)),
-    });
-    match answer {
-        Ok(hello) => Ok(Dialed { connection, hello }),
-        Err(failure) => {
-            if let Failure::Violation(violation) = failure {
-                let detail = violation.to_string();
-                connection.say_close(CloseScope::Carrier, violation.into(), &detail, Duration::ZERO);
+impl Reached {
+    /// Waits for the peer to end it before it is greeted: an acceptor keeps a silent dialer for as long as a hello may
+    /// take, and one that refuses our certificate says so now. Returns in every case, at the latest at the deadline of
+    /// a hello.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn lapse(&mut self) -> DialError {
+        let deadline = self.deadline;
+        let spoken = within(Phase::Hello, deadline, async {
+            match self.connection.hello().await {
+                Ok(_) => Err(DialError::Violation(Violation::Unexpected)),
+                Err(failure) => Err::<(), _>(failed(Phase::Hello, failure)),
             }
-            Err(failed(Phase::Hello, failure))
-        }
+        });
+        spoken.await.err().unwrap_or(DialError::TimedOut { phase: Phase::Hello, after: deadline })
+    }
+
+    /// Sends our hello and awaits the peer's. The carrier is up when that has arrived and not before: in TLS 1.3 a
+    /// dialer's handshake succeeds before the acceptor has judged its certificate. Once that was said, a second call
+    /// would say it again.
+    ///
+    /// # Errors
+    /// The cause. A peer that has broken the protocol was told so; otherwise it was told nothing, and
+    /// [`Reached::give_up`] does that.
+    ///
+    /// # Cancel safety
+    /// When dropped, the hello may have been sent: [`Reached::give_up`] tells the peer that it counts no more.
+    pub(crate) async fn greet(&mut self, hello: MakeHello) -> Result<Hello, DialError> {
+        let deadline = self.deadline;
+        within(Phase::Hello, deadline, async {
+            let connection = &mut self.connection;
+            let exporter = connection.exporter().map_err(|failure| failed(Phase::Hello, failure))?;
+            let ours = Frame::Hello(Box::new(hello(&exporter)?));
+            connection.queue(&ours).map_err(|failure| failed(Phase::Hello, failure))?;
+            let answer = connection.hello().await.and_then(|theirs| match &ours {
+                Frame::Hello(ours) if answers(ours, &theirs) => Ok(theirs),
+                _ => Err(Failure::Violation(Violation::BadHello)),
+            });
+            if let Err(Failure::Violation(violation)) = &answer {
+                let detail = violation.to_string();
+                connection.say_close(CloseScope::Carrier, (*violation).into(), &detail, Duration::ZERO);
+            }
+            answer.map_err(|failure| failed(Phase::Hello, failure))
+        })
+        .await
+    }
+
+    /// The carrier, once it is up.
+    pub(crate) fn up(self, hello: Hello) -> Dialed {
+        Dialed { connection: self.connection, hello }
+    }
+
+    /// Tells a peer that was greeted and has not answered that nothing will come of it: what it may have begun for the
+    /// hello is over, and does not wait for its resume window. `scope` is the session for a hello that was to begin one.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the connection at once.
+    pub(crate) async fn give_up(mut self, scope: CloseScope) {
+        self.connection.say_close(scope, CloseCode::NORMAL, "given up", Duration::ZERO);
+        linger(self.connection.tcp).await;
     }
 }
 

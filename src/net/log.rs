@@ -98,6 +98,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::SessionDown { .. }
         | EventKind::SessionRecovering { .. }
         | EventKind::SessionResumed { .. }
+        | EventKind::SessionStandby { .. }
         | EventKind::SessionUp { .. } => Level::INFO,
         _ => Level::DEBUG,
     }

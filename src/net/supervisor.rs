@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{DialError, SessionEnd};
@@ -42,7 +42,7 @@ struct Supervisor {
     hub: Arc<Hub>,
     known: BTreeMap<SessionNumber, Known>,
     /// Dial tasks under way.
-    attempts: HashMap<AttemptId, CancellationToken>,
+    attempts: HashMap<AttemptId, Attempt>,
     dial_reports: mpsc::Sender<DialReport>,
 }
 
@@ -57,11 +57,19 @@ struct Known {
     told_standby: bool,
 }
 
-/// The end of a dial task.
-struct DialReport {
-    attempt: AttemptId,
-    outcome: Result<Box<Dialed>, DialError>,
-    joining: Option<Arc<Joining>>,
+/// What the supervisor keeps of a dial task.
+struct Attempt {
+    cancel: CancellationToken,
+    /// Lets it greet; taken when it was let.
+    go: Option<oneshot::Sender<()>>,
+}
+
+/// What a dial task tells.
+enum DialReport {
+    /// It is through TLS and waits to be let to greet.
+    Reached { attempt: AttemptId },
+    /// It has ended.
+    Over { attempt: AttemptId, outcome: Result<Box<Dialed>, DialError>, joining: Option<Arc<Joining>> },
 }
 
 impl Supervisor {
@@ -89,6 +97,10 @@ impl Supervisor {
                 () = tokio::time::sleep_until(due.unwrap_or_else(|| clock::now() + IDLE).into()) => self.handle_due(),
             }
         }
+        dialed.close();
+        while let Ok(report) = dialed.try_recv() {
+            self.unheard(report);
+        }
         self.end();
     }
 
@@ -111,6 +123,15 @@ impl Supervisor {
                 }
                 hub.publish(event);
             }
+            // In one go: whoever opens a stream sees one active session of an edge plane, never none and never two.
+            {
+                let mut paths = hub.paths();
+                for action in &actions {
+                    if let FleetAction::Path(change) = action {
+                        paths.handle_change(change.clone());
+                    }
+                }
+            }
             actions.into_iter().for_each(|action| self.act(action));
         }
         let news: Vec<_> = {
@@ -127,9 +148,10 @@ impl Supervisor {
         let now = clock::now();
         match action {
             FleetAction::Dial(order) => self.dial(order),
+            FleetAction::Greet { attempt } => self.greet(attempt),
             FleetAction::Cancel { attempt } => {
-                if let Some(cancel) = self.attempts.remove(&attempt) {
-                    cancel.cancel();
+                if let Some(known) = self.attempts.remove(&attempt) {
+                    known.cancel.cancel();
                 }
             }
             FleetAction::DrainSession { session } => self.with(session, Session::drain),
@@ -140,7 +162,11 @@ impl Supervisor {
                 self.with(session, |session| session.announce_cost(cost))
             }
             FleetAction::ReviewKeys { session } => self.with(session, Session::review_keys),
-            FleetAction::Path(change) => self.hub.paths().handle_change(change),
+            FleetAction::SetActive { session, active } => {
+                self.with(session, |session| session.set_active(active));
+            }
+            // Carried out before all others.
+            FleetAction::Path(_) => {}
         }
     }
 
@@ -221,7 +247,7 @@ impl Supervisor {
         let hub = Arc::clone(&self.hub);
         hub.closing.cancel();
         hub.close_accesses();
-        self.attempts.drain().for_each(|(_, cancel)| cancel.cancel());
+        self.attempts.drain().for_each(|(_, known)| known.cancel.cancel());
         let now = clock::now();
         let end = SessionEnd::Closed(CloseCode::SHUTDOWN);
         for known in self.known.values() {
@@ -270,7 +296,7 @@ impl Known {
     }
 }
 
-/// Dial tasks wait when so many of their reports have not been heard; each group has one attempt at a time.
+/// Dial tasks wait when so many of their reports have not been heard.
 const REPORTS: usize = 64;
 
 /// A supervisor with nothing due looks up all the same, rarely.

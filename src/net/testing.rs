@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Deadlines;
+use crate::error::DialError;
 use crate::id::{
     CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, Principal, RouterName, SessionId,
     SiteId, SiteName,
 };
 use crate::net::connect::Route;
-use crate::net::dialer::DialSpec;
+use crate::net::dialer::{DialSpec, Dialed, MakeHello, reach};
 use crate::net::greeting::Secured;
 use crate::net::names::Names;
 use crate::net::resolve::SystemResolver;
@@ -81,7 +82,7 @@ pub(crate) fn route() -> Route {
     Route { names, proxy: None, tuning: Tuning::new(Duration::from_secs(30)) }
 }
 
-/// Dials `address` as `localhost` with a first carrier's hello.
+/// Dials `address` as `localhost`.
 pub(crate) fn dial_spec(tls: &Arc<ClientConfig>, address: SocketAddr) -> DialSpec {
     DialSpec {
         host: "127.0.0.1".into(),
@@ -89,8 +90,19 @@ pub(crate) fn dial_spec(tls: &Arc<ClientConfig>, address: SocketAddr) -> DialSpe
         route: route(),
         tls: Arc::clone(tls),
         deadlines: patient(),
-        hello: Box::new(|_| Ok(hello("west", SessionClaim::New))),
     }
+}
+
+/// Reaches, and greets at once with a first carrier's hello.
+pub(crate) async fn dial(spec: DialSpec) -> Result<Dialed, DialError> {
+    dial_with(spec, Box::new(|_| Ok(hello("west", SessionClaim::New)))).await
+}
+
+/// Reaches, and greets at once.
+pub(crate) async fn dial_with(spec: DialSpec, hello: MakeHello) -> Result<Dialed, DialError> {
+    let mut reached = reach(spec).await?;
+    let hello = reached.greet(hello).await?;
+    Ok(reached.up(hello))
 }
 
 /// The hello of a site's only router, for carrier 0.

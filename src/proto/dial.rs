@@ -150,15 +150,24 @@ impl Alternates {
         }
         self.good = self.good.take().filter(|good| unique.contains(good));
         self.targets = unique;
-        self.left.clear();
+        self.left = self.round();
         true
     }
 
-    /// The next to try; `None` only if there is none at all.
-    pub(crate) fn next(&mut self) -> Option<Target> {
+    /// That one is being tried already: it is none of those left of this round.
+    pub(crate) fn is_tried(&mut self, target: &Target) {
+        self.left.retain(|left| left != target);
+    }
+
+    /// Begins a new round if the last one is over.
+    pub(crate) fn begin(&mut self) {
         if self.left.is_empty() {
             self.left = self.round();
         }
+    }
+
+    /// The next to try of this round.
+    pub(crate) fn next_of_round(&mut self) -> Option<Target> {
         self.left.pop_front()
     }
 

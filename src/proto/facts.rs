@@ -205,8 +205,15 @@ pub(crate) enum SessionFact {
 /// What the fleet asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FleetAction {
-    /// Dial; the answer goes to [`handle_dialed`](crate::proto::fleet::Fleet::handle_dialed).
+    /// Dial, up to the end of TLS; that goes to [`handle_reached`](crate::proto::fleet::Fleet::handle_reached), and a
+    /// failure to [`handle_dialed`](crate::proto::fleet::Fleet::handle_dialed).
     Dial(DialOrder),
+    /// Say hello on an attempt that is reached; the answer goes to
+    /// [`handle_dialed`](crate::proto::fleet::Fleet::handle_dialed). A group has one such attempt at a time.
+    Greet {
+        /// The attempt.
+        attempt: AttemptId,
+    },
     /// Give an attempt up; its answer would change nothing.
     Cancel {
         /// The attempt.
@@ -238,6 +245,13 @@ pub(crate) enum FleetAction {
         /// The session.
         session: SessionNumber,
     },
+    /// Tell the peer of an edge plane's session that it is active, or on standby; on standby, refuse new streams.
+    SetActive {
+        /// The session.
+        session: SessionNumber,
+        /// Whether it is active.
+        active: bool,
+    },
     /// Pass this on to [`Paths::handle_change`](crate::proto::paths::Paths::handle_change), in order.
     Path(PathChange),
 }
@@ -261,11 +275,10 @@ pub(crate) struct DialOrder {
     pub(crate) purpose: Purpose,
 }
 
-/// Why an accepted carrier is refused, as its close frame says it.
+/// Why an accepted carrier is refused, as its close frame says it. Only that carrier is closed: a refused join leaves
+/// its session alone, and there is none before a session has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// What is closed: a refused join leaves its session alone.
-    pub(crate) scope: CloseScope,
     /// Why.
     pub(crate) code: CloseCode,
     /// Why, for people.

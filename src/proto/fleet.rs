@@ -2,11 +2,12 @@
 //!
 //! One per plane. It decides and never touches a byte: sessions move bytes and tell it facts. This file holds the
 //! dialing and the clock; `links.rs` what becomes of links, `sessions.rs` what becomes of sessions, dialed and accepted,
-//! `trusting.rs` who may stay and serve.
+//! `trusting.rs` who may stay and serve, `uplinks.rs` which of them is the active one of an edge plane.
 
 mod links;
 mod sessions;
 mod trusting;
+mod uplinks;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::proto::orders::{Orders, Step};
 use crate::proto::paths::PathChange;
 use crate::proto::roster::{Beginning, Origin, Roster};
 use crate::proto::trust::{Door, Trust};
+use crate::proto::uplink::Uplinks;
 use crate::snapshot::{AccessHistory, AccessView, EventCounts, OpenCounts, PlaneStatus, RouterView};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
@@ -40,6 +42,7 @@ pub(crate) struct Fleet {
     accesses: BTreeMap<AccessId, Access>,
     roster: Roster,
     trust: Trust,
+    uplinks: Uplinks,
     /// The attempts whose answer still counts.
     attempts: HashMap<AttemptId, Attempt>,
     orders: Orders,
@@ -69,6 +72,7 @@ impl Fleet {
     /// An empty fleet. The seed decides all jitter.
     pub(crate) fn new(config: FleetConfig, seed: u64) -> Self {
         Self {
+            uplinks: Uplinks::new(config.backoff.stable_after),
             config,
             links: BTreeMap::new(),
             accesses: BTreeMap::new(),
@@ -82,10 +86,29 @@ impl Fleet {
         }
     }
 
+    /// An attempt has got through TLS, and waits to be told to greet. Of one that was given up nothing changes.
+    pub(crate) fn handle_reached(&mut self, now: Instant, attempt: AttemptId) {
+        if let Some(of) = self.attempts.get(&attempt) {
+            let (link, group) = (of.link, of.group.clone());
+            self.with_group(now, link, &group, |group, orders| group.handle_reached(now, attempt, orders));
+        }
+    }
+
     /// An attempt has ended, one way or the other. Of an attempt that was given up nothing changes.
     ///
     /// The verdict on an error is `Close` and means nothing, there being no connection.
     pub(crate) fn handle_dialed(
+        &mut self,
+        now: Instant,
+        attempt: AttemptId,
+        result: Result<DialedFacts, DialError>,
+    ) -> Verdict {
+        let verdict = self.dialed(now, attempt, result);
+        self.settle_uplinks(now);
+        verdict
+    }
+
+    fn dialed(
         &mut self,
         now: Instant,
         attempt: AttemptId,
@@ -103,8 +126,8 @@ impl Fleet {
         };
         let outcome = match (result, of.purpose) {
             (Err(error), _) => Err((error, CloseCode::NORMAL)),
-            (Ok(facts), Purpose::Begin) => self.dialed_begin(now, &of, &facts),
-            (Ok(facts), Purpose::Join { session }) => self.dialed_join(now, session, &facts),
+            (Ok(facts), Purpose::Begin) => self.dialed_begin(now, attempt, &of, &facts),
+            (Ok(facts), Purpose::Join { session }) => self.dialed_join(now, attempt, session, &facts),
         };
         outcome.unwrap_or_else(|(error, code)| {
             let detail = error.to_string();
@@ -148,6 +171,7 @@ impl Fleet {
         for session in self.roster.numbers() {
             self.drain(now, session, until, CloseCode::SHUTDOWN);
         }
+        self.settle_uplinks(now);
     }
 
     /// Time has passed: what was waited for is dialed, what drained too long is ended.
@@ -164,12 +188,14 @@ impl Fleet {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.announce(now, link);
         }
+        self.settle_uplinks(now);
     }
 
     /// When [`Fleet::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let groups = self.links.values().flat_map(|link| link.groups.iter());
-        groups.filter_map(Group::poll_timeout).chain(self.roster.poll_timeout()).min()
+        let others = [self.roster.poll_timeout(), self.uplinks_due()];
+        groups.filter_map(Group::poll_timeout).chain(others.into_iter().flatten()).min()
     }
 
     /// What is to be done next.
@@ -196,6 +222,7 @@ impl Fleet {
             };
             now_micros.saturating_sub(since(now, at)).saturating_add(since(at, now))
         };
+        let stands_by = |session| self.roster.member(session).is_some_and(|member| member.standby);
         let sessions_of =
             |access| self.roster.accepted().filter(|member| member.access() == Some(access)).count();
         let Local { site_id, site_name, router, instance, role } = self.config.local.clone();
@@ -203,7 +230,7 @@ impl Fleet {
             as_of,
             at_micros: now_micros,
             router: RouterView::new(site_id, site_name, router, instance, role),
-            links: self.links.values().map(|link| link.view(now, &micros)).collect(),
+            links: self.links.values().map(|link| link.view(now, &micros, &stands_by)).collect(),
             sessions: self.roster.members().map(|member| member.view(&micros)).collect(),
             accesses: self
                 .accesses
@@ -229,6 +256,7 @@ impl Fleet {
     fn dialed_begin(
         &mut self,
         now: Instant,
+        attempt: AttemptId,
         of: &Attempt,
         facts: &DialedFacts,
     ) -> Result<Verdict, (DialError, CloseCode)> {
@@ -262,6 +290,7 @@ impl Fleet {
                 principal: facts.principal.clone(),
                 own_cost: link.wanted.cost,
                 resume_window: self.config.resume_window,
+                standby: self.is_edge(),
             },
         );
         let (session, cost) = (member.number, link.wanted.cost);
@@ -271,7 +300,9 @@ impl Fleet {
             // It was changed while the hello was under way.
             self.actions.push_back(FleetAction::SetCost { session, cost });
         }
-        self.with_group(now, of.link, &of.group, |group, orders| group.handle_begun(now, session, orders));
+        self.with_group(now, of.link, &of.group, |group, orders| {
+            group.handle_begun(now, attempt, session, orders)
+        });
         self.announce(now, of.link);
         Ok(Verdict::Begin { session })
     }
@@ -307,6 +338,7 @@ impl Fleet {
                     let order = DialOrder { attempt, link, name, group, cost, target, purpose };
                     self.actions.push_back(FleetAction::Dial(order));
                 }
+                Step::Greet { attempt } => self.actions.push_back(FleetAction::Greet { attempt }),
                 Step::Cancel { attempt } => {
                     self.attempts.remove(&attempt);
                     self.actions.push_back(FleetAction::Cancel { attempt });

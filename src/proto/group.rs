@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Backoff;
-use crate::error::{DialError, SessionEnd};
-use crate::id::{GroupName, Instance, SessionNumber};
+use crate::error::DialError;
+use crate::id::{GroupName, SessionNumber};
 use crate::proto::dial::{Alternates, AttemptId, Pace, Purpose, Target};
+use crate::proto::hold::Hold;
 use crate::proto::orders::{Orders, Step};
+use crate::proto::race::{GivenUp, Race, Runner};
 use crate::snapshot::GroupState;
-use crate::wire::code::CloseCode;
 
 /// One group of one link.
 ///
 /// It holds at most one session, and compares how many trusted carriers that session has with how many it
-/// should have ([`DESIRED_CARRIERS`]). Whatever is missing is dialed, one attempt at a time; every input ends in
-/// [`Group::settle`], which is the only place where an attempt starts. So no state is terminal: what is wanted
+/// should have ([`DESIRED_CARRIERS`]). Whatever is missing is dialed, in a [`Race`] of the alternates; every input ends
+/// in [`Group::settle`], which is the only place where an attempt starts. So no state is terminal: what is wanted
 /// and missing is either being dialed or waited for.
 ///
 /// ```text
@@ -71,23 +72,6 @@ pub(crate) enum Wish {
     Rest,
 }
 
-/// The session of a group.
-#[derive(Debug)]
-struct Hold {
-    session: SessionNumber,
-    begun: Instant,
-    /// Carriers that are up.
-    carriers: usize,
-    /// Those of them that are not suspect; <= `carriers`.
-    trusted: usize,
-    /// When the newest carrier came up.
-    newest: Instant,
-    /// The session has said that it waits for a carrier.
-    recovering: bool,
-    /// Which other instance has answered, and how many times running.
-    other: Option<(Instance, u32)>,
-}
-
 #[derive(Debug)]
 enum Next {
     /// Nothing is missing, or nothing may be done.
@@ -95,11 +79,8 @@ enum Next {
     Wait {
         until: Instant,
     },
-    Dial {
-        attempt: AttemptId,
-        target: Target,
-        purpose: Purpose,
-    },
+    /// Never empty but within an input.
+    Race(Race),
 }
 
 impl Group {
@@ -135,11 +116,12 @@ impl Group {
         if !self.alternates.replace(targets) {
             return false;
         }
-        if let Next::Dial { attempt, target, .. } = &self.next
-            && !self.alternates.contains(target)
-        {
-            orders.steps.push_back(Step::Cancel { attempt: *attempt });
-            self.next = Next::Nothing;
+        if let Next::Race(race) = &mut self.next {
+            race.keep(|target| self.alternates.contains(target), orders);
+            race.targets().for_each(|target| self.alternates.is_tried(target));
+            if race.is_empty() {
+                self.next = Next::Nothing;
+            }
         }
         self.nudge(now, orders);
         true
@@ -156,35 +138,37 @@ impl Group {
         self.settle(now, orders);
     }
 
-    /// An attempt has begun a session.
-    pub(crate) fn handle_begun(&mut self, now: Instant, session: SessionNumber, orders: &mut Orders) {
-        self.succeeded();
-        self.hold = Some(Hold {
-            session,
-            begun: now,
-            carriers: 1,
-            trusted: 1,
-            newest: now,
-            recovering: false,
-            other: None,
-        });
-        self.settle(now, orders);
-    }
-
-    /// An attempt has given the session a carrier.
-    pub(crate) fn handle_joined(&mut self, now: Instant, orders: &mut Orders) {
-        self.succeeded();
-        if let Some(hold) = &mut self.hold {
-            hold.carriers += 1;
-            hold.trusted += 1;
-            hold.newest = now;
-            hold.recovering = false;
-            hold.other = None;
+    /// An attempt has got through TLS: it greets now, or when none that does is before it.
+    pub(crate) fn handle_reached(&mut self, now: Instant, attempt: AttemptId, orders: &mut Orders) {
+        if let Next::Race(race) = &mut self.next {
+            race.reached(now, attempt);
         }
         self.settle(now, orders);
     }
 
-    /// An attempt has failed. One that is not the present attempt changes nothing.
+    /// An attempt has begun a session; the others are given up.
+    pub(crate) fn handle_begun(
+        &mut self,
+        now: Instant,
+        attempt: AttemptId,
+        session: SessionNumber,
+        orders: &mut Orders,
+    ) {
+        self.succeeded(attempt, orders);
+        self.hold = Some(Hold::new(now, session));
+        self.settle(now, orders);
+    }
+
+    /// An attempt has given the session a carrier; the others are given up.
+    pub(crate) fn handle_joined(&mut self, now: Instant, attempt: AttemptId, orders: &mut Orders) {
+        self.succeeded(attempt, orders);
+        if let Some(hold) = &mut self.hold {
+            hold.joined(now);
+        }
+        self.settle(now, orders);
+    }
+
+    /// An attempt has failed. One that is not under way changes nothing.
     pub(crate) fn handle_failed(
         &mut self,
         now: Instant,
@@ -192,37 +176,20 @@ impl Group {
         error: DialError,
         orders: &mut Orders,
     ) {
-        let target = match &self.next {
-            Next::Dial { attempt: present, target, .. } if *present == attempt => target.clone(),
-            _ => return,
-        };
-        self.next = Next::Nothing;
-        let end = self.verdict_on_session(&error);
-        let wait = match &error {
-            _ if end.is_some() => Duration::ZERO,
-            DialError::Duplicate { of } => {
-                self.duplicate_of = Some(of.clone());
-                DUPLICATE_WAIT.mul_f64(0.5 + orders.rng.f64() / 2.0)
-            }
-            DialError::Closed { retry_after: Some(asked), .. } => {
-                self.pace.failed(Some(*asked), &mut orders.rng)
-            }
-            _ if self.alternates.is_round_over() => self.pace.failed(None, &mut orders.rng),
-            _ => Duration::ZERO,
-        };
-        self.error = Some(error.clone());
-        self.failed_at = Some(now);
+        let Next::Race(race) = &mut self.next else { return };
+        let Some(runner) = race.remove(attempt) else { return };
+        let end = self.hold.as_mut().and_then(|hold| Some((hold.session, hold.judge(&error)?)));
+        let wait = self.wait_after(&error, end.is_some(), orders);
         if end.is_some() {
             // The router is there, it only knows the session no more: the way to it is the best one.
-            self.alternates.succeeded(&target);
+            self.alternates.succeeded(&runner.target);
             self.alternates.lost(true);
         }
-        orders.steps.push_back(Step::Failed { target, attempt: self.attempts, error, wait });
-        if let Some((session, end, code)) = end {
+        self.failed(now, runner, error, wait, orders);
+        if let Some((session, (end, code))) = end {
             self.hold = None;
             orders.steps.push_back(Step::End { session, end, code });
         }
-        self.not_before = Some(now + wait);
         self.settle(now, orders);
     }
 
@@ -278,18 +245,29 @@ impl Group {
 
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant, orders: &mut Orders) {
-        if matches!(self.next, Next::Wait { until } if until <= now) {
-            self.next = Next::Nothing;
-            self.not_before = None;
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            if matches!(self.next, Next::Wait { .. }) {
+                self.next = Next::Nothing;
+                self.not_before = None;
+            }
             self.settle(now, orders);
         }
     }
 
     /// When [`Group::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.next {
+            Next::Wait { until } => Some(*until),
+            Next::Race(race) => race.due(!self.alternates.is_round_over()),
+            Next::Nothing => None,
+        }
+    }
+
+    /// When it is dialed next, if it waits for that.
+    pub(crate) fn next_attempt(&self) -> Option<Instant> {
         match self.next {
             Next::Wait { until } => Some(until),
-            Next::Nothing | Next::Dial { .. } => None,
+            Next::Nothing | Next::Race(_) => None,
         }
     }
 
@@ -338,36 +316,66 @@ impl Group {
         self.last.as_ref().map(|target| target.to_string().into())
     }
 
-    /// What a failed join says of the session it was for.
-    fn verdict_on_session(&mut self, error: &DialError) -> Option<(SessionNumber, SessionEnd, CloseCode)> {
-        let hold = self.hold.as_mut()?;
-        match error {
-            DialError::Closed { code: CloseCode::SESSION_GONE, .. } => {
-                Some((hold.session, SessionEnd::Gone, CloseCode::SESSION_GONE))
+    /// How long to wait before anything is dialed again, and gives up what a wait is for all alternates at once.
+    fn wait_after(&mut self, error: &DialError, ended: bool, orders: &mut Orders) -> Duration {
+        let over = matches!(&self.next, Next::Race(race) if race.is_empty());
+        let wait = match error {
+            _ if ended => return Duration::ZERO,
+            DialError::Duplicate { of } => {
+                self.duplicate_of = Some(of.clone());
+                DUPLICATE_WAIT.mul_f64(0.5 + orders.rng.f64() / 2.0)
             }
-            DialError::OtherInstance { found, .. } => {
-                let running = match hold.other {
-                    Some((other, running)) if other == *found => running + 1,
-                    _ => 1,
-                };
-                hold.other = Some((*found, running));
-                (running >= REPLACED_AFTER).then_some((
-                    hold.session,
-                    SessionEnd::Replaced { instance: *found },
-                    CloseCode::REPLACED,
-                ))
+            DialError::Closed { retry_after: Some(asked), .. } => {
+                self.pace.failed(Some(*asked), &mut orders.rng)
             }
-            _ => None,
+            _ if over && self.alternates.is_round_over() => self.pace.failed(None, &mut orders.rng),
+            _ => return Duration::ZERO,
+        };
+        self.cancel_race(orders);
+        wait
+    }
+
+    /// Notes and reports the failure of an attempt that is out of the race.
+    fn failed(
+        &mut self,
+        now: Instant,
+        runner: Runner,
+        error: DialError,
+        wait: Duration,
+        orders: &mut Orders,
+    ) {
+        self.error = Some(error.clone());
+        self.failed_at = Some(now);
+        let Runner { target, number, .. } = runner;
+        orders.steps.push_back(Step::Failed { target, attempt: number, error, wait });
+        if !wait.is_zero() {
+            self.not_before = Some(now + wait);
+        }
+        if matches!(&self.next, Next::Race(race) if race.is_empty()) {
+            self.next = Next::Nothing;
         }
     }
 
-    fn succeeded(&mut self) {
-        if let Next::Dial { target, .. } = std::mem::replace(&mut self.next, Next::Nothing) {
-            self.alternates.succeeded(&target);
+    fn succeeded(&mut self, attempt: AttemptId, orders: &mut Orders) {
+        if let Next::Race(race) = &mut self.next
+            && let Some(winner) = race.remove(attempt)
+        {
+            self.alternates.succeeded(&winner.target);
+            self.last = Some(winner.target);
         }
+        self.cancel_race(orders);
         self.attempts = 0;
         self.error = None;
         self.not_before = None;
+    }
+
+    /// Gives up whatever is under way.
+    fn cancel_race(&mut self, orders: &mut Orders) {
+        if matches!(self.next, Next::Race(_))
+            && let Next::Race(race) = std::mem::replace(&mut self.next, Next::Nothing)
+        {
+            race.cancel(orders);
+        }
     }
 
     /// What has to be dialed for.
@@ -385,19 +393,17 @@ impl Group {
 
     /// Makes what is done fit what is missing.
     fn settle(&mut self, now: Instant, orders: &mut Orders) {
-        if !self.is_undecided() {
+        if !self.hold.as_ref().is_some_and(Hold::is_undecided) {
             let missing = self.missing();
-            if let Next::Dial { attempt, purpose, .. } = &self.next
-                && Some(*purpose) != missing
-            {
-                orders.steps.push_back(Step::Cancel { attempt: *attempt });
-                self.next = Next::Nothing;
+            if matches!(&self.next, Next::Race(race) if Some(race.purpose()) != missing) {
+                self.cancel_race(orders);
             }
             match missing {
                 None if matches!(self.next, Next::Wait { .. }) => self.next = Next::Nothing,
-                Some(purpose) if matches!(self.next, Next::Nothing) => self.start(now, purpose, orders),
+                Some(purpose) if matches!(self.next, Next::Nothing) => self.start(now, purpose),
                 _ => {}
             }
+            self.advance(now, orders);
             if !matches!(self.next, Next::Wait { .. }) {
                 self.not_before = None;
             }
@@ -409,27 +415,25 @@ impl Group {
         }
     }
 
-    /// The last carrier is lost and the session has not said yet whether it waits or is over. Until it has,
-    /// nothing is started or given up.
-    fn is_undecided(&self) -> bool {
-        self.hold.as_ref().is_some_and(|hold| hold.carriers == 0 && !hold.recovering)
-    }
-
-    fn start(&mut self, now: Instant, purpose: Purpose, orders: &mut Orders) {
+    fn start(&mut self, now: Instant, purpose: Purpose) {
         if let Some(until) = self.not_before.filter(|until| *until > now) {
             self.next = Next::Wait { until };
             return;
         }
-        let Some(target) = self.alternates.next() else {
-            return;
-        };
-        let attempt = AttemptId(orders.attempts);
-        orders.attempts += 1;
-        self.attempts += 1;
+        self.alternates.begin();
         self.duplicate_of = None;
-        self.last = Some(target.clone());
-        orders.steps.push_back(Step::Dial { attempt, target: target.clone(), purpose });
-        self.next = Next::Dial { attempt, target, purpose };
+        self.next = Next::Race(Race::new(now, purpose));
+    }
+
+    fn advance(&mut self, now: Instant, orders: &mut Orders) {
+        let Next::Race(race) = &mut self.next else { return };
+        let silent = race.advance(now, &mut self.alternates, &mut self.attempts, orders);
+        if let Some(target) = race.targets().last() {
+            self.last = Some(target.clone());
+        }
+        if let Some(GivenUp { runner, error }) = silent {
+            self.failed(now, runner, error, Duration::ZERO, orders);
+        }
     }
 
     fn present_state(&self) -> GroupState {
@@ -439,7 +443,7 @@ impl Group {
             (Some(_), _) => GroupState::Recovering,
             (None, Next::Wait { .. }) if self.duplicate_of.is_some() => GroupState::Duplicate,
             (None, Next::Wait { .. }) => GroupState::Waiting,
-            (None, Next::Dial { .. }) => GroupState::Dialing,
+            (None, Next::Race(_)) => GroupState::Dialing,
             (None, Next::Nothing) => GroupState::Idle,
         }
     }
@@ -447,10 +451,6 @@ impl Group {
 
 /// How many trusted carriers a session should have.
 pub(crate) const DESIRED_CARRIERS: usize = 1;
-
-/// So many answers of one and the same other instance mean that the router was replaced; fewer may be a load
-/// balancer's whim.
-const REPLACED_AFTER: u32 = 3;
 
 /// The longest wait of a duplicate group before it looks again: it costs a handshake each time, and only a change
 /// of the far site's routing helps, which the end of the other group's session mostly announces.

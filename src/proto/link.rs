@@ -176,8 +176,13 @@ impl Link {
         self.operational_since.is_some() && self.lost_at.is_none_or(held)
     }
 
-    /// What is known of it; `micros` tells the wall clock at an instant.
-    pub(crate) fn view(&self, now: Instant, micros: &impl Fn(Instant) -> u64) -> LinkView {
+    /// What is known of it; `micros` tells the wall clock at an instant, `stands_by` which sessions are on standby.
+    pub(crate) fn view(
+        &self,
+        now: Instant,
+        micros: &impl Fn(Instant) -> u64,
+        stands_by: &impl Fn(SessionNumber) -> bool,
+    ) -> LinkView {
         let operational = self.is_operational(now);
         let since = match (self.operational_since, self.lost_at) {
             (Some(since), _) if operational => since,
@@ -198,8 +203,8 @@ impl Link {
             operational_since_micros: micros(since),
             draining: self.leaving,
             error: newest.max_by_key(|group| group.failed_at()).and_then(|group| group.error().cloned()),
-            next_attempt_micros: self.groups.iter().filter_map(Group::poll_timeout).min().map(micros),
-            groups: self.groups.iter().map(|group| group_view(group, micros)).collect(),
+            next_attempt_micros: self.groups.iter().filter_map(Group::next_attempt).min().map(micros),
+            groups: self.groups.iter().map(|group| group_view(group, micros, stands_by)).collect(),
             history: Ups::default(),
             credentials: None,
         }
@@ -217,7 +222,11 @@ impl Link {
     }
 }
 
-fn group_view(group: &Group, micros: &impl Fn(Instant) -> u64) -> GroupView {
+fn group_view(
+    group: &Group,
+    micros: &impl Fn(Instant) -> u64,
+    stands_by: &impl Fn(SessionNumber) -> bool,
+) -> GroupView {
     let (state, since) = group.state();
     GroupView {
         name: group.name().clone(),
@@ -225,9 +234,10 @@ fn group_view(group: &Group, micros: &impl Fn(Instant) -> u64) -> GroupView {
         since_micros: micros(since),
         endpoint: group.endpoint(),
         session: group.session(),
+        standby: group.session().is_some_and(stands_by),
         attempts: group.attempts(),
         error: group.error().cloned(),
-        next_attempt_micros: group.poll_timeout().map(micros),
+        next_attempt_micros: group.next_attempt().map(micros),
         history: GroupHistory::default(),
     }
 }

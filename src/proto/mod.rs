@@ -8,15 +8,18 @@ pub(crate) mod expiry;
 pub(crate) mod facts;
 pub(crate) mod fleet;
 pub(crate) mod group;
+pub(crate) mod hold;
 pub(crate) mod later;
 pub(crate) mod ledger;
 pub(crate) mod link;
 pub(crate) mod orders;
 pub(crate) mod paths;
+pub(crate) mod race;
 pub(crate) mod registry;
 pub(crate) mod roster;
 pub(crate) mod session;
 pub(crate) mod trust;
+pub(crate) mod uplink;
 
 /// An arbitrary origin for the time of a test; nothing depends on which.
 #[cfg(test)]

@@ -23,13 +23,15 @@ pub(crate) struct Orders {
 /// What a group asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
-    /// Dial.
+    /// Dial, up to the end of TLS.
     Dial { attempt: AttemptId, target: Target, purpose: Purpose },
+    /// Say hello on an attempt that has got so far.
+    Greet { attempt: AttemptId },
     /// Give an attempt up; whatever it still answers changes nothing.
     Cancel { attempt: AttemptId },
     /// The session of the group is over; the group holds it no more.
     End { session: SessionNumber, end: SessionEnd, code: CloseCode },
-    /// An attempt has failed; the next one starts after `wait`.
+    /// An attempt has failed; the next one starts after `wait`, or is under way.
     Failed { target: Target, attempt: u64, error: DialError, wait: Duration },
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Candidate {
     pub(crate) cost: Cost,
     /// Whether the peer may serve keys; an anonymous one may not.
     pub(crate) may_serve: bool,
+    /// Whether an end begins on standby.
+    pub(crate) standby: bool,
 }
 
 /// What the fleet found out about a session, as far as paths are concerned.
@@ -308,14 +310,15 @@ impl Paths {
             return;
         }
         let site = Destination::Site(candidate.site.clone());
+        let standby = candidate.standby;
         let at = self.slots.insert(Slot {
             cost: candidate.cost.get().into(),
-            eligible: true,
+            eligible: !standby,
             number: session,
             candidate,
             live: true,
             suspect: false,
-            standby: false,
+            standby,
             draining: false,
             keys: HashMap::new(),
             served: 0,

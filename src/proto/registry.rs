@@ -15,7 +15,6 @@ use crate::proto::facts::{Arrival, FleetConfig, Refusal};
 use crate::proto::roster::{Member, Origin, Roster};
 use crate::proto::trust::{Door, Trust, shown};
 use crate::wire::code::CloseCode;
-use crate::wire::frame::CloseScope;
 use crate::wire::hello::{Hello, SessionClaim, SessionSecret};
 
 /// What the rules say of an arrival.
@@ -55,7 +54,7 @@ pub(crate) fn judge(
         SessionClaim::New => begin(config, roster, trust, arrival),
         SessionClaim::Join { session, .. } => join(roster, trust, arrival, *session, proof_ok),
         SessionClaim::Begun { .. } | SessionClaim::Joined { .. } => {
-            Err(refusal(CloseScope::Carrier, CloseCode::BAD_HELLO, "an acceptor's hello from a dialer"))
+            Err(refusal(CloseCode::BAD_HELLO, "an acceptor's hello from a dialer"))
         }
     };
     verdict.unwrap_or_else(Ruling::Refuse)
@@ -65,7 +64,7 @@ fn begin(config: &FleetConfig, roster: &Roster, trust: &Trust, arrival: &Arrival
     let door = Door::Access(arrival.access);
     let shown = shown(&arrival.principal, arrival.certificate.as_ref());
     let hello = &*arrival.hello;
-    let refuse = |code, detail| Err(refusal(CloseScope::Session, code, detail));
+    let refuse = |code, detail| Err(refusal(code, detail));
     let local = &config.local;
     if !trust.admits(door, shown) {
         return refuse(CloseCode::NOT_AUTHORIZED, NOT_LISTED);
@@ -93,7 +92,7 @@ fn begin(config: &FleetConfig, roster: &Roster, trust: &Trust, arrival: &Arrival
         }
     }
     if roster.accepted().count() - displaced.len() >= config.accepted_sessions {
-        let busy = refusal(CloseScope::Session, CloseCode::BUSY, "too many sessions");
+        let busy = refusal(CloseCode::BUSY, "too many sessions");
         return Err(Refusal { retry_after: Some(BUSY_RETRY_AFTER), ..busy });
     }
     Ok(Ruling::Begin { displaced })
@@ -106,7 +105,7 @@ fn join(
     id: SessionId,
     proof_ok: impl FnOnce(&SessionSecret) -> bool,
 ) -> Result<Ruling, Refusal> {
-    let refuse = |code, detail| Err(refusal(CloseScope::Carrier, code, detail));
+    let refuse = |code, detail| Err(refusal(code, detail));
     let claimed = roster.accepted().find_map(|member| match &member.origin {
         Origin::Accepted { secret, .. } if member.id == id => Some((member, secret)),
         _ => None,
@@ -131,7 +130,7 @@ fn join(
     let dead = &arrival.hello.dead;
     let living = member.carriers.keys().filter(|number| dead.iter().all(|listed| listed.number != **number));
     if living.count() >= MAX_CARRIERS {
-        let busy = refusal(CloseScope::Carrier, CloseCode::BUSY, "too many carriers");
+        let busy = refusal(CloseCode::BUSY, "too many carriers");
         return Err(Refusal { retry_after: Some(BUSY_RETRY_AFTER), ..busy });
     }
     Ok(Ruling::Join { session: member.number })
@@ -162,8 +161,8 @@ fn is_router(peer: &Peer, hello: &Hello) -> bool {
     peer.site_id == hello.site_id && peer.router == hello.router
 }
 
-fn refusal(scope: CloseScope, code: CloseCode, detail: &str) -> Refusal {
-    Refusal { scope, code, detail: detail.into(), retry_after: None }
+fn refusal(code: CloseCode, detail: &str) -> Refusal {
+    Refusal { code, detail: detail.into(), retry_after: None }
 }
 
 /// What a peer is told that no policy names.

@@ -52,6 +52,11 @@ pub(crate) struct Member {
     /// This end has asked for its end by then, with that code for the peer.
     pub(crate) drain: Option<(Instant, CloseCode)>,
     pub(crate) peer_draining: bool,
+    /// This end is on standby: an edge plane's session that is not the active one.
+    pub(crate) standby: bool,
+    /// What the peer was told of that.
+    pub(crate) told_standby: bool,
+    pub(crate) peer_standby: bool,
     /// Its end is decided; only the reports of its carriers and the end itself are awaited.
     pub(crate) ending: bool,
     /// Without a carrier since then, until `SessionResumed` was announced.
@@ -63,8 +68,8 @@ pub(crate) struct Member {
     begun: Instant,
     /// What it is at, and since when.
     state: (SessionState, Instant),
-    /// Whether it has a carrier, and whether all are suspect, as the paths were last told.
-    told: (bool, bool),
+    /// Whether it has a carrier, whether all are suspect, and whether an end is on standby, as the paths were last told.
+    told: (bool, bool, bool),
 }
 
 /// Where a session comes from.
@@ -108,6 +113,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) principal: Principal,
     pub(crate) own_cost: Cost,
     pub(crate) resume_window: Duration,
+    /// Whether it begins on standby, the peer not knowing yet.
+    pub(crate) standby: bool,
 }
 
 impl Roster {
@@ -115,7 +122,8 @@ impl Roster {
     pub(crate) fn insert(&mut self, now: Instant, beginning: Beginning<'_>) -> &mut Member {
         self.begun += 1;
         let number = SessionNumber(self.begun);
-        let Beginning { id, origin, name, group, hello, principal, own_cost, resume_window } = beginning;
+        let Beginning { id, origin, name, group, hello, principal, own_cost, resume_window, standby } =
+            beginning;
         let peer = Peer::new(
             hello.site_id.clone(),
             hello.site_name.clone(),
@@ -139,13 +147,16 @@ impl Roster {
             refused_keys: BTreeSet::new(),
             drain: None,
             peer_draining: false,
+            standby,
+            told_standby: false,
+            peer_standby: false,
             ending: false,
             recovering: None,
             rejoined: None,
             newest: None,
             begun: now,
             state: (SessionState::Up, now),
-            told: (true, false),
+            told: (true, false, standby),
         })
     }
 
@@ -278,7 +289,8 @@ impl Member {
             self.state = (state, now);
         }
         let (live, suspect) = (!self.carriers.is_empty(), !self.carriers.is_empty() && self.trusted() == 0);
-        let before = std::mem::replace(&mut self.told, (live, suspect));
+        let standby = self.standby || self.peer_standby;
+        let before = std::mem::replace(&mut self.told, (live, suspect, standby));
         let session = self.number;
         let mut changes = Vec::new();
         if self.ending {
@@ -289,6 +301,9 @@ impl Member {
         }
         if live != before.0 {
             changes.push(PathChange::Live { session, live });
+        }
+        if standby != before.2 {
+            changes.push(PathChange::Standby { session, standby });
         }
         changes
     }
@@ -303,6 +318,7 @@ impl Member {
             instance: self.peer.instance,
             cost: self.cost(),
             may_serve: self.peer.principal != Principal::Anonymous,
+            standby: self.standby || self.peer_standby,
         }
     }
 
@@ -349,6 +365,8 @@ impl Member {
             cost: self.cost(),
             state: self.state.0,
             since_micros: micros(self.state.1),
+            standby: self.standby,
+            peer_standby: self.peer_standby,
             begun_micros: micros(self.begun),
             traffic: Traffic::default(),
             streams: 0,

@@ -4,7 +4,8 @@ use super::*;
 use crate::error::TlsReason;
 use crate::id::{CarrierNumber, SessionId};
 use crate::net::testing::{
-    Ends, SESSION, accept_tls, acceptor_tls, begun, closed, dial_spec, dialer_tls, hello, listener, principal,
+    Ends, SESSION, accept_tls, acceptor_tls, begun, closed, dial, dial_spec, dial_with, dialer_tls, hello,
+    listener, principal,
 };
 use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config};
 use crate::tls::testing::{TestCa, credentials};
@@ -20,6 +21,17 @@ async fn dial_script<T>(
     let mut spec = dial_spec(&ends.client, address);
     change(&mut spec);
     tokio::join!(Box::pin(dial(spec)), Box::pin(script(listener)))
+}
+
+/// The same, with a hello of its own.
+async fn greet_script<T>(
+    ends: &Ends,
+    script: impl AsyncFnOnce(TcpListener) -> T,
+    hello: MakeHello,
+) -> (Result<Dialed, DialError>, T) {
+    let (listener, address) = listener();
+    let spec = dial_spec(&ends.client, address);
+    tokio::join!(Box::pin(dial_with(spec, hello)), Box::pin(script(listener)))
 }
 
 async fn error_of<T>(ends: &Ends, script: impl AsyncFnOnce(TcpListener) -> T) -> DialError {
@@ -72,11 +84,9 @@ async fn a_joining_hello_is_made_for_this_very_connection() {
         let hello = peer.hello().await.unwrap();
         (hello, peer)
     };
-    let (dialed, (joining, peer)) = dial_script(&ends, script, |spec| {
-        spec.hello =
-            Box::new(|exporter| Ok(hello("west", SessionClaim::Join { session: SESSION, proof: *exporter })));
-    })
-    .await;
+    let claim = |exporter: &[u8; EXPORTER_LEN]| SessionClaim::Join { session: SESSION, proof: *exporter };
+    let ours = Box::new(move |exporter: &_| Ok(hello("west", claim(exporter))));
+    let (dialed, (joining, peer)) = greet_script(&ends, script, ours).await;
     assert!(dialed.is_ok());
     let proof = peer.exporter().unwrap();
     assert_eq!(joining.session, SessionClaim::Join { session: SESSION, proof });
@@ -86,15 +96,9 @@ async fn a_joining_hello_is_made_for_this_very_connection() {
 async fn a_hello_that_cannot_be_made_ends_the_attempt() {
     let ends = Ends::new();
     let gone = DialError::Local("session ended".into());
-    let (dialed, ()) = dial_script(
-        &ends,
-        async |listener| closed(&accept_tls(&listener, &ends.server).await.tcp).await,
-        |spec| {
-            let gone = gone.clone();
-            spec.hello = Box::new(|_| Err(gone));
-        },
-    )
-    .await;
+    let script = async |listener| closed(&accept_tls(&listener, &ends.server).await.tcp).await;
+    let failing = gone.clone();
+    let (dialed, ()) = greet_script(&ends, script, Box::new(|_| Err(failing))).await;
     assert_eq!(dialed.unwrap_err(), gone);
 }
 
@@ -219,7 +223,7 @@ async fn a_refused_client_certificate_is_told_as_that_and_the_carrier_was_never_
             let (tcp, _) = listener.accept().await.unwrap();
             let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&ends.server));
             let (_, tcp) = acceptor.accept(tcp).into_fallible().await.unwrap_err();
-            crate::net::greeting::linger(tcp).await;
+            linger(tcp).await;
         })
         .await;
         assert_eq!(error, DialError::Tls(TlsReason::CertificateRefused { alert: alert.into() }));
@@ -272,4 +276,50 @@ async fn an_abandoned_attempt_closes_its_socket_in_every_phase() {
         peer = greeted => peer,
     };
     closed(&peer.tcp).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_waits_to_greet_hears_why_the_peer_will_not_have_it() {
+    let ends = Ends::new();
+    let (listener, address) = listener();
+    let refusing = async {
+        let peer = accept_tls(&listener, &ends.server).await;
+        peer.refuse(CloseCode::BUSY, "full house", Duration::from_secs(3)).await;
+    };
+    let waiting = async { Box::pin(reach(dial_spec(&ends.client, address))).await.unwrap().lapse().await };
+    let (error, ()) = tokio::join!(waiting, refusing);
+    let retry_after = Some(Duration::from_secs(3));
+    assert_eq!(error, DialError::Closed { code: CloseCode::BUSY, detail: "full house".into(), retry_after });
+}
+
+#[tokio::test]
+async fn an_attempt_that_waits_to_greet_lapses_when_an_acceptor_would_have_tired() {
+    let ends = Ends::new();
+    let (listener, address) = listener();
+    let after = Duration::from_millis(50);
+    let mut spec = dial_spec(&ends.client, address);
+    spec.deadlines.hello = after;
+    let waiting = async { Box::pin(reach(spec)).await.unwrap().lapse().await };
+    let (error, _peer) = tokio::join!(waiting, accept_tls(&listener, &ends.server));
+    assert_eq!(error, DialError::TimedOut { phase: Phase::Hello, after });
+}
+
+#[tokio::test]
+async fn a_peer_that_was_greeted_in_vain_is_told_so() {
+    let ends = Ends::new();
+    let (listener, address) = listener();
+    let dialing = async {
+        let mut reached = Box::pin(reach(dial_spec(&ends.client, address))).await.unwrap();
+        let ours = Box::new(|_: &_| Ok(hello("west", SessionClaim::New)));
+        let unanswered = tokio::time::timeout(Duration::from_millis(100), reached.greet(ours)).await;
+        assert!(unanswered.is_err(), "{unanswered:?}");
+        reached.give_up(CloseScope::Session).await;
+    };
+    let peer = async {
+        let mut peer = accept_tls(&listener, &ends.server).await;
+        assert_eq!(peer.hello().await.unwrap().session, SessionClaim::New);
+        peer.hello().await
+    };
+    let (told, ()) = tokio::join!(peer, dialing);
+    assert!(matches!(told, Err(Failure::Closed { code: CloseCode::NORMAL, .. })), "{told:?}");
 }

@@ -3,8 +3,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::net::clock;
-use crate::net::dialer::dial;
-use crate::net::testing::{Ends, begun, closed, dial_spec, dial_tls, listener, patient, principal};
+use crate::net::testing::{Ends, begun, closed, dial, dial_spec, dial_tls, listener, patient, principal};
 
 /// A listener at work, and where it tells.
 struct Access {

@@ -31,11 +31,13 @@ impl Fleet {
             }
         }
         self.announce(now, link);
+        self.settle_uplinks(now);
     }
 
     /// Gives a link up: its sessions drain, and are ended when the grace is over. Nothing is begun any more.
     pub(crate) fn handle_unlink(&mut self, now: Instant, link: LinkId, grace: Duration) {
         self.leave(now, link, later(now, grace), CloseCode::DISCONNECTED);
+        self.settle_uplinks(now);
     }
 
     /// Whether a link is one of this fleet.

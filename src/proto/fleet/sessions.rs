@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::error::{CarrierEnd, DialError, PeerRefusal, Phase, SessionEnd, Violation};
 use crate::event::EventKind;
 use crate::id::{CarrierNumber, Cost, SessionNumber};
+use crate::proto::dial::AttemptId;
 use crate::proto::facts::{Admission, Arrival, DialedFacts, FleetAction, Refusal, SessionFact, Verdict};
 use crate::proto::fleet::Fleet;
 use crate::proto::group::Group;
@@ -16,7 +17,6 @@ use crate::proto::roster::{Beginning, Member, Origin};
 use crate::proto::trust::shown;
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
-use crate::wire::frame::CloseScope;
 use crate::wire::hello::{SessionClaim, SessionSecret};
 
 impl Fleet {
@@ -30,10 +30,8 @@ impl Fleet {
     ) -> Admission {
         // A session that drains may still need a carrier; nobody new is let in.
         if self.closing.is_some() && arrival.hello.session == SessionClaim::New {
-            let scope = CloseScope::Session;
             let detail = "this router shuts down".into();
-            return self
-                .refuse(arrival, Refusal { scope, code: CloseCode::SHUTDOWN, detail, retry_after: None });
+            return self.refuse(arrival, Refusal { code: CloseCode::SHUTDOWN, detail, retry_after: None });
         }
         match registry::judge(&self.config, &self.roster, &self.trust, arrival, proof_ok) {
             Ruling::Refuse(refusal) => self.refuse(arrival, refusal),
@@ -43,9 +41,9 @@ impl Fleet {
                     member.join(now, carrier, local, remote, arrival.certificate.clone())
                 });
                 if !taken {
-                    let (scope, code) = (CloseScope::Carrier, CloseCode::BAD_HELLO);
+                    let code = CloseCode::BAD_HELLO;
                     let detail = "carrier number not above those before".into();
-                    return self.refuse(arrival, Refusal { scope, code, detail, retry_after: None });
+                    return self.refuse(arrival, Refusal { code, detail, retry_after: None });
                 }
                 self.announce_carrier(session, carrier);
                 self.refresh(now, session);
@@ -62,6 +60,11 @@ impl Fleet {
 
     /// A session has something to tell. A fact of a session or carrier that is not known changes nothing.
     pub(crate) fn handle_session(&mut self, now: Instant, session: SessionNumber, fact: SessionFact) {
+        self.session_told(now, session, fact);
+        self.settle_uplinks(now);
+    }
+
+    fn session_told(&mut self, now: Instant, session: SessionNumber, fact: SessionFact) {
         let Some(member) = self.roster.member_mut(session) else {
             return;
         };
@@ -97,7 +100,10 @@ impl Fleet {
             SessionFact::Resumed { resent_bytes } => self.resumed(now, session, resent_bytes),
             SessionFact::PeerCost(cost) => self.alter_cost(session, |member| &mut member.peer_cost, cost),
             SessionFact::PeerActive(active) => {
-                self.path(PathChange::Standby { session, standby: !active });
+                let standby = !active;
+                if std::mem::replace(&mut member.peer_standby, standby) != standby && !member.ending {
+                    self.events.push_back(EventKind::SessionStandby { session, standby, by_peer: true });
+                }
             }
             SessionFact::PeerDraining => {
                 if !std::mem::replace(&mut member.peer_draining, true) && !member.ending {
@@ -121,12 +127,14 @@ impl Fleet {
     pub(crate) fn handle_disconnect(&mut self, now: Instant, session: SessionNumber) {
         let code = CloseCode::DISCONNECTED;
         self.end_session(now, session, SessionEnd::Closed(code), code);
+        self.settle_uplinks(now);
     }
 
     /// An attempt to join has reached a router that greets.
     pub(super) fn dialed_join(
         &mut self,
         now: Instant,
+        attempt: AttemptId,
         session: SessionNumber,
         facts: &DialedFacts,
     ) -> Result<Verdict, (DialError, CloseCode)> {
@@ -155,7 +163,7 @@ impl Fleet {
             return Err(bad);
         }
         self.announce_carrier(session, carrier);
-        self.on_group(now, session, |group, orders| group.handle_joined(now, orders));
+        self.on_group(now, session, |group, orders| group.handle_joined(now, attempt, orders));
         self.refresh(now, session);
         Ok(Verdict::Join { session })
     }
@@ -238,6 +246,7 @@ impl Fleet {
                 principal: arrival.principal.clone(),
                 own_cost: arrival.cost,
                 resume_window: self.config.resume_window,
+                standby: false,
             },
         );
         let session = member.number;

@@ -1,6 +1,8 @@
 mod laws;
+mod sites;
+mod storms;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;

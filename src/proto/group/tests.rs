@@ -1,5 +1,8 @@
 use super::*;
+use crate::error::SessionEnd;
+use crate::id::Instance;
 use crate::proto::some_moment;
+use crate::wire::code::CloseCode;
 
 const SESSION: SessionNumber = SessionNumber(1);
 const LONG: Duration = Duration::from_secs(60);
@@ -31,7 +34,7 @@ impl Bench {
 
     fn up(endpoints: u16) -> Self {
         let mut bench = Self::dialing(endpoints);
-        bench.group.handle_begun(bench.now, SESSION, &mut bench.orders);
+        begin(&mut bench);
         bench.steps();
         bench
     }
@@ -57,10 +60,15 @@ impl Bench {
         self.group.handle_carriers(self.now, carriers, trusted, &mut self.orders);
     }
 
-    /// Fails the present attempt.
+    /// The attempt started last.
+    fn attempt(&self) -> AttemptId {
+        assert!(matches!(self.group.next, Next::Race(_)), "not dialing: {:?}", self.group);
+        AttemptId(self.orders.attempts - 1)
+    }
+
+    /// Fails the attempt started last.
     fn fail(&mut self, error: DialError) {
-        let Next::Dial { attempt, .. } = self.group.next else { panic!("not dialing: {:?}", self.group) };
-        self.group.handle_failed(self.now, attempt, error, &mut self.orders);
+        self.group.handle_failed(self.now, self.attempt(), error, &mut self.orders);
     }
 
     /// Waits for the timer.
@@ -125,7 +133,7 @@ fn check<const N: usize>(table: [Row; N]) {
 }
 
 fn begin(bench: &mut Bench) {
-    bench.group.handle_begun(bench.now, SESSION, &mut bench.orders);
+    bench.group.handle_begun(bench.now, bench.attempt(), SESSION, &mut bench.orders);
 }
 
 fn end(bench: &mut Bench) {
@@ -143,7 +151,7 @@ fn end_leaving(bench: &mut Bench) {
 }
 
 fn join(bench: &mut Bench) {
-    bench.group.handle_joined(bench.now, &mut bench.orders);
+    bench.group.handle_joined(bench.now, bench.attempt(), &mut bench.orders);
 }
 
 fn lose_later(bench: &mut Bench) {
@@ -214,7 +222,7 @@ fn a_suspect_carrier_that_is_trusted_again_ends_the_search_for_another() {
 #[test]
 fn a_late_answer_of_an_abandoned_attempt_changes_nothing() {
     let mut bench = Bench::dialing(2);
-    let Next::Dial { attempt, .. } = bench.group.next else { panic!("not dialing") };
+    let attempt = bench.attempt();
     bench.fail(refused());
     bench.steps();
     let before = format!("{:?}", bench.group);

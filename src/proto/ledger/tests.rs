@@ -134,7 +134,17 @@ fn a_session_keeps_what_befell_its_carriers_and_is_forgotten_with_its_end() {
     ledger.handle(1, &up()[0]);
     let carrier = CarrierNumber(0);
     let address = ([127, 0, 0, 1], 1).into();
-    ledger.handle(2, &EventKind::CarrierUp { session: SESSION, carrier, local: address, remote: address });
+    ledger.handle(
+        2,
+        &EventKind::CarrierUp {
+            session: SESSION,
+            carrier,
+            local: address,
+            remote: address,
+            serial: None,
+            not_after: None,
+        },
+    );
     let (traffic, round_trip) = (Traffic::default(), RoundTrip::default());
     let last_received_ago = Duration::ZERO;
     ledger.handle(3, &EventKind::CarrierSuspect { session: SESSION, carrier, last_received_ago, round_trip });

@@ -28,6 +28,7 @@ fn candidate(name: &str, cost: u32) -> Candidate {
         instance: Instance([0; 16]),
         cost: Cost::new(cost).unwrap(),
         may_serve: true,
+        standby: false,
     }
 }
 

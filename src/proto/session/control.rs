@@ -20,6 +20,9 @@ pub(crate) struct Outgoing {
     told: HashSet<RoutingKey>,
     cost: Option<Cost>,
     drain: bool,
+    /// Whether this end is on standby, and whether the peer was told so.
+    standby: bool,
+    told_standby: bool,
 }
 
 impl Outgoing {
@@ -48,15 +51,29 @@ impl Outgoing {
         self.drain = true;
     }
 
+    /// Says that this end is on standby, or active again. Saying what is already so changes nothing.
+    pub(crate) fn stand_by(&mut self, standby: bool) {
+        self.standby = standby;
+    }
+
+    /// Whether this end is on standby.
+    pub(crate) fn stands_by(&self) -> bool {
+        self.standby
+    }
+
     /// Whether anything waits to be said.
     pub(crate) fn is_empty(&self) -> bool {
-        self.cost.is_none() && !self.drain && self.changed.is_empty()
+        let standing = self.standby == self.told_standby;
+        self.cost.is_none() && !self.drain && standing && self.changed.is_empty()
     }
 
     /// The next change with its sequence number; small ones before the key table.
     pub(crate) fn next(&mut self) -> Option<(u64, ControlChange)> {
         let change = if std::mem::take(&mut self.drain) {
             ControlChange::Drain
+        } else if self.standby != self.told_standby {
+            self.told_standby = self.standby;
+            ControlChange::Active(!self.standby)
         } else if let Some(cost) = self.cost.take() {
             ControlChange::Cost(cost)
         } else {
@@ -178,6 +195,20 @@ mod tests {
         out.serve(&key("a"), false);
         out.serve(&key("a"), true);
         assert_eq!(out.next(), None);
+    }
+
+    #[test]
+    fn standby_is_said_as_it_is_when_it_can_be_said() {
+        let mut out = Outgoing::default();
+        out.stand_by(false);
+        assert!(out.is_empty(), "active is what every end is at first");
+        out.stand_by(true);
+        assert_eq!((out.is_empty(), out.next()), (false, Some((0, ControlChange::Active(false)))));
+        out.stand_by(false);
+        out.stand_by(true);
+        assert_eq!(out.next(), None);
+        out.stand_by(false);
+        assert_eq!(out.next(), Some((1, ControlChange::Active(true))));
     }
 
     #[test]

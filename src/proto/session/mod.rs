@@ -268,6 +268,13 @@ impl Session {
         self.wake_drivers();
     }
 
+    /// Tells the peer that this end is active, or on standby; on standby it refuses streams that come all the same.
+    /// Every end is active at first.
+    pub(crate) fn set_active(&mut self, active: bool) {
+        self.outgoing.stand_by(!active);
+        self.wake_drivers();
+    }
+
     /// Tells the peer that this end takes no new streams, and refuses those that come.
     pub(crate) fn drain(&mut self) {
         if !std::mem::replace(&mut self.draining, true) {

@@ -160,6 +160,7 @@ impl Session {
         self.admit_id(id)?;
         let refusal = match &request.to {
             _ if self.draining => Some(StreamCode::DRAINING),
+            _ if self.outgoing.stands_by() => Some(StreamCode::STANDBY),
             OpenTo::Key(key) if !self.outgoing.serves(key) => Some(StreamCode::NOT_SERVED),
             _ if self.unaccepted >= self.params.limits.unaccepted => Some(StreamCode::BUSY),
             _ => None,

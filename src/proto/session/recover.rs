@@ -340,6 +340,12 @@ impl Session {
             return Ok(());
         }
         let Some(fallen) = self.fallen.iter_mut().find(|fallen| fallen.number == number) else {
+            if self.params.side == Side::Dialer && self.last_number.is_some_and(|last| number <= last) {
+                // A failed join that was skipped, and the acceptor had admitted: it waits for our count of it. One that
+                // was settled it does not ask for, and would not need the answer. Only dialers answer what they do not
+                // know, or the two ends would answer each other for ever.
+                self.remember(now, Fallen { number, received: 0, log: None, told: Told::No });
+            }
             return Ok(());
         };
         let Some(log) = fallen.log.take() else { return Ok(()) };
@@ -391,6 +397,15 @@ impl Session {
 
     fn remember(&mut self, now: Instant, fallen: Fallen) {
         self.fallen.push(fallen);
+        if self.fallen.len() > MAX_FALLEN && self.params.side == Side::Dialer {
+            // However many joins fail in a row, the session lives as long as its resume window: the oldest of them is
+            // skipped. If the acceptor had admitted it, it will ask.
+            if let Some(failed) =
+                self.fallen.iter().position(|fallen| fallen.log.is_none() && fallen.received == 0)
+            {
+                self.fallen.remove(failed);
+            }
+        }
         if self.fallen.len() > MAX_FALLEN {
             self.end(now, SessionEnd::ResumeExpired(self.params.resume_window), Some(CloseCode::NORMAL));
         }
@@ -403,5 +418,6 @@ impl Session {
     }
 }
 
-/// More unsettled carriers than a hello can list (64) cannot be told; by then joining has failed that often in a row.
+/// More unsettled carriers than a hello can list (64) cannot be told. A dialer skips failed joins above that; at an
+/// acceptor, by then that many joins in a row were admitted and never answered.
 pub(super) const MAX_FALLEN: usize = 64;

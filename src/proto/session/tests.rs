@@ -302,6 +302,32 @@ fn a_join_whose_answer_is_lost_is_settled_by_the_next() {
 }
 
 #[test]
+fn a_session_outlives_any_number_of_failed_joins_within_its_window() {
+    let mut pair = Pair::new();
+    let (near, far) = pair.open();
+    pair.dialer.write(near, Bytes::from_static(b"one")).unwrap();
+    pair.acceptor.write(far, Bytes::from_static(b"two")).unwrap();
+    batch(&mut pair.dialer, pair.now, pair.carrier);
+    pair.dialer.handle_carrier_lost(pair.now, pair.carrier, CarrierEnd::Eof);
+    for attempt in 0..300 {
+        let (number, dead) = pair.dialer.prepare_join();
+        // Few get as far as the acceptor, which sends at once; its answer is lost.
+        if attempt % 40 == 0 {
+            pair.acceptor.handle_join(pair.now, number, &dead, |_| Bytes::new()).unwrap();
+            batch(&mut pair.acceptor, pair.now, number);
+            pair.acceptor.handle_carrier_lost(pair.now, number, CarrierEnd::Eof);
+        }
+        pair.dialer.handle_join_failed(pair.now, number);
+        assert_eq!(pair.dialer.ended(), None, "attempt {attempt}");
+    }
+    pair.rejoin();
+    pair.settle();
+    assert_eq!(read_all(&mut pair.acceptor, pair.now, far), b"one");
+    assert_eq!(read_all(&mut pair.dialer, pair.now, near), b"two");
+    assert!(pair.dialer.fallen.is_empty() && pair.acceptor.fallen.is_empty());
+}
+
+#[test]
 fn a_peer_that_exceeds_its_credit_ends_the_session_and_no_more() {
     let mut pair = Pair::new();
     let (near, far) = pair.open();

@@ -42,17 +42,26 @@ struct World {
     now: Instant,
     wanted: BTreeMap<LinkId, LinkWanted>,
     next_link: u64,
-    /// Under way.
-    dials: Vec<DialOrder>,
+    /// Under way, and how far.
+    dials: Vec<(DialOrder, Stage)>,
     /// Answered or cancelled.
     past: Vec<AttemptId>,
     sessions: BTreeMap<SessionNumber, Known>,
+    /// Which sessions the paths hold on standby.
+    paved: BTreeMap<SessionNumber, bool>,
     next_id: u8,
     facts: Facts,
     /// Per group what was tried since an endpoint came up again, and whether a whole round was seen since anything
     /// happened that may begin one.
     rounds: BTreeMap<(LinkId, GroupName), (bool, Vec<Target>)>,
     log: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Reaching,
+    Reached,
+    Greeting,
 }
 
 struct Known {
@@ -63,6 +72,8 @@ struct Known {
     next_carrier: u32,
     /// The fleet has asked for its end.
     ending: bool,
+    /// What its peer was told of standby.
+    told_active: bool,
 }
 
 /// Law 7, kept as the sets of what is up.
@@ -144,16 +155,21 @@ impl Facts {
 
 impl World {
     fn new(seed: u64) -> Self {
+        let mut config = config();
+        if seed % 2 == 1 {
+            config.local.role = RouterRole::Edge;
+        }
         Self {
             seed,
             rng: Rng::with_seed(seed),
-            fleet: Fleet::new(config(), seed),
+            fleet: Fleet::new(config, seed),
             now: some_moment(),
             wanted: BTreeMap::new(),
             next_link: 0,
             dials: Vec::new(),
             past: Vec::new(),
             sessions: BTreeMap::new(),
+            paved: BTreeMap::new(),
             next_id: 0,
             facts: Facts::default(),
             rounds: BTreeMap::new(),
@@ -236,9 +252,18 @@ impl World {
         if self.dials.is_empty() {
             return;
         }
-        let order = self.dials.swap_remove(self.rng.usize(..self.dials.len()));
+        let index = self.rng.usize(..self.dials.len());
+        let (attempt, stage) = (self.dials[index].0.attempt, self.dials[index].1);
+        let fails = self.rng.u8(0..5) < 2;
+        if stage == Stage::Reaching && !fails {
+            self.dials[index].1 = Stage::Reached;
+            return self.fleet.handle_reached(self.now, attempt);
+        } else if stage == Stage::Reached && !fails {
+            return;
+        }
+        let (order, _) = self.dials.swap_remove(index);
         self.past.push(order.attempt);
-        let result = if self.rng.u8(0..5) < 3 { Err(self.error()) } else { Ok(self.greeting(&order)) };
+        let result = if fails { Err(self.error()) } else { Ok(self.greeting(&order)) };
         let greeted = result.as_ref().ok().map(|facts| facts.hello.instance.0[0]);
         let gone = matches!(&result, Err(DialError::Closed { code: CloseCode::SESSION_GONE, .. }));
         let verdict = self.fleet.handle_dialed(self.now, order.attempt, result);
@@ -246,7 +271,8 @@ impl World {
             (Verdict::Begin { session }, Some(instance)) => {
                 let carriers = BTreeSet::from([0]);
                 let (id, accepted, ending) = (self.next_id, false, false);
-                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending };
+                let known =
+                    Known { id, instance, accepted, carriers, next_carrier: 1, ending, told_active: true };
                 assert!(self.sessions.insert(session, known).is_none(), "seed {}: number reused", self.seed);
                 self.rounds.remove(&(order.link, order.group));
             }
@@ -297,6 +323,9 @@ impl World {
         };
         let before = self.fleet.snapshot(self.now, 0, 0);
         let result = if self.rng.bool() { Ok(begun(3, 250)) } else { Err(unreachable_endpoint()) };
+        if self.rng.bool() {
+            self.fleet.handle_reached(self.now, attempt);
+        }
         self.fleet.handle_dialed(self.now, attempt, result);
         assert_eq!(self.fleet.snapshot(self.now, 0, 0), before, "seed {}", self.seed);
         assert!(self.fleet.actions.is_empty() && self.fleet.events.is_empty(), "seed {}", self.seed);
@@ -326,7 +355,15 @@ impl World {
         match self.fleet.handle_arrival(self.now, &arrival, |_| proof_ok) {
             Admission::Begin { session } => {
                 let (id, accepted, carriers) = (self.next_id, true, BTreeSet::from([0]));
-                let known = Known { id, instance, accepted, carriers, next_carrier: 1, ending: false };
+                let known = Known {
+                    id,
+                    instance,
+                    accepted,
+                    carriers,
+                    next_carrier: 1,
+                    ending: false,
+                    told_active: true,
+                };
                 self.sessions.insert(session, known);
             }
             Admission::Join { session } => {
@@ -359,6 +396,7 @@ impl World {
             6 | 7 => SessionFact::CarrierTrusted { carrier: number },
             8 => SessionFact::PeerCost(Cost::new(self.rng.u32(1..5)).unwrap()),
             9 => SessionFact::Resumed { resent_bytes: 1 },
+            10 if self.rng.bool() => SessionFact::PeerActive(self.rng.bool()),
             10 => SessionFact::PeerDraining,
             _ => SessionFact::Drained,
         };
@@ -409,9 +447,10 @@ impl World {
         while let Some(action) = self.fleet.poll_action() {
             match action {
                 FleetAction::Dial(order) => self.dial(order),
+                FleetAction::Greet { attempt } => self.greet(attempt),
                 FleetAction::Cancel { attempt } => {
                     let before = self.dials.len();
-                    self.dials.retain(|order| order.attempt != attempt);
+                    self.dials.retain(|(order, _)| order.attempt != attempt);
                     assert_eq!(
                         self.dials.len() + 1,
                         before,
@@ -431,7 +470,14 @@ impl World {
                 | FleetAction::SetCost { session, .. } => {
                     assert!(self.sessions.contains_key(&session), "seed {}", self.seed);
                 }
-                FleetAction::Path(_) => {}
+                FleetAction::SetActive { session, active } => {
+                    // One that ended in the same step hears it no more.
+                    if let Some(known) = self.sessions.get_mut(&session) {
+                        assert_ne!(known.told_active, active, "seed {}: said twice", self.seed);
+                        known.told_active = active;
+                    }
+                }
+                FleetAction::Path(change) => self.pave(change),
             }
         }
         while let Some(event) = self.fleet.poll_event() {
@@ -441,12 +487,47 @@ impl World {
             }
         }
         self.nothing_wanted_is_forgotten();
+        self.one_is_active();
+    }
+
+    /// What the paths would know of standby.
+    fn pave(&mut self, change: PathChange) {
+        match change {
+            PathChange::Up { session, candidate } => {
+                self.paved.insert(session, candidate.standby);
+            }
+            PathChange::Standby { session, standby } => {
+                let before = self.paved.insert(session, standby);
+                assert_eq!(before, Some(!standby), "seed {}: no change", self.seed);
+            }
+            PathChange::Down { session } => drop(self.paved.remove(&session)),
+            _ => {}
+        }
+    }
+
+    /// Of an edge plane's sessions exactly one is active, here, for its paths, and in the peers' eyes.
+    fn one_is_active(&self) {
+        if !self.fleet.is_edge() {
+            return;
+        }
+        let dialed: Vec<_> = self.fleet.snapshot(self.now, 0, 0).sessions;
+        let dialed = dialed.iter().filter(|view| view.link.is_some() && view.state != SessionState::Ending);
+        let active: Vec<SessionNumber> =
+            dialed.clone().filter(|view| !view.standby).map(|view| view.session).collect();
+        assert_eq!(active.len(), dialed.clone().count().min(1), "seed {}: {active:?}", self.seed);
+        for view in dialed {
+            assert_eq!(self.sessions[&view.session].told_active, !view.standby, "seed {}", self.seed);
+            assert_eq!(self.paved[&view.session], view.standby || view.peer_standby, "seed {}", self.seed);
+        }
     }
 
     /// Law 9, first part: all alternates before any twice. What begins a new round clears `rounds`.
     fn dial(&mut self, order: DialOrder) {
-        let same = |other: &DialOrder| (other.link, &other.group) == (order.link, &order.group);
-        assert!(!self.dials.iter().any(same), "seed {}: two attempts of one group", self.seed);
+        let same = |other: &DialOrder| {
+            (other.link, &other.group, &other.target) == (order.link, &order.group, &order.target)
+        };
+        let twice = self.dials.iter().any(|(other, _)| same(other));
+        assert!(!twice, "seed {}: two attempts at one endpoint", self.seed);
         if let Some(wanted) = self.wanted.get(&order.link)
             && let Some((_, targets)) = wanted.groups.iter().find(|(name, _)| *name == order.group)
         {
@@ -459,7 +540,20 @@ impl World {
             }
             round.push(order.target.clone());
         }
-        self.dials.push(order);
+        self.dials.push((order, Stage::Reaching));
+    }
+
+    /// A hello begins a session at the acceptor: two at once would begin two.
+    fn greet(&mut self, attempt: AttemptId) {
+        let index = self.dials.iter().position(|(order, _)| order.attempt == attempt);
+        let index = index.unwrap_or_else(|| panic!("seed {}: greets what does not run", self.seed));
+        let order = self.dials[index].0.clone();
+        let rival = self.dials.iter().any(|(other, stage)| {
+            (other.link, &other.group) == (order.link, &order.group) && *stage == Stage::Greeting
+        });
+        assert!(!rival, "seed {}: two attempts of one group greet", self.seed);
+        assert_eq!(self.dials[index].1, Stage::Reached, "seed {}: greets before TLS", self.seed);
+        self.dials[index].1 = Stage::Greeting;
     }
 
     /// Law 9, last part: what is wanted is up, being dialed, or waited for.
@@ -470,7 +564,8 @@ impl World {
             };
             for (name, targets) in &wanted.groups {
                 let group = view.groups.iter().find(|group| group.name == *name).expect("a wanted group");
-                let dialed = self.dials.iter().any(|order| order.link == view.link && order.group == *name);
+                let dialed =
+                    self.dials.iter().any(|(order, _)| order.link == view.link && order.group == *name);
                 let busy = dialed || group.next_attempt_micros.is_some() || group.state == GroupState::Up;
                 assert!(busy || targets.is_empty(), "seed {}: {group:?} is forgotten", self.seed);
             }

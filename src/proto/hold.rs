@@ -1,0 +1,69 @@
+//! The session of a group, as the group sees it.
+
+use std::time::Instant;
+
+use crate::error::{DialError, SessionEnd};
+use crate::id::{Instance, SessionNumber};
+use crate::wire::code::CloseCode;
+
+/// The session of a group.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) session: SessionNumber,
+    pub(crate) begun: Instant,
+    /// Carriers that are up.
+    pub(crate) carriers: usize,
+    /// Those of them that are not suspect; <= `carriers`.
+    pub(crate) trusted: usize,
+    /// When the newest carrier came up.
+    pub(crate) newest: Instant,
+    /// The session has said that it waits for a carrier.
+    pub(crate) recovering: bool,
+    /// Which other instance has answered, and how many times running.
+    other: Option<(Instance, u32)>,
+}
+
+impl Hold {
+    /// A session that begins, with its first carrier.
+    pub(crate) fn new(now: Instant, session: SessionNumber) -> Self {
+        Self { session, begun: now, carriers: 1, trusted: 1, newest: now, recovering: false, other: None }
+    }
+
+    /// It has one more carrier: its own instance has answered.
+    pub(crate) fn joined(&mut self, now: Instant) {
+        self.carriers += 1;
+        self.trusted += 1;
+        self.newest = now;
+        self.recovering = false;
+        self.other = None;
+    }
+
+    /// The last carrier is lost and the session has not said yet whether it waits or is over. Until it has,
+    /// nothing is started or given up.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.carriers == 0 && !self.recovering
+    }
+
+    /// What a failed join says of the session: whether it is over, and what its peer is told.
+    pub(crate) fn judge(&mut self, error: &DialError) -> Option<(SessionEnd, CloseCode)> {
+        match error {
+            DialError::Closed { code: CloseCode::SESSION_GONE, .. } => {
+                Some((SessionEnd::Gone, CloseCode::SESSION_GONE))
+            }
+            DialError::OtherInstance { found, .. } => {
+                let running = match self.other {
+                    Some((other, running)) if other == *found => running + 1,
+                    _ => 1,
+                };
+                self.other = Some((*found, running));
+                (running >= REPLACED_AFTER)
+                    .then_some((SessionEnd::Replaced { instance: *found }, CloseCode::REPLACED))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// So many answers of one and the same other instance mean that the router was replaced; fewer may be a load
+/// balancer's whim.
+const REPLACED_AFTER: u32 = 3;

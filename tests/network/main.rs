@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test owns its tasks and measures with a clock")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod alternates;
 #[path = "../common/mod.rs"]
 mod common;
 mod crowd;

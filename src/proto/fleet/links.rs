@@ -77,9 +77,14 @@ impl Fleet {
             }
         }
         self.regroup(now, link);
-        if changes.credentials || changes.settings || changes.proxy {
+        let detour = changes.settings || changes.proxy;
+        if changes.credentials || detour {
             for (name, _) in &wanted.groups {
-                self.with_group(now, link, name, |group, orders| group.nudge(now, orders));
+                self.with_group(now, link, name, |group, orders| match detour {
+                    // Or an attempt under way would get past a proxy that is demanded now.
+                    true => group.handle_detour(now, orders),
+                    false => group.nudge(now, orders),
+                });
             }
         }
     }

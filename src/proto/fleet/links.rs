@@ -45,6 +45,11 @@ impl Fleet {
         self.links.contains_key(&link)
     }
 
+    /// Whether a link is one of this fleet and not given up: only that can be changed.
+    pub(crate) fn keeps_link(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|known| !known.leaving)
+    }
+
     /// Changes this end's cost of a link, as a changed document would.
     pub(crate) fn handle_cost(&mut self, now: Instant, link: LinkId, cost: Cost) {
         let Some(known) = self.links.get(&link) else { return };

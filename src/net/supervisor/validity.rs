@@ -51,6 +51,8 @@ impl Supervisor {
             serial: Arc::clone(&certificate.serial),
             not_after: certificate.not_after,
         });
+        self.hub.fleet().handle_expired(clock::now(), *session, *carrier);
+        self.hub.stir.notify_one();
     }
 
     /// Certificates of carriers that are gone are watched no more.

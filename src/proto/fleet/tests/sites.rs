@@ -498,7 +498,10 @@ impl World {
                         self.enter(after, What::Active(half.peer, half.id, active));
                     }
                 }
-                FleetAction::ReviewKeys { .. } | FleetAction::SetCost { .. } | FleetAction::Path(_) => {}
+                FleetAction::CloseCarrier { .. }
+                | FleetAction::ReviewKeys { .. }
+                | FleetAction::SetCost { .. }
+                | FleetAction::Path(_) => {}
             }
         }
         while self.sites[index].fleet.poll_event().is_some() {}

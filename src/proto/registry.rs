@@ -146,7 +146,8 @@ pub(crate) fn squatters(roster: &Roster, site: &SiteId) -> Vec<Displaced> {
     let is_one =
         |member: &&Member| member.peer.principal == Principal::Anonymous && member.peer.site_id == *site;
     let code = CloseCode::SITE_ID_CONFLICT;
-    let displaced = |member: &Member| Displaced { session: member.number, end: SessionEnd::Closed(code), code };
+    let displaced =
+        |member: &Member| Displaced { session: member.number, end: SessionEnd::Closed(code), code };
     roster.accepted().filter(is_one).map(displaced).collect()
 }
 

@@ -22,8 +22,8 @@ use common::{credentials, document, loopback, within};
 use rustls_pki_types::CertificateDer;
 use sitelink::config::FileNotices;
 use sitelink::{
-    Access, AccessSpec, Credentials, CredentialsError, CredentialsSource, EventKind, LinkId, LinkRole,
-    LinkStream, Manifest, Ordinal, Plane, PlaneConfig, PlaneError,
+    Access, AccessSpec, Cost, Credentials, CredentialsError, CredentialsSource, EventKind, LinkId, LinkRole,
+    LinkSecrets, LinkStream, Manifest, Ordinal, PeerPolicy, Plane, PlaneConfig, PlaneError,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -255,6 +255,44 @@ async fn a_link_that_is_rotated_shows_the_new_certificate_and_its_ordinal_at_the
     assert_eq!(rotated(&told), Some((Some(link), Ordinal(2), serial(&next))));
     let nobody = LinkId(link.0 + 1000);
     assert_eq!(west.rotate(nobody, credentials("east", &next)).await, Err(PlaneError::Unknown));
+}
+
+#[tokio::test]
+async fn a_rotation_leaves_the_cost_and_the_policy_that_a_link_was_given_meanwhile() {
+    let ca = TestCa::new("ca");
+    let (west, east) = (plane_with("west", brisk()).await, plane_with("east", brisk()).await);
+    let to = listen(&east, loopback(), &ca).await.address();
+    let manifest = Manifest::parse(document("east", &to.ip().to_string(), to.port()), "test");
+    let spec = manifest.link("east").unwrap().clone();
+    let nobody = PeerPolicy::only([]);
+    let secrets = LinkSecrets::from(credentials("east", &ca.client("west"))).with_policy(nobody);
+    let link = west.link(spec, secrets).await.unwrap();
+    west.set_link_policy(link, PeerPolicy::any()).unwrap();
+    let cost = Cost::new(7).unwrap();
+    west.set_cost(link, cost).await.unwrap();
+    let (mut near, mut far) = pair(&west, &east, "east-key").await;
+
+    assert_eq!(west.rotate(link, credentials("east", &ca.client("west"))).await, Ok(Ordinal(2)));
+    assert_eq!(west.status().links[0].cost, cost);
+    assert_eq!(west.status().sessions[0].cost, cost);
+    within(near.send(Bytes::from_static(b"still here"))).await.unwrap();
+    assert_eq!(within(far.recv()).await.unwrap().unwrap(), "still here");
+}
+
+#[tokio::test]
+async fn a_link_that_was_given_up_takes_other_credentials_while_it_drains_but_no_other_document() {
+    let ca = TestCa::new("ca");
+    let (west, east) = (plane_with("west", brisk()).await, plane_with("east", brisk()).await);
+    let to = listen(&east, loopback(), &ca).await.address();
+    let bundle = credentials("east", &ca.client("west"));
+    let link = keep(&west, to, bundle.clone().into()).await;
+    let streams = pair(&west, &east, "east-key").await;
+    west.unlink(link, Duration::from_secs(60)).await.unwrap();
+    let manifest = Manifest::parse(document("east", &to.ip().to_string(), to.port()), "test");
+    let spec = manifest.link("east").unwrap().clone();
+    assert_eq!(west.relink(link, spec, bundle).await, Err(PlaneError::Unknown));
+    assert_eq!(west.rotate(link, credentials("east", &ca.client("west"))).await, Ok(Ordinal(2)));
+    drop(streams);
 }
 
 async fn hello_ordinal(peer: &mut RawPeer) -> Ordinal {

@@ -73,7 +73,7 @@ impl Plane {
     /// used by new handshakes.
     ///
     /// # Errors
-    /// As [`Plane::link`], and [`PlaneError::Unknown`].
+    /// As [`Plane::link`], and [`PlaneError::Unknown`], also for a link that was given up and drains.
     ///
     /// # Cancel safety
     /// As [`Plane::link`].
@@ -273,7 +273,8 @@ impl Plane {
         self.hub().streams(session, most)
     }
 
-    /// Changes this end's cost of a link, on live sessions too; no stream is touched.
+    /// Changes this end's cost of a link, on live sessions too; no stream is touched. It stands until the link is given
+    /// another document.
     ///
     /// # Errors
     /// [`PlaneError::Unknown`].
@@ -283,8 +284,7 @@ impl Plane {
     #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
     pub async fn set_cost(&self, link: LinkId, cost: Cost) -> Result<(), PlaneError> {
         self.known(link)?;
-        self.hub().fleet().handle_cost(clock::now(), link, cost);
-        self.hub().stir.notify_one();
+        self.hub().set_cost(link, cost);
         Ok(())
     }
 
@@ -375,15 +375,12 @@ impl Plane {
             }
             _ => None,
         };
-        let link = self.hub().keep(known, spec, secrets)?;
-        let cancel = watch.map(|watch| {
-            let cancel = self.hub().cancel.child_token();
-            let stop = cancel.clone();
+        let stop = self.hub().cancel.child_token();
+        let link = self.hub().keep(known, spec, secrets, watch.is_some().then(|| stop.clone()))?;
+        if let Some(watch) = watch {
             let watching = async move { stop.run_until_cancelled(watch.serve_link(link)).await };
             self.hub().tasks.spawn(watching);
-            cancel
-        });
-        self.hub().watch_link(link, cancel);
+        }
         Ok(link)
     }
 }

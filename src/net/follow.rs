@@ -25,7 +25,7 @@ use crate::net::watch::Watch;
 use crate::resource::link::{LinkKey, LinkSpec};
 use crate::resource::manifest::{Manifest, documents_in};
 use crate::resource::reconcile::{Change, Documents, Reading, Reconciler, SecretKey, Wanted};
-use crate::resource::report::{Refusal, Warning};
+use crate::resource::report::{Refusal, Warning, source_name};
 use crate::resource::secret::SecretSpec;
 use crate::tls::credentials::Credentials;
 
@@ -153,7 +153,7 @@ impl Follow {
         let hub = Arc::clone(&self.hub);
         let overdue = move || {
             for path in paths {
-                let source: Arc<str> = path.to_string_lossy().into();
+                let source = source_name(&path.to_string_lossy());
                 let message = format!("{source}: cannot be read: {}", ErrorKind::TimedOut).into();
                 hub.publish(EventKind::DocumentRefused { source, message });
             }
@@ -290,9 +290,9 @@ impl Follow {
         let secrets = LinkSecrets { credentials, proxy, source: None, policy: None };
         let known = self.links.get(&spec.key).copied();
         let key = spec.key.clone();
-        let kept = match self.hub.keep(known, spec.clone(), secrets.clone()) {
+        let kept = match self.hub.keep(known, spec.clone(), secrets.clone(), None) {
             // Somebody has given it up by hand; the documents want it.
-            Err(PlaneError::Unknown) => self.hub.keep(None, spec, secrets),
+            Err(PlaneError::Unknown) => self.hub.keep(None, spec, secrets, None),
             kept => kept,
         };
         match kept {

@@ -3,6 +3,7 @@
 //! Here a document and its secrets become what the fleet is told and what a dial or a handshake is done with, the
 //! first time, after each change and at each rotation.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -12,14 +13,14 @@ use tracing::Instrument;
 
 use crate::error::{CredentialsError, PlaneError};
 use crate::event::EventKind;
-use crate::id::{AccessId, LinkId, LinkRole, Ordinal};
+use crate::id::{AccessId, Cost, LinkId, LinkRole, Ordinal};
 use crate::net::credentials::CredentialsSource;
 use crate::net::hub::{Dialing, Hub, lock};
 use crate::net::kept::{AccessWanted, Kept, Listening};
 use crate::net::listener::{self, ListenerSpec, Presented};
 use crate::net::rotation::{End, InUse};
 use crate::net::secrets::LinkSecrets;
-use crate::net::{log, socket};
+use crate::net::{clock, log, socket};
 use crate::proto::dial::Target;
 use crate::proto::link::LinkWanted;
 use crate::resource::link::LinkSpec;
@@ -28,22 +29,43 @@ use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_confi
 use crate::tls::credentials::Credentials;
 
 impl Hub {
-    /// Takes a link on, or changes it. What the credentials are found to be is told: loaded, rotated or refused.
+    /// Takes a link on, or changes it. What the credentials are found to be is told: loaded, rotated or refused. `watch`
+    /// ends the watch over its credentials, if there is to be one; a watch it had ends.
     ///
     /// # Errors
     /// [`PlaneError::Credentials`] when the credentials given cannot be used to dial, and what was in force stays;
-    /// [`PlaneError::Unknown`] for a known link that is gone; [`PlaneError::ShutDown`].
+    /// [`PlaneError::Unknown`] for a known link that is gone or given up; [`PlaneError::ShutDown`].
     pub(crate) fn keep(
         &self,
         known: Option<LinkId>,
         spec: LinkSpec,
         secrets: LinkSecrets,
+        watch: Option<CancellationToken>,
+    ) -> Result<LinkId, PlaneError> {
+        // Held to the end, so that of two changes the later one stands, whole.
+        let mut kept = lock(&self.kept);
+        if known.is_some_and(|link| !self.fleet().keeps_link(link)) {
+            return Err(PlaneError::Unknown);
+        }
+        let link = self.keep_in(&mut kept, known, spec, secrets)?;
+        if let Some(kept) = kept.get_mut(&link) {
+            kept.watch = watch.map(CancellationToken::drop_guard);
+        }
+        Ok(link)
+    }
+
+    fn keep_in(
+        &self,
+        kept: &mut HashMap<LinkId, Kept>,
+        known: Option<LinkId>,
+        spec: LinkSpec,
+        mut secrets: LinkSecrets,
     ) -> Result<LinkId, PlaneError> {
         if self.closing.is_cancelled() {
             return Err(PlaneError::ShutDown);
         }
-        // Held to the end, so that of two changes the later one stands, whole.
-        let mut kept = lock(&self.kept);
+        // Put in force once: what is set later is not to be undone by the next rotation.
+        let policy = secrets.policy.take();
         let before = match known {
             Some(link) => Some(kept.get_mut(&link).ok_or(PlaneError::Unknown)?),
             None => None,
@@ -77,7 +99,7 @@ impl Hub {
         let in_use = in_use.map(|(in_use, _)| in_use);
         let ordinal = in_use.as_ref().map(|in_use| in_use.ordinal);
         let wanted = wanted(&spec, self.local.role.link_role(), &secrets, ordinal);
-        let link = self.link(known, wanted, dialing, secrets.policy.clone())?;
+        let link = self.link(known, wanted, dialing, policy)?;
         match before {
             Some(before) => {
                 (before.spec, before.secrets) = (spec, secrets);
@@ -93,25 +115,26 @@ impl Hub {
     /// Gives a link other credentials and leaves the rest of it.
     ///
     /// # Errors
-    /// As [`Hub::keep`].
+    /// As [`Hub::keep`]; one that was given up takes them all the same, since it may need another carrier to drain.
     pub(crate) fn rotate_link(&self, link: LinkId, credentials: Credentials) -> Result<Ordinal, PlaneError> {
-        let (spec, mut secrets) = {
-            let kept = lock(&self.kept);
-            let kept = kept.get(&link).ok_or(PlaneError::Unknown)?;
-            (kept.spec.clone(), kept.secrets.clone())
-        };
+        let mut kept = lock(&self.kept);
+        let before = kept.get(&link).ok_or(PlaneError::Unknown)?;
+        let (spec, mut secrets) = (before.spec.clone(), before.secrets.clone());
         secrets.credentials = Some(Ok(credentials));
-        self.keep(Some(link), spec, secrets)?;
-        let kept = lock(&self.kept);
+        self.keep_in(&mut kept, Some(link), spec, secrets)?;
         let in_use = kept.get(&link).and_then(|kept| kept.in_use.as_ref());
         in_use.map(|in_use| in_use.ordinal).ok_or(PlaneError::Unknown)
     }
 
-    /// Has a link's credentials watched until it is changed or gone; a watch it had ends.
-    pub(crate) fn watch_link(&self, link: LinkId, watch: Option<CancellationToken>) {
-        if let Some(kept) = lock(&self.kept).get_mut(&link) {
-            kept.watch = watch.map(CancellationToken::drop_guard);
+    /// Changes this end's cost of a link, until its document is changed.
+    pub(crate) fn set_cost(&self, link: LinkId, cost: Cost) {
+        let mut kept = lock(&self.kept);
+        // Or the next rotation would bring the document's back.
+        if let Some(kept) = kept.get_mut(&link) {
+            kept.spec.cost = cost;
         }
+        self.fleet().handle_cost(clock::now(), link, cost);
+        self.stir.notify_one();
     }
 
     /// Listens. Returns the bound address, and what ends the access.
@@ -172,10 +195,9 @@ impl Hub {
         listening.in_use = in_use;
         if let Some(told) = told {
             listening.presented.send_replace(Presented { tls, ordinal });
-            let credentials = listening.in_use.view();
-            drop(accesses);
             self.publish(told);
-            self.expect_end_of_access(access, Some(&credentials));
+            // With the accesses locked, or one that is closed at this moment would be watched for ever.
+            self.expect_end_of_access(access, Some(&listening.in_use.view()));
             self.stir.notify_one();
         }
         Ok(ordinal)

@@ -13,9 +13,10 @@ use crate::snapshot::CredentialsView;
 impl Hub {
     /// A link is gone, and its private key with it.
     pub(crate) fn forget_link(&self, link: LinkId) {
-        self.expect_end_of_link(link, None);
-        lock(&self.dialing).remove(&link);
+        // First, and so after a change of it that is under way, which would leave the rest behind.
         lock(&self.kept).remove(&link);
+        lock(&self.dialing).remove(&link);
+        self.expect_end_of_link(link, None);
     }
 
     /// A policy takes the place of the one before.

@@ -24,6 +24,7 @@ use crate::proto::later::later;
 use crate::proto::link::Link;
 use crate::proto::orders::{Orders, Step};
 use crate::proto::paths::PathChange;
+use crate::proto::registry;
 use crate::proto::roster::{Beginning, Origin, Roster};
 use crate::proto::trust::{Door, Trust};
 use crate::proto::uplink::Uplinks;
@@ -276,6 +277,12 @@ impl Fleet {
         }
         if let Some(other) = self.duplicate_of(of.link, &of.group, facts) {
             return Err((DialError::Duplicate { of: other }, CloseCode::DUPLICATE));
+        }
+        if !self.has_link(of.link) {
+            return Ok(stale(facts));
+        }
+        for squatter in registry::squatters(&self.roster, &hello.site_id) {
+            self.end_session(now, squatter.session, squatter.end, squatter.code);
         }
         let Some(link) = self.links.get(&of.link) else {
             return Ok(stale(facts));

@@ -138,6 +138,12 @@ impl Group {
         self.settle(now, orders);
     }
 
+    /// The way to the endpoints is another: what is dialed the old way is given up and dialed anew.
+    pub(crate) fn handle_detour(&mut self, now: Instant, orders: &mut Orders) {
+        self.cancel_race(orders);
+        self.nudge(now, orders);
+    }
+
     /// An attempt has got through TLS: it greets now, or when none that does is before it.
     pub(crate) fn handle_reached(&mut self, now: Instant, attempt: AttemptId, orders: &mut Orders) {
         if let Next::Race(race) = &mut self.next {

@@ -4,13 +4,13 @@
 //! where it listens, so the same router is another principal on a session that this end dialed.
 //!
 //! An anonymous peer claims nothing: it is let in only under a site id that no live session has, it displaces
-//! nobody, and a peer with a certificate that comes later under that (site, router) takes the name from it.
+//! nobody, and a peer with a certificate that is linked to later under that site id takes the site from it.
 
 use std::time::Duration;
 
 use crate::error::SessionEnd;
 use crate::event::Peer;
-use crate::id::{Principal, SessionId, SessionNumber};
+use crate::id::{Principal, SessionId, SessionNumber, SiteId};
 use crate::proto::facts::{Arrival, FleetConfig, Refusal};
 use crate::proto::roster::{Member, Origin, Roster};
 use crate::proto::trust::{Door, Trust, shown};
@@ -85,7 +85,11 @@ fn begin(config: &FleetConfig, roster: &Roster, trust: &Trust, arrival: &Arrival
         return refuse(CloseCode::SITE_ID_CONFLICT, "an anonymous peer may not claim a live site");
     }
     let mut displaced = Vec::new();
-    for member in roster.accepted().filter(|member| is_router(&member.peer, hello)) {
+    if !anonymous {
+        displaced.extend(squatters(roster, &hello.site_id));
+    }
+    let named = |member: &&Member| member.peer.principal != Principal::Anonymous;
+    for member in roster.accepted().filter(named).filter(|member| is_router(&member.peer, hello)) {
         match displaced_by(member, hello, trust.is_same(door, member.shown(), shown)) {
             Ok(end) => displaced.extend(end),
             Err(code) => return refuse(code, "the site and router are live under another principal"),
@@ -136,13 +140,20 @@ fn join(
     Ok(Ruling::Join { session: member.number })
 }
 
+/// The sessions of anonymous peers under a site id that a peer with a certificate claims. Whatever router they call
+/// themselves: streams to the site would go to them as well.
+pub(crate) fn squatters(roster: &Roster, site: &SiteId) -> Vec<Displaced> {
+    let is_one =
+        |member: &&Member| member.peer.principal == Principal::Anonymous && member.peer.site_id == *site;
+    let code = CloseCode::SITE_ID_CONFLICT;
+    let displaced =
+        |member: &Member| Displaced { session: member.number, end: SessionEnd::Closed(code), code };
+    roster.accepted().filter(is_one).map(displaced).collect()
+}
+
 /// Whether a live session of the (site, router) has to make room for a new one, stays beside it, or forbids it.
 fn displaced_by(member: &Member, hello: &Hello, same_peer: bool) -> Result<Option<Displaced>, CloseCode> {
     let session = member.number;
-    if member.peer.principal == Principal::Anonymous {
-        let code = CloseCode::SITE_ID_CONFLICT;
-        return Ok(Some(Displaced { session, end: SessionEnd::Closed(code), code }));
-    }
     if !same_peer {
         return Err(CloseCode::SITE_ID_CONFLICT);
     }

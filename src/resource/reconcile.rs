@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::resource::link::{LinkKey, LinkSpec};
 use crate::resource::manifest::Manifest;
-use crate::resource::report::{Refusal, Subject, Warning};
+use crate::resource::report::{Refusal, Subject, Warning, source_name};
 use crate::resource::secret::{ProxySpec, SecretSpec};
 
 /// What a Secret is known by: namespace and name.
@@ -56,6 +56,8 @@ impl Documents {
     /// Of two documents of one name that stands which stood before; one that only moved to another file is the same.
     pub(crate) fn update(&mut self, reading: Reading) {
         let Reading { mut manifest, lost } = reading;
+        // Written as the files of the documents are, or those of a folder with a quote in its name would not be found.
+        let lost: Vec<_> = lost.into_iter().map(|(path, kind)| (source_name(&path), kind)).collect();
         let links: BTreeMap<_, _> =
             self.links.iter().map(|(key, link)| (key.clone(), Arc::clone(&link.source))).collect();
         let secrets: BTreeMap<_, _> =

@@ -62,7 +62,9 @@ pub struct CredentialsParts {
     pub key: Option<Vec<u8>>,
     /// `crl.pem`: revocation lists as PEM, at most 64 of them in 1 MiB, checked at every handshake.
     ///
-    /// A certificate whose issuer has no list here is taken for not revoked. A list whose successor is overdue stands.
+    /// A certificate whose issuer has no list here is taken for not revoked. A list whose successor is overdue stands; of
+    /// several of one issuer the newest counts. An empty text is none of the above, and no bundle is made of it: a file
+    /// that is being written begins so.
     pub crl: Option<Vec<u8>>,
 }
 
@@ -102,7 +104,7 @@ impl Credentials {
     /// [`CredentialsError::Missing`] for a part that is not there (a certificate without its key, or the
     /// other way round), [`CredentialsError::Unreadable`] for one that is not what it must be,
     /// [`CredentialsError::KeyMismatch`], and [`CredentialsError::Provider`] where there is no crypto. A `crl.pem` that
-    /// cannot be read refuses the whole bundle: what was in force stays, its lists included.
+    /// cannot be read, or is empty, refuses the whole bundle: what was in force stays, its lists included.
     pub fn from_pem(
         name: &str,
         parts: &CredentialsParts,
@@ -111,7 +113,7 @@ impl Credentials {
         let provider = provider()?;
         let public_roots = asks_for_public_roots(&parts.ca);
         let roots = Arc::new(if public_roots { the_public_roots()? } else { read_roots(&parts.ca)? });
-        let revocations = match present(parts.crl.as_ref()) {
+        let revocations = match &parts.crl {
             Some(crl) => read_revocations(crl, &roots, &provider)?,
             None => Revocations::default(),
         };

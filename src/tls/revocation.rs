@@ -4,6 +4,8 @@
 //! signature. So it is bounded, and read by two parsers that are fuzzed; the signature is webpki's to judge when a
 //! certificate of the list's issuer is shown.
 
+use std::cmp::Reverse;
+
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::FromDer;
@@ -22,7 +24,7 @@ pub(super) struct Revocations {
 }
 
 impl Revocations {
-    /// Reads a `crl.pem`. Whether webpki can use the lists is seen when a verifier is made of them.
+    /// Reads a `crl.pem`; the newest list stands first. Whether webpki can use the lists is seen when a verifier is made of them.
     ///
     /// # Errors
     /// What is wrong, in words.
@@ -30,16 +32,22 @@ impl Revocations {
         if pem.len() > MAX_BYTES {
             return Err("is longer than 1 MiB");
         }
-        let mut found = Self::default();
+        let mut found = Vec::new();
         for der in CertificateRevocationListDer::pem_slice_iter(pem) {
             let der = der.map_err(|_| "is not well-formed PEM")?;
-            if found.ders.len() == MAX_LISTS {
+            if found.len() == MAX_LISTS {
                 return Err("holds more than 64 lists");
             }
-            found.lists.push(summary(&der)?);
-            found.ders.push(der);
+            found.push((summary(&der)?, der));
         }
-        if found.ders.is_empty() { Err("holds no revocation list in PEM") } else { Ok(found) }
+        if found.is_empty() {
+            return Err("holds no revocation list in PEM");
+        }
+        // webpki asks the first list of an issuer and no other: where a newer one was put behind it, the older would
+        // let in whom the newer revokes.
+        found.sort_by_key(|(list, _)| Reverse(list.this_update));
+        let (lists, ders) = found.into_iter().unzip();
+        Ok(Self { ders, lists })
     }
 }
 

@@ -327,6 +327,25 @@ fn a_revoked_certificate_is_refused_by_either_end_with_its_serial_number() {
 }
 
 #[test]
+fn of_several_lists_of_one_authority_the_newest_counts_wherever_it_stands() {
+    let ca = TestCa::new("CA");
+    let (west, east) = (ca.client("west"), ca.server(&[HOST]));
+    let (older, newer) = (ca.revoking(&[], (2024, 2030)), ca.revoking(&[&west], (2025, 2030)));
+    let case = |what, lists: &str| Case {
+        what,
+        dialer: west.clone(),
+        acceptor: east.clone().heeding(lists),
+        host: HOST,
+        dialed: refused("certificate_unknown"),
+        accepted: revoked(&west),
+    };
+    check(vec![
+        case("the newer first", &format!("{newer}{older}")),
+        case("the newer behind the older", &format!("{older}{newer}")),
+    ]);
+}
+
+#[test]
 fn a_revoked_authority_takes_those_below_it_along() {
     let ca = TestCa::new("CA");
     let below = ca.intermediate("Below");

@@ -45,6 +45,11 @@ impl Fleet {
         self.links.contains_key(&link)
     }
 
+    /// Whether a link is one of this fleet and not given up: only that can be changed.
+    pub(crate) fn keeps_link(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|known| !known.leaving)
+    }
+
     /// Changes this end's cost of a link, as a changed document would.
     pub(crate) fn handle_cost(&mut self, now: Instant, link: LinkId, cost: Cost) {
         let Some(known) = self.links.get(&link) else { return };
@@ -77,9 +82,14 @@ impl Fleet {
             }
         }
         self.regroup(now, link);
-        if changes.credentials || changes.settings || changes.proxy {
+        let detour = changes.settings || changes.proxy;
+        if changes.credentials || detour {
             for (name, _) in &wanted.groups {
-                self.with_group(now, link, name, |group, orders| group.nudge(now, orders));
+                self.with_group(now, link, name, |group, orders| match detour {
+                    // Or an attempt under way would get past a proxy that is demanded now.
+                    true => group.handle_detour(now, orders),
+                    false => group.nudge(now, orders),
+                });
             }
         }
     }

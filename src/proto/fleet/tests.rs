@@ -20,6 +20,7 @@ use crate::proto::facts::{Admission, Arrival, Local, SessionFact};
 use crate::proto::link::LinkWanted;
 use crate::proto::some_moment;
 use crate::proto::trust::Scope;
+use crate::resource::secret::ProxySpec;
 use crate::resource::settings::Settings;
 use crate::snapshot::{GroupState, SessionState};
 use crate::stats::{RoundTrip, Traffic};
@@ -435,6 +436,28 @@ fn a_join_that_reaches_another_instance_leaves_the_session_alone() {
         panic!("{verdict:?}")
     };
     assert_eq!(bench.status().sessions[0].state, SessionState::Recovering);
+}
+
+#[test]
+fn what_is_dialed_past_a_proxy_that_is_wanted_now_is_given_up() {
+    let (mut bench, dials) = Bench::linked(&[("a", 1)]);
+    let settings = Settings { proxy_configuration: Some("proxy".into()), ..Settings::default() };
+    let proxy = |port| Some(ProxySpec::new("proxy.example".parse().unwrap(), port));
+    let mut attempt = dials[0].attempt;
+    // First there is none, then another.
+    for port in [3128, 8080] {
+        let changed = LinkWanted { settings: settings.clone(), proxy: proxy(port), ..wanted(&[("a", 1)]) };
+        bench.fleet.handle_link(bench.now, LINK, changed);
+        let actions = bench.actions();
+        assert!(actions.contains(&FleetAction::Cancel { attempt }), "{actions:?}");
+        let dialed = actions.iter().find_map(|action| match action {
+            FleetAction::Dial(order) => Some(order.attempt),
+            _ => None,
+        });
+        attempt = dialed.unwrap();
+        let late = bench.dialed(AttemptId(0), Ok(begun(1, 1)));
+        assert!(matches!(late, Verdict::Close { .. }), "{late:?}");
+    }
 }
 
 #[test]

@@ -225,6 +225,20 @@ fn a_certificate_takes_the_name_from_an_anonymous_peer() {
 }
 
 #[test]
+fn a_certificate_takes_its_site_from_an_anonymous_peer_whatever_router_that_calls_itself() {
+    let mut roster = Roster::default();
+    let squatter = arrival_with(|a| {
+        a.principal = Principal::Anonymous;
+        a.hello.router = RouterName::new("r2").unwrap();
+    });
+    let session = add(&mut roster, &squatter, None);
+    let code = CloseCode::SITE_ID_CONFLICT;
+    let expected =
+        Ruling::Begin { displaced: vec![Displaced { session, end: SessionEnd::Closed(code), code }] };
+    assert_eq!(judge(&config(), &roster, &Trust::default(), &arrival(), |_| false), expected);
+}
+
+#[test]
 fn a_session_that_its_dialer_drains_is_left_to_end_by_itself() {
     let mut roster = Roster::default();
     let session = add(&mut roster, &arrival(), None);

@@ -102,6 +102,18 @@ fn what_stands_after_each_reading() {
 }
 
 #[test]
+fn what_came_from_a_lost_folder_stays_whatever_is_in_the_name_of_the_folder() {
+    for folder in ["/bob's", "/a\"b", "/tab\there", "/e\u{301}"] {
+        let mut documents = Documents::default();
+        documents.update(reading(&[(&format!("{folder}/x"), &link("west", 1))]));
+        let mut lost = reading(&[]);
+        lost.lost.push((folder.into(), ErrorKind::NotFound));
+        documents.update(lost);
+        assert_eq!(documents.links().map(|link| link.held).collect::<Vec<_>>(), [true], "{folder:?}");
+    }
+}
+
+#[test]
 fn what_came_from_a_folder_that_is_lost_stays() {
     let mut documents = Documents::default();
     documents.update(reading(&[("/a/x", &link("west", 1)), ("/b/y", &link("east", 1))]));

@@ -67,9 +67,27 @@ async fn reach_second(dead: SocketAddr) -> (Vec<EventKind>, Duration) {
     link_to(&west, &ca, "east", "inter-router", &[dead, access.address()]).await;
     diary.one(|kind| matches!(kind, EventKind::GroupUp { .. })).await;
     let took = begun.elapsed();
-    let session = &west.status().sessions[0];
-    assert_eq!(session.carriers[0].remote, access.address());
-    (diary.kinds(), took)
+    let status = west.status();
+    assert_eq!(status.sessions[0].carriers[0].remote, access.address());
+    let told = diary.kinds();
+    let counted = status.links[0].groups[0].history.overtaken;
+    assert_eq!(usize::try_from(counted).unwrap(), overtaken(&told).len());
+    (told, took)
+}
+
+/// What was overtaken: endpoint, attempt, whether it was reached, and whether it was by the one that is up.
+fn overtaken(told: &[EventKind]) -> Vec<(&str, u64, bool, bool)> {
+    let up = |by: &str| {
+        let is = |kind: &EventKind| matches!(kind, EventKind::CarrierUp { remote, .. } if remote.to_string() == by);
+        told.iter().any(is)
+    };
+    let one = |kind| match kind {
+        &EventKind::DialOvertaken { ref endpoint, attempt, reached, ref by, .. } => {
+            Some((&**endpoint, attempt, reached, up(by)))
+        }
+        _ => None,
+    };
+    told.iter().filter_map(one).collect()
 }
 
 fn failures(told: &[EventKind]) -> Vec<(&str, u64, Phase, Duration)> {
@@ -89,6 +107,7 @@ async fn a_refused_first_endpoint_costs_no_time() {
     assert_eq!(failures(&told), [(&*dead.to_string(), 1, Phase::Connect, Duration::ZERO)]);
     assert!(took < Duration::from_millis(250), "it did not wait for the stagger: {took:?}");
 }
+    assert_eq!(overtaken(&told), [], "it had failed before");
 
 #[tokio::test]
 async fn a_black_holed_first_endpoint_is_passed_within_a_second() {
@@ -97,6 +116,19 @@ async fn a_black_holed_first_endpoint_is_passed_within_a_second() {
     assert_eq!(failures(&told), [], "it has not failed yet, it was given up");
     assert!(took >= Duration::from_millis(250), "it had its head start: {took:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(overtaken(&told), [(&*hole.address.to_string(), 1, false, true)]);
+    let tried = told.iter().find_map(|kind| match kind {
+        EventKind::DialOvertaken { after, .. } => Some(*after),
+        _ => None,
+    });
+    assert!(tried.is_some_and(|tried| tried >= Duration::from_millis(250) && tried <= took), "{tried:?}");
+    let place = |wanted: fn(&EventKind) -> bool| told.iter().position(wanted).unwrap();
+    let places = [
+        place(|kind| matches!(kind, EventKind::SessionUp { .. })),
+        place(|kind| matches!(kind, EventKind::DialOvertaken { .. })),
+        place(|kind| matches!(kind, EventKind::GroupUp { .. })),
+    ];
+    assert!(places.is_sorted(), "{told:#?}");
 }
 
 #[tokio::test]
@@ -107,6 +139,7 @@ async fn a_first_endpoint_that_accepts_and_says_nothing_is_passed_within_a_secon
     assert_eq!(failures(&told), []);
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
+    assert_eq!(overtaken(&told), [(&*mute.address().to_string(), 1, false, true)]);
 
 #[tokio::test]
 async fn a_first_endpoint_that_never_says_hello_is_passed_within_a_second() {
@@ -125,6 +158,7 @@ async fn a_first_endpoint_that_never_says_hello_is_passed_within_a_second() {
     assert_eq!(failures(&told), [(&*silent.to_string(), 1, Phase::Hello, Duration::ZERO)]);
     // What it may have begun for the hello it got is over: it is told so.
     assert!(matches!(peer.next().await, Some(sitelink::wire::frame::Frame::Hello(_))));
+    assert_eq!(overtaken(&told), [], "one that was silent has failed");
     let told = peer.closed().await;
     assert_eq!(told, Some((sitelink::wire::frame::CloseScope::Session, CloseCode::NORMAL)));
     assert_eq!(east.status().sessions.len(), 1);

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use common::pki::TestCa;
 use common::raw::{self, RawPeer};
-use common::relay::{Door, Relay};
+use common::relay::{Cut, Door, Relay};
 use common::stage::{Diary, brisk, listen, pair, plane_with, poll_until};
 use common::{credentials, key, loopback, within};
+use sitelink::wire::frame::{CloseScope, Frame};
+use sitelink::wire::hello::SessionClaim;
 use sitelink::{
-    Access, AccessSpec, CloseCode, Cost, Destination, DialError, EventKind, LinkId, LinkRole, Manifest,
-    Phase, Plane, PlaneConfig, RouterRole, Site,
+    Access, AccessSpec, CloseCode, Cost, Destination, DialError, EventKind, Instance, LinkId, LinkRole,
+    Manifest, Phase, Plane, PlaneConfig, RouterRole, SessionEnd, SessionNumber, Site, StreamError,
 };
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
@@ -105,17 +107,15 @@ async fn a_refused_first_endpoint_costs_no_time() {
     let dead = TcpListener::bind(loopback()).await.unwrap().local_addr().unwrap();
     let (told, took) = reach_second(dead).await;
     assert_eq!(failures(&told), [(&*dead.to_string(), 1, Phase::Connect, Duration::ZERO)]);
+    assert_eq!(overtaken(&told), [], "it had failed before");
     assert!(took < Duration::from_millis(250), "it did not wait for the stagger: {took:?}");
 }
-    assert_eq!(overtaken(&told), [], "it had failed before");
 
 #[tokio::test]
 async fn a_black_holed_first_endpoint_is_passed_within_a_second() {
     let hole = BlackHole::new();
     let (told, took) = reach_second(hole.address).await;
     assert_eq!(failures(&told), [], "it has not failed yet, it was given up");
-    assert!(took >= Duration::from_millis(250), "it had its head start: {took:?}");
-    assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!(overtaken(&told), [(&*hole.address.to_string(), 1, false, true)]);
     let tried = told.iter().find_map(|kind| match kind {
         EventKind::DialOvertaken { after, .. } => Some(*after),
@@ -129,6 +129,8 @@ async fn a_black_holed_first_endpoint_is_passed_within_a_second() {
         place(|kind| matches!(kind, EventKind::GroupUp { .. })),
     ];
     assert!(places.is_sorted(), "{told:#?}");
+    assert!(took >= Duration::from_millis(250), "it had its head start: {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]
@@ -137,9 +139,9 @@ async fn a_first_endpoint_that_accepts_and_says_nothing_is_passed_within_a_secon
     mute.door(Door::Mute);
     let (told, took) = reach_second(mute.address()).await;
     assert_eq!(failures(&told), []);
+    assert_eq!(overtaken(&told), [(&*mute.address().to_string(), 1, false, true)]);
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
-    assert_eq!(overtaken(&told), [(&*mute.address().to_string(), 1, false, true)]);
 
 #[tokio::test]
 async fn a_first_endpoint_that_never_says_hello_is_passed_within_a_second() {
@@ -156,11 +158,11 @@ async fn a_first_endpoint_that_never_says_hello_is_passed_within_a_second() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let told = diary.kinds();
     assert_eq!(failures(&told), [(&*silent.to_string(), 1, Phase::Hello, Duration::ZERO)]);
-    // What it may have begun for the hello it got is over: it is told so.
-    assert!(matches!(peer.next().await, Some(sitelink::wire::frame::Frame::Hello(_))));
     assert_eq!(overtaken(&told), [], "one that was silent has failed");
+    // What it may have begun for the hello it got is over: it is told so.
+    assert!(matches!(peer.next().await, Some(Frame::Hello(_))));
     let told = peer.closed().await;
-    assert_eq!(told, Some((sitelink::wire::frame::CloseScope::Session, CloseCode::NORMAL)));
+    assert_eq!(told, Some((CloseScope::Session, CloseCode::NORMAL)));
     assert_eq!(east.status().sessions.len(), 1);
 }
 
@@ -175,6 +177,69 @@ async fn one_hello_is_said_however_many_alternates_are_reached() {
     within(west.shutdown(Duration::ZERO)).await;
     diary.one(|kind| matches!(kind, EventKind::SessionDown { .. })).await;
     assert_eq!(diary.count(|kind| matches!(kind, EventKind::SessionUp { .. })), 1);
+}
+
+#[tokio::test]
+async fn a_carrier_that_a_load_balancer_leads_to_another_router_is_refused_and_both_are_named() {
+    let ca = TestCa::new("ca");
+    let listener = TcpListener::bind(loopback()).await.unwrap();
+    let (west, east) = (plane_with("west", brisk()).await, plane_with("east", brisk()).await);
+    let access = listen(&east, loopback(), &ca).await;
+    let balancer = Relay::between(&[access.address(), listener.local_addr().unwrap()]).await;
+    let mut diary = Diary::of(&west);
+    link_to(&west, &ca, "east", "inter-router", &[balancer.address()]).await;
+    diary.one(|kind| matches!(kind, EventKind::GroupUp { .. })).await;
+    let (mut near_end, mut far_end) = pair(&west, &east, "k").await;
+    balancer.cut(Cut::Reset);
+    // The next carrier gets to a router that would take it, whoever it is.
+    let tls = raw::server(&ca.server(&["127.0.0.1"]));
+    let mut stranger = within(RawPeer::accept(&listener, tls)).await.unwrap();
+    let Some(Frame::Hello(asked)) = within(stranger.next()).await else { panic!("no hello") };
+    let SessionClaim::Join { session, .. } = asked.session else { panic!("{asked:?}") };
+    let answer = raw::hello("east", asked.carrier.0, SessionClaim::Joined { session });
+    stranger.send(&[Frame::Hello(Box::new(answer))]).await;
+    let told = within(stranger.closed()).await;
+    assert_eq!(told, Some((CloseScope::Carrier, CloseCode::OTHER_INSTANCE)));
+    let failed = diary.one(|kind| matches!(kind, EventKind::DialFailed { .. })).await;
+    let EventKind::DialFailed { endpoint, phase, error, .. } = failed.kind else { unreachable!() };
+    assert_eq!((&*endpoint, phase), (&*balancer.address().to_string(), Phase::Hello));
+    let expected = DialError::OtherInstance { expected: east.instance(), found: Instance([7; 16]) };
+    assert_eq!(error, expected);
+    // The one after it gets to the right one, and nothing is lost.
+    diary.one(|kind| matches!(kind, EventKind::SessionResumed { .. })).await;
+    near_end.send(bytes::Bytes::from_static(b"still here")).await.unwrap();
+    assert_eq!(within(far_end.recv()).await.unwrap().as_deref(), Some(&b"still here"[..]));
+    assert_eq!(diary.count(|kind| matches!(kind, EventKind::SessionDown { .. })), 0);
+}
+
+#[tokio::test]
+async fn a_join_that_is_balanced_to_a_router_without_the_session_ends_it_and_a_successor_begins() {
+    let ca = TestCa::new("ca");
+    let (west, one) = (plane_with("west", brisk()).await, plane_with("east", brisk()).await);
+    let other = plane_with("east", brisk()).await;
+    let (at_one, at_other) = (listen(&one, loopback(), &ca).await, listen(&other, loopback(), &ca).await);
+    let balancer = Relay::between(&[at_one.address(), at_other.address()]).await;
+    let mut diary = Diary::of(&west);
+    link_to(&west, &ca, "east", "inter-router", &[balancer.address()]).await;
+    diary.one(|kind| matches!(kind, EventKind::GroupUp { .. })).await;
+    let (mut near_end, _far_end) = pair(&west, &one, "k").await;
+    balancer.cut(Cut::Reset);
+    let failed = diary.one(|kind| matches!(kind, EventKind::DialFailed { .. })).await;
+    let EventKind::DialFailed { phase, error, .. } = failed.kind else { unreachable!() };
+    assert!(
+        matches!(error, DialError::Closed { code: CloseCode::SESSION_GONE, .. }) && phase == Phase::Hello,
+        "{error:?}"
+    );
+    assert_eq!(diary.session_end().await, SessionEnd::Gone);
+    assert_eq!(within(near_end.recv()).await, Err(StreamError::SessionLost(SessionEnd::Gone)));
+    let up = diary.many(2, |kind| matches!(kind, EventKind::SessionUp { .. })).await;
+    let met = up.into_iter().map(|event| match event.kind {
+        EventKind::SessionUp { peer, .. } => peer.instance,
+        _ => unreachable!(),
+    });
+    // The third connection is led to the first router again, which has let go of what it held for the first one.
+    assert_eq!(met.collect::<Vec<_>>(), [one.instance(); 2]);
+    poll_until(|| one.status().sessions.len() == 1 && other.status().sessions.is_empty()).await;
 }
 
 #[tokio::test]

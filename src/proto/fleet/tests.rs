@@ -455,10 +455,19 @@ fn a_join_that_reaches_another_instance_leaves_the_session_alone() {
     bench.fact(down(0));
     bench.fact(SessionFact::Recovering);
     let join = bench.dials().remove(0);
+    bench.events();
     let verdict = bench.dialed(join.attempt, Ok(begun(2, 2)));
     let Verdict::Close { scope: CloseScope::Carrier, code: CloseCode::OTHER_INSTANCE, .. } = verdict else {
         panic!("{verdict:?}")
     };
+    let [EventKind::DialFailed { endpoint, attempt, phase, error, .. }] = &bench.events()[..] else {
+        panic!("one event")
+    };
+    assert_eq!((&**endpoint, *attempt, *phase), ("host-a:1", 1, crate::error::Phase::Hello));
+    let (expected, found) = (Instance([1; 16]), Instance([2; 16]));
+    assert_eq!(*error, DialError::OtherInstance { expected, found });
+    let text = error.to_string();
+    assert!(text.contains(&expected.to_string()) && text.contains(&found.to_string()), "{text}");
     assert_eq!(bench.status().sessions[0].state, SessionState::Recovering);
 }
 

@@ -283,6 +283,20 @@ fn active(plane: &Plane) -> Vec<String> {
     active.map(|session| session.peer.site_name.to_string()).collect()
 }
 
+/// What a plane was last told of a session's standby: whether it is, and whether by its peer.
+fn standby_told(diary: &Diary, of: SessionNumber) -> Option<(bool, bool)> {
+    diary.kinds().into_iter().rev().find_map(|kind| match kind {
+        EventKind::SessionStandby { session, standby, by_peer } if session == of => Some((standby, by_peer)),
+        _ => None,
+    })
+}
+
+/// The session of a plane with a site.
+fn session_with(plane: &Plane, site: &str) -> SessionNumber {
+    let sessions = plane.status().sessions;
+    sessions.iter().find(|session| session.peer.site_name.as_str() == site).unwrap().session
+}
+
 #[tokio::test]
 async fn an_interior_access_takes_the_role_it_was_set_up_for() {
     let ca = TestCa::new("ca");
@@ -314,6 +328,7 @@ async fn an_edge_has_one_active_session_and_the_others_take_over_from_it() {
     }
     edge.serve(&key("e")).unwrap();
     let mut diary = Diary::of(&edge);
+    let (at_near, at_far) = (Diary::of(&one), Diary::of(&other));
     let near = link_to(&edge, &ca, "near", "edge", &[at_one.address()]).await;
     link_to(&edge, &ca, "far", "edge", &[at_other.address()]).await;
     diary.many(2, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
@@ -322,12 +337,21 @@ async fn an_edge_has_one_active_session_and_the_others_take_over_from_it() {
     let to_edge = Destination::Key(key("e"));
     poll_until(|| one.has_path(&to_edge) && !other.has_path(&to_edge)).await;
     poll_until(|| other.status().sessions[0].peer_standby).await;
+    // Both ends are told which session stands by.
+    let (to_one, to_other) = (session_with(&edge, "one"), session_with(&edge, "other"));
+    let (from_one, from_other) = (session_with(&one, "edge"), session_with(&other, "edge"));
+    poll_until(|| standby_told(&diary, to_other) == Some((true, false))).await;
+    poll_until(|| standby_told(&at_far, from_other) == Some((true, true))).await;
     let (mut near_end, mut far_end) = pair(&edge, &one, "k").await;
 
     // A dearer link is left at once, and its streams stay where they are.
     edge.set_cost(near, Cost::new(10).unwrap()).await.unwrap();
     poll_until(|| active(&edge) == ["other"]).await;
     poll_until(|| !one.has_path(&to_edge) && other.has_path(&to_edge)).await;
+    poll_until(|| standby_told(&diary, to_one) == Some((true, false))).await;
+    poll_until(|| standby_told(&diary, to_other) == Some((false, false))).await;
+    poll_until(|| standby_told(&at_near, from_one) == Some((true, true))).await;
+    poll_until(|| standby_told(&at_far, from_other) == Some((false, true))).await;
     near_end.send(bytes::Bytes::from_static(b"still here")).await.unwrap();
     assert_eq!(within(far_end.recv()).await.unwrap().as_deref(), Some(&b"still here"[..]));
 
@@ -335,5 +359,7 @@ async fn an_edge_has_one_active_session_and_the_others_take_over_from_it() {
     within(other.shutdown(Duration::ZERO)).await;
     poll_until(|| active(&edge) == ["one"]).await;
     poll_until(|| one.has_path(&to_edge)).await;
+    poll_until(|| standby_told(&diary, to_one) == Some((false, false))).await;
+    poll_until(|| standby_told(&at_near, from_one) == Some((false, true))).await;
     let (_near_end, _far_end) = pair(&edge, &one, "k").await;
 }

@@ -279,6 +279,27 @@ pub enum EventKind {
         #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         next_attempt_in: Duration,
     },
+    /// An attempt to dial was given up because one at another endpoint of the group has won. It had not failed: it was
+    /// not answered yet, or waited for its turn to greet. Told before what the winner makes of the group.
+    DialOvertaken {
+        /// The link.
+        link: LinkId,
+        /// Its name.
+        name: LinkName,
+        /// The group dialed.
+        group: GroupName,
+        /// Host and port that were given up, as the document has them.
+        endpoint: Arc<str>,
+        /// Counts the attempts of the group since it was last up, from 1.
+        attempt: u64,
+        /// Whether it had got through TLS; if not, that endpoint has not been heard to work.
+        reached: bool,
+        /// Host and port that won, as the document has them.
+        by: Arc<str>,
+        /// How long it had been tried.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
+        after: Duration,
+    },
     /// A followed document, or a part of one, was not taken; what was in force stays. Of a Link by name there is
     /// [`EventKind::LinkRefused`] instead.
     DocumentRefused {

@@ -292,6 +292,27 @@ async fn a_file_that_is_half_written_or_nonsense_removes_nothing() {
 }
 
 #[tokio::test]
+async fn a_document_that_is_none_of_ours_is_skipped_and_told_of_once() {
+    for &notices in WAYS {
+        let (mut scene, mut stream) = Scene::linked(notices).await;
+        scene.put("other.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n");
+        let file = scene.path("other.yaml").display().to_string();
+        let told = |kind: &EventKind| {
+            matches!(kind, EventKind::DocumentWarning { source, message }
+                if **source == *file && message.ends_with("skipped: neither Link nor Secret"))
+        };
+        scene.diary.one(told).await;
+        // It is read again with the next change, and is no news.
+        scene.put("link.yaml", &link(scene.to(), 2));
+        scene.diary.one(|kind| matches!(kind, EventKind::CostChanged { cost, .. } if cost.get() == 2)).await;
+        scene.next_reading(2).await;
+        assert_eq!(scene.diary.count(told), 1);
+        assert!(scene.following.status().refused.is_empty());
+        talk(&mut stream).await;
+    }
+}
+
+#[tokio::test]
 async fn a_folder_that_is_gone_removes_nothing_and_is_followed_again_when_it_is_back() {
     for &notices in WAYS {
         let (mut scene, mut stream) = Scene::linked(notices).await;

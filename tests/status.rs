@@ -275,6 +275,20 @@ fn the_shape_of_events_and_errors_in_json_is_stable() {
         serde_json::to_string(&CloseCode::BUSY).unwrap()
     );
     assert_eq!(serde_json::to_string(&Event::new(7, 9, failed)).unwrap(), expected);
+    let overtaken = EventKind::DialOvertaken {
+        link: LinkId(1),
+        name: LinkName::new("east").unwrap(),
+        group: GroupName::new("g").unwrap(),
+        endpoint: "one.example:55671".into(),
+        attempt: 1,
+        reached: false,
+        by: "other.example:55671".into(),
+        after: Duration::from_millis(310),
+    };
+    let expected = "{\"event\":\"dial_overtaken\",\"link\":1,\"name\":\"east\",\"group\":\"g\",\
+                    \"endpoint\":\"one.example:55671\",\"attempt\":1,\"reached\":false,\
+                    \"by\":\"other.example:55671\",\"after\":0.31}";
+    assert_eq!(serde_json::to_string(&overtaken).unwrap(), expected);
     let dead = serde_json::to_string(&sitelink::CarrierEnd::Dead(Duration::from_secs(30))).unwrap();
     assert_eq!(dead, "{\"dead\":30.0}");
     let lost = EventKind::PathLost { destination: Destination::Key(RoutingKey::new("app").unwrap()) };

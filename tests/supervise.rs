@@ -296,6 +296,43 @@ async fn a_silent_connection_is_suspected_within_a_second_and_replaced() {
 }
 
 #[tokio::test]
+async fn a_suspect_connection_that_speaks_again_is_trusted_again_and_stays() {
+    let mut stage = Stage::new(brisk(), brisk()).await;
+    let (mut near, mut far) = stage.stream().await;
+    talk(&mut near, &mut far).await;
+    // No other connection can be had meanwhile.
+    stage.relay.door(Door::Refusing);
+    stage.relay.stall();
+    near.send(Bytes::from_static(b"late")).await.unwrap();
+    let told = stage.west_diary.one(|kind| matches!(kind, EventKind::CarrierSuspect { .. })).await;
+    let EventKind::CarrierSuspect { session, carrier, .. } = told.kind else { unreachable!() };
+    stage.relay.release();
+    let trusted = EventKind::CarrierTrusted { session, carrier };
+    stage.west_diary.one(|kind| *kind == trusted).await;
+    assert_eq!(within(far.recv()).await.unwrap().as_deref(), Some(&b"late"[..]));
+    talk(&mut near, &mut far).await;
+    for diary in [&stage.west_diary, &stage.east_diary] {
+        assert_eq!(diary.count(|kind| matches!(kind, EventKind::CarrierUp { .. })), 1);
+        assert_eq!(diary.count(|kind| matches!(kind, EventKind::CarrierDown { .. })), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_access_is_told_of_once_and_its_sessions_go_on() {
+    let mut stage = Stage::plain().await;
+    let (mut near, mut far) = stage.stream().await;
+    stage.access.close();
+    let down = EventKind::AccessDown { access: stage.access.id() };
+    stage.east_diary.one(|kind| *kind == down).await;
+    assert_eq!(stage.east.status().accesses, []);
+    stage.access.close();
+    talk(&mut near, &mut far).await;
+    let is_down =
+        |kind: &EventKind| matches!(kind, EventKind::AccessDown { .. } | EventKind::SessionDown { .. });
+    assert_eq!(stage.east_diary.count(is_down), 1);
+}
+
+#[tokio::test]
 async fn a_connection_that_stays_silent_is_dead_and_its_session_resumes() {
     let mut config = brisk();
     config.liveness.keepalive = Duration::from_millis(200);

@@ -20,6 +20,7 @@ impl EventKind {
             Self::CredentialsRefused { .. } => "credentials_refused",
             Self::CredentialsRotated { .. } => "credentials_rotated",
             Self::DialFailed { .. } => "dial_failed",
+            Self::DialOvertaken { .. } => "dial_overtaken",
             Self::DocumentRefused { .. } => "document_refused",
             Self::DocumentWarning { .. } => "document_warning",
             Self::GroupDown { .. } => "group_down",

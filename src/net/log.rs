@@ -6,9 +6,9 @@
 //!         └─ access              a listening socket and its handshakes
 //! ```
 //!
-//! All have the target `sitelink`. What comes and goes is at level info, what fails at warn, the rest, and every span
-//! but the plane's, at debug. Nobody who listens costs a look at a flag. What an event may hold, the log may: no
-//! secret, no metadata.
+//! All have the target `sitelink`. What comes and goes is at level info, what fails at warn and its all-clear at info,
+//! the rest, and every span but the plane's, at debug. Nobody who listens costs a look at a flag. What an event may
+//! hold, the log may: no secret, no metadata.
 
 use std::net::SocketAddr;
 
@@ -86,6 +86,7 @@ fn level(kind: &EventKind) -> Level {
         EventKind::AccessDown { .. }
         | EventKind::AccessUp { .. }
         | EventKind::CarrierDown { .. }
+        | EventKind::CarrierTrusted { .. }
         | EventKind::CarrierUp { .. }
         | EventKind::CredentialsRotated { .. }
         | EventKind::GroupDown { .. }
@@ -107,13 +108,16 @@ fn level(kind: &EventKind) -> Level {
 fn link_of(kind: &EventKind) -> Option<LinkId> {
     match kind {
         EventKind::DialFailed { link, .. }
+        | EventKind::DialOvertaken { link, .. }
         | EventKind::GroupDown { link, .. }
         | EventKind::GroupUp { link, .. }
         | EventKind::LinkChanged { link, .. }
         | EventKind::LinkConfigured { link, .. }
         | EventKind::LinkOperational { link, .. }
         | EventKind::LinkRemoved { link, .. } => Some(*link),
-        EventKind::LinkRefused { link, .. } | EventKind::SessionUp { link, .. } => *link,
+        EventKind::CredentialsRotated { link, .. }
+        | EventKind::LinkRefused { link, .. }
+        | EventKind::SessionUp { link, .. } => *link,
         _ => None,
     }
 }
@@ -127,11 +131,13 @@ fn session_of(kind: &EventKind) -> Option<SessionNumber> {
         | EventKind::CostChanged { session, .. }
         | EventKind::GroupDown { session, .. }
         | EventKind::GroupUp { session, .. }
+        | EventKind::KeysRefused { session, .. }
         | EventKind::PathSelected { session, .. }
         | EventKind::SessionDown { session, .. }
         | EventKind::SessionDraining { session, .. }
         | EventKind::SessionRecovering { session, .. }
         | EventKind::SessionResumed { session, .. }
+        | EventKind::SessionStandby { session, .. }
         | EventKind::SessionUp { session, .. }
         | EventKind::StreamClosed { session, .. }
         | EventKind::StreamOpened { session, .. } => Some(*session),
@@ -141,3 +147,6 @@ fn session_of(kind: &EventKind) -> Option<SessionNumber> {
 
 /// The target of all: what a filter names.
 const TARGET: &str = "sitelink";
+
+#[cfg(test)]
+mod tests;

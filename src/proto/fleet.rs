@@ -352,6 +352,18 @@ impl Fleet {
                     self.attempts.remove(&attempt);
                     self.actions.push_back(FleetAction::Cancel { attempt });
                 }
+                Step::Overtaken { target, attempt, reached, by, after } => {
+                    self.events.push_back(EventKind::DialOvertaken {
+                        link,
+                        name: link_name.clone(),
+                        group: name.clone(),
+                        endpoint: target.to_string().into(),
+                        attempt,
+                        reached,
+                        by: by.to_string().into(),
+                        after,
+                    });
+                }
                 Step::End { session, end, code } => self.orphan(now, session, end, code),
                 Step::Failed { target, attempt, error, wait } => {
                     self.events.push_back(EventKind::DialFailed {

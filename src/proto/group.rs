@@ -160,14 +160,14 @@ impl Group {
         session: SessionNumber,
         orders: &mut Orders,
     ) {
-        self.succeeded(attempt, orders);
+        self.succeeded(now, attempt, orders);
         self.hold = Some(Hold::new(now, session));
         self.settle(now, orders);
     }
 
     /// An attempt has given the session a carrier; the others are given up.
     pub(crate) fn handle_joined(&mut self, now: Instant, attempt: AttemptId, orders: &mut Orders) {
-        self.succeeded(attempt, orders);
+        self.succeeded(now, attempt, orders);
         if let Some(hold) = &mut self.hold {
             hold.joined(now);
         }
@@ -363,10 +363,11 @@ impl Group {
         }
     }
 
-    fn succeeded(&mut self, attempt: AttemptId, orders: &mut Orders) {
+    fn succeeded(&mut self, now: Instant, attempt: AttemptId, orders: &mut Orders) {
         if let Next::Race(race) = &mut self.next
             && let Some(winner) = race.remove(attempt)
         {
+            race.overtake(now, &winner.target, orders);
             self.alternates.succeeded(&winner.target);
             self.last = Some(winner.target);
         }

@@ -70,6 +70,11 @@ impl Ledger {
                         Some(FailureView { at_micros: now_micros, endpoint, phase, error, message });
                 }
             }
+            EventKind::DialOvertaken { link, group, .. } => {
+                if let Some(history) = self.group(*link, group) {
+                    history.overtaken += 1;
+                }
+            }
             EventKind::AccessUp { access, .. } => drop(self.accesses.entry(*access).or_default()),
             EventKind::AccessDown { access } => drop(self.accesses.remove(access)),
             EventKind::PeerRefused { access, address, phase, refusal } => {

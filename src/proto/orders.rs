@@ -29,6 +29,9 @@ pub(crate) enum Step {
     Greet { attempt: AttemptId },
     /// Give an attempt up; whatever it still answers changes nothing.
     Cancel { attempt: AttemptId },
+    /// An attempt that was given up was so because another, at `by`, has won. It had got through TLS or not, and had
+    /// been tried for `after`.
+    Overtaken { target: Target, attempt: u64, reached: bool, by: Target, after: Duration },
     /// The session of the group is over; the group holds it no more.
     End { session: SessionNumber, end: SessionEnd, code: CloseCode },
     /// An attempt has failed; the next one starts after `wait`, or is under way.

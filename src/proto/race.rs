@@ -112,6 +112,21 @@ impl Race {
         });
     }
 
+    /// The attempt at `by`, taken out before, has won: gives up all others, and tells what became of each.
+    pub(crate) fn overtake(&mut self, now: Instant, by: &Target, orders: &mut Orders) {
+        for runner in self.runners.drain(..) {
+            let Runner { attempt, number, target, started, stage } = runner;
+            orders.steps.push_back(Step::Cancel { attempt });
+            orders.steps.push_back(Step::Overtaken {
+                target,
+                attempt: number,
+                reached: !matches!(stage, Stage::Reaching),
+                by: by.clone(),
+                after: now.saturating_duration_since(started),
+            });
+        }
+    }
+
     /// Gives up everything.
     pub(crate) fn cancel(mut self, orders: &mut Orders) {
         self.keep(|_| false, orders);

@@ -65,6 +65,8 @@ pub struct GroupHistory {
     pub failures: u64,
     /// The newest of them.
     pub last_failure: Option<FailureView>,
+    /// Attempts given up because another endpoint had won.
+    pub overtaken: u64,
     /// Why its last session ended, if one has.
     pub last_end: Option<EndView>,
     /// The router it last reached.

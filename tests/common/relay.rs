@@ -64,7 +64,8 @@ pub(crate) struct Relay {
 
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
+    /// Connections are led to each in turn.
+    targets: Vec<SocketAddr>,
     orders: watch::Sender<Orders>,
     /// How many bytes are still forwarded before a cut; negative: no such cut is ordered.
     budget: AtomicI64,
@@ -80,6 +81,11 @@ enum Way {
 impl Relay {
     /// Relays to `target`.
     pub(crate) async fn to(target: SocketAddr) -> Self {
+        Self::between(&[target]).await
+    }
+
+    /// Leads each connection to the next of these, as a load balancer does.
+    pub(crate) async fn between(targets: &[SocketAddr]) -> Self {
         let listener = TcpListener::bind(super::loopback()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let orders = Orders {
@@ -91,7 +97,7 @@ impl Relay {
             releases: 0,
         };
         let shared = Arc::new(Shared {
-            target,
+            targets: targets.to_vec(),
             orders: watch::Sender::new(orders),
             budget: AtomicI64::new(NONE),
             accepted: AtomicUsize::new(0),
@@ -178,7 +184,8 @@ impl Shared {
             }
             Door::Open | Door::HeldAfterFirst => {}
         }
-        let Ok(far) = TcpStream::connect(self.target).await else { return reset(near) };
+        let target = self.targets[(number - 1) % self.targets.len()];
+        let Ok(far) = TcpStream::connect(target).await else { return reset(near) };
         let (mut near, mut far) = (near, far);
         for tcp in [&near, &far] {
             tcp.set_nodelay(true).unwrap();

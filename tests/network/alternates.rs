@@ -41,6 +41,23 @@ async fn link_by_two(lab: &Lab, first: (&str, u16)) -> (Duration, Vec<EventKind>
     (took, diary.kinds())
 }
 
+/// How a link came up, in a few words.
+fn story(told: &[EventKind]) -> Vec<&'static str> {
+    told.iter()
+        .filter_map(|kind| match kind {
+            EventKind::LinkConfigured { .. } => Some("configured"),
+            EventKind::DialFailed { error: DialError::Connect { .. }, .. } => Some("refused"),
+            EventKind::DialFailed { .. } => Some("failed"),
+            EventKind::DialOvertaken { .. } => Some("overtaken"),
+            EventKind::SessionUp { .. } => Some("session up"),
+            EventKind::CarrierUp { .. } => Some("carrier up"),
+            EventKind::GroupUp { .. } => Some("group up"),
+            EventKind::LinkOperational { operational: true, .. } => Some("operational"),
+            _ => None,
+        })
+        .collect()
+}
+
 #[tokio::test]
 #[ignore = "needs root: makes network namespaces"]
 async fn an_endpoint_that_swallows_everything_delays_a_link_by_less_than_a_second() {
@@ -50,7 +67,15 @@ async fn an_endpoint_that_swallows_everything_delays_a_link_by_less_than_a_secon
     println!("up after {took:?}");
     assert!(took < Duration::from_secs(1), "{took:?}: {told:#?}");
     // Nothing was refused: the attempt in the hole was still under way when the other had won.
-    assert!(!told.iter().any(|kind| matches!(kind, EventKind::DialFailed { .. })), "{told:#?}");
+    let expected = ["configured", "session up", "carrier up", "overtaken", "group up", "operational"];
+    assert_eq!(story(&told), expected, "{told:#?}");
+    let overtaken = told.iter().find_map(|kind| match kind {
+        EventKind::DialOvertaken { endpoint, attempt, reached, after, .. } => {
+            Some((endpoint.starts_with(EAST_FIRST), *attempt, *reached, *after >= STAGGER))
+        }
+        _ => None,
+    });
+    assert_eq!(overtaken, Some((true, 1, false, true)), "{told:#?}");
 }
 
 #[tokio::test]
@@ -60,17 +85,9 @@ async fn an_endpoint_that_refuses_hands_over_to_the_next_at_once() {
     let (took, told) = link_by_two(&lab, (EAST_FIRST, 1)).await;
     println!("up after {took:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");
-    let story: Vec<_> = told
-        .iter()
-        .filter_map(|kind| match kind {
-            EventKind::LinkConfigured { .. } => Some("configured"),
-            EventKind::DialFailed { error: DialError::Connect { .. }, .. } => Some("refused"),
-            EventKind::SessionUp { .. } => Some("session up"),
-            EventKind::CarrierUp { .. } => Some("carrier up"),
-            EventKind::GroupUp { .. } => Some("group up"),
-            EventKind::LinkOperational { operational: true, .. } => Some("operational"),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(story, ["configured", "refused", "session up", "carrier up", "group up", "operational"]);
+    let expected = ["configured", "refused", "session up", "carrier up", "group up", "operational"];
+    assert_eq!(story(&told), expected);
 }
+
+/// How long the first endpoint is tried alone.
+const STAGGER: Duration = Duration::from_millis(250);

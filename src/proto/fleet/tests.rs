@@ -228,6 +228,31 @@ fn a_dialed_session_comes_up_in_causal_order() {
 }
 
 #[test]
+fn an_alternate_that_was_overtaken_is_told_of_before_the_group_is_up() {
+    let (mut bench, _) = Bench::linked(&[("a", 2)]);
+    bench.now += Duration::from_millis(300);
+    bench.fleet.handle_timeout(bench.now);
+    let second = bench.dials().remove(0);
+    bench.fleet.handle_reached(bench.now, second.attempt);
+    bench.now += Duration::from_millis(50);
+    bench.dialed(second.attempt, Ok(begun(1, 1)));
+    let events = bench.events();
+    let names: Vec<_> = events.iter().map(name_of).collect();
+    assert_eq!(names, ["SessionUp", "CarrierUp", "DialOvertaken", "GroupUp", "LinkOperational(1/1)"]);
+    let overtaken = EventKind::DialOvertaken {
+        link: LINK,
+        name: LinkName::new("east").unwrap(),
+        group: GroupName::new("a").unwrap(),
+        endpoint: "host-a:1".into(),
+        attempt: 1,
+        reached: false,
+        by: "host-a:2".into(),
+        after: Duration::from_millis(350),
+    };
+    assert_eq!(events[2], overtaken);
+}
+
+#[test]
 fn a_lost_carrier_is_replaced_and_the_session_goes_on() {
     let mut bench = Bench::up();
     bench.fact(down(0));
@@ -431,10 +456,19 @@ fn a_join_that_reaches_another_instance_leaves_the_session_alone() {
     bench.fact(down(0));
     bench.fact(SessionFact::Recovering);
     let join = bench.dials().remove(0);
+    bench.events();
     let verdict = bench.dialed(join.attempt, Ok(begun(2, 2)));
     let Verdict::Close { scope: CloseScope::Carrier, code: CloseCode::OTHER_INSTANCE, .. } = verdict else {
         panic!("{verdict:?}")
     };
+    let [EventKind::DialFailed { endpoint, attempt, phase, error, .. }] = &bench.events()[..] else {
+        panic!("one event")
+    };
+    assert_eq!((&**endpoint, *attempt, *phase), ("host-a:1", 1, crate::error::Phase::Hello));
+    let (expected, found) = (Instance([1; 16]), Instance([2; 16]));
+    assert_eq!(*error, DialError::OtherInstance { expected, found });
+    let text = error.to_string();
+    assert!(text.contains(&expected.to_string()) && text.contains(&found.to_string()), "{text}");
     assert_eq!(bench.status().sessions[0].state, SessionState::Recovering);
 }
 

@@ -107,6 +107,26 @@ fn ups_and_downs_are_counted_and_the_last_cause_outlives_the_recovery() {
 }
 
 #[test]
+fn overtaken_attempts_are_counted_and_are_no_failures() {
+    let mut ledger = Ledger::default();
+    ledger.handle(1, &configured());
+    let overtaken = EventKind::DialOvertaken {
+        link: LINK,
+        name: LinkName::new("east").unwrap(),
+        group: group(),
+        endpoint: "east:1".into(),
+        attempt: 1,
+        reached: false,
+        by: "east:2".into(),
+        after: Duration::from_millis(250),
+    };
+    ledger.handle(2, &overtaken);
+    ledger.handle(3, &overtaken);
+    let history = &ledger.links[&LINK].groups[&group()];
+    assert_eq!((history.overtaken, history.failures, &history.last_failure), (2, 0, &None));
+}
+
+#[test]
 fn refused_peers_are_counted_by_their_reason() {
     let mut ledger = Ledger::default();
     let refused = |refusal| EventKind::PeerRefused {

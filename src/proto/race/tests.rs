@@ -13,9 +13,10 @@ enum Asked {
     Greet(u16),
     Cancel(u16),
     Failed(u16),
+    Overtaken(u16),
 }
 
-use Asked::{Cancel, Dial, Failed, Greet};
+use Asked::{Cancel, Dial, Failed, Greet, Overtaken};
 
 /// A group that races, driven by hand; endpoint `n` is dialed by one attempt at a time.
 struct Bench {
@@ -50,6 +51,7 @@ impl Bench {
                     Step::Greet { attempt } => Greet(self.port(attempt)),
                     Step::Cancel { attempt } => Cancel(self.port(attempt)),
                     Step::Failed { target, .. } => Failed(target.port),
+                    Step::Overtaken { target, .. } => Overtaken(target.port),
                     Step::End { .. } => return None,
                 })
             })
@@ -136,8 +138,38 @@ fn only_one_greets_and_the_others_stay_reached() {
     bench.at(500);
     assert_eq!(bench.reach(2), [Greet(2)]);
     assert_eq!((bench.reach(1), bench.reach(3)), (vec![], vec![]));
-    assert_eq!(bench.begin(2), [Cancel(1), Cancel(3)]);
+    assert_eq!(bench.begin(2), [Cancel(1), Overtaken(1), Cancel(3), Overtaken(3)]);
     assert_eq!(bench.group.poll_timeout(), None);
+}
+
+#[test]
+fn what_was_overtaken_is_told_with_how_far_it_had_come_and_how_long_it_was_tried() {
+    let (mut bench, _) = Bench::new(3);
+    bench.at(500);
+    bench.reach(2);
+    bench.reach(3);
+    bench.now += Duration::from_millis(20);
+    bench.group.handle_begun(bench.now, bench.attempt(2), SessionNumber(1), &mut bench.orders);
+    let told: Vec<_> = bench
+        .orders
+        .steps
+        .drain(..)
+        .filter_map(|step| match step {
+            Step::Overtaken { target, attempt, reached, by, after } => {
+                Some((target.port, attempt, reached, by.port, after.as_millis()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(1, 1, false, 2, 520), (3, 3, true, 2, 20)]);
+}
+
+#[test]
+fn what_is_given_up_without_a_winner_was_not_overtaken() {
+    let (mut bench, _) = Bench::new(2);
+    bench.at(250);
+    bench.group.handle_wish(bench.now, Wish::Leave, &mut bench.orders);
+    assert_eq!(bench.asked(), [Cancel(1), Cancel(2)]);
 }
 
 #[test]

@@ -148,6 +148,10 @@ impl Facts {
                 next_attempt_in <= Duration::from_secs(65),
                 "no wait is longer than retry-after and backoff",
             ),
+            EventKind::DialOvertaken { link, endpoint, by, .. } => holds(
+                endpoint != by && self.sessions.values().any(|of| *of == Some(link)),
+                "an attempt is overtaken by another endpoint, whose session or carrier is up",
+            ),
             _ => Ok(()),
         }
     }

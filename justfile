@@ -4,7 +4,7 @@
 check:
     bash .ci/run
 
-# One or more steps of CI: fmt, clippy, test, doc, sim, examples, curl, fuzz, bench, package, deny.
+# One or more steps of CI; `.ci/run --list` names them.
 step +STEPS:
     bash .ci/run {{STEPS}}
 

@@ -51,7 +51,7 @@ fn bundle(name: &str, ca: &CertifiedIssuer<'_, KeyPair>) -> Result<Credentials, 
     let key = KeyPair::generate()?;
     let leaf = CertificateParams::new(["127.0.0.1".into()])?.signed_by(&key, ca)?.pem();
     let (cert, key) = (Some(leaf.into_bytes()), Some(key.serialize_pem().into_bytes()));
-    let parts = CredentialsParts { ca: ca.pem().into_bytes(), cert, key, crl: None };
+    let parts = CredentialsParts { ca: ca.pem().into_bytes(), cert, key, ..Default::default() };
     Ok(Credentials::from_pem(name, &parts, Ordinal(1))?)
 }
 

@@ -15,8 +15,8 @@ use sitelink::resource::status::LegacyStatus;
 use sitelink::snapshot::{Because, LinkView, SessionView, StallCause, Standing, WhyNot};
 use sitelink::{
     AccessSpec, CloseCode, Cost, Credentials, Destination, DialError, Event, EventKind, GroupName, LinkId,
-    LinkName, LinkRole, LinkStatus, Manifest, OpenError, OpenRequest, PeerRefusal, Phase, RoutingKey,
-    SessionEnd, StreamCode, TlsReason,
+    LinkName, LinkRole, LinkStatus, Manifest, OpenError, OpenRequest, Ordinal, PeerRefusal, Phase,
+    RoutingKey, SessionEnd, StreamCode, TlsReason,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -25,6 +25,36 @@ use tracing::span::{Attributes, Id};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+
+#[tokio::test]
+async fn a_rotation_of_one_of_two_links_is_told_of_that_one() {
+    let ca = TestCa::new("ca");
+    let (west, east) = (plane("west").await, plane("east").await);
+    let server = credentials("server", &ca.server(&["127.0.0.1"]));
+    let access = east.listen(AccessSpec::new(loopback(), LinkRole::InterRouter), server).await.unwrap();
+    let mut events = west.events();
+    let first = link(&west, "first", access.address(), credentials("first", &ca.client("west"))).await;
+    let other = link(&west, "other", access.address(), credentials("other", &ca.client("west"))).await;
+    for _ in 0..2 {
+        until(&mut events, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
+    }
+    let new = credentials("first", &ca.client("west"));
+    west.rotate(first, new.clone()).await.unwrap();
+    let told = until(&mut events, |kind| matches!(kind, EventKind::CredentialsRotated { .. })).await.kind;
+    let EventKind::CredentialsRotated { link: of, name, ordinal, .. } = told else { unreachable!() };
+    assert_eq!((of, &*name, ordinal), (Some(first), "first", Ordinal(2)));
+    let status = west.status();
+    let used = |link: LinkId| {
+        let view = status.links.iter().find(|view| view.link == link).unwrap();
+        let credentials = view.credentials.clone().unwrap();
+        let serial = credentials.certificate.as_ref().unwrap().serial.to_string();
+        (view.name.to_string(), credentials.name.to_string(), credentials.ordinal, serial)
+    };
+    let serial = new.leaf().unwrap().serial.to_string();
+    assert_eq!(used(first), ("first".into(), "first".into(), Ordinal(2), serial));
+    let (link, name, ordinal, _) = used(other);
+    assert_eq!((&*link, &*name, ordinal), ("other", "other", Ordinal(1)));
+}
 
 #[tokio::test]
 async fn both_ends_tell_of_the_same_link_with_its_direction() {

@@ -158,6 +158,10 @@ impl Supervisor {
             FleetAction::EndSession { session, end, code } => {
                 self.with(session, |session| session.end_with(now, end, code));
             }
+            FleetAction::CloseCarrier { session, carrier, code } => {
+                let now = clock::now();
+                self.with(session, |session| session.close_carrier(now, carrier, code));
+            }
             FleetAction::SetCost { session, cost } => {
                 self.with(session, |session| session.announce_cost(cost))
             }

@@ -219,6 +219,15 @@ pub(crate) enum FleetAction {
         /// The attempt.
         attempt: AttemptId,
     },
+    /// Close a carrier in good order; its streams go on on others.
+    CloseCarrier {
+        /// The session.
+        session: SessionNumber,
+        /// The carrier.
+        carrier: CarrierNumber,
+        /// Why, for the peer.
+        code: CloseCode,
+    },
     /// Tell the peer that the session takes no new streams, and refuse them.
     DrainSession {
         /// The session.

@@ -1,9 +1,10 @@
 //! The fleet: what to dial, who may link, what is up.
 //!
 //! One per plane. It decides and never touches a byte: sessions move bytes and tell it facts. This file holds the
-//! dialing and the clock; `links.rs` what becomes of links, `sessions.rs` what becomes of sessions, dialed and accepted,
+//! dialing and the clock; `expiring.rs` has carriers whose certificate is over, `links.rs` what becomes of links, `sessions.rs` what becomes of sessions, dialed and accepted,
 //! `trusting.rs` who may stay and serve, `uplinks.rs` which of them is the active one of an edge plane.
 
+mod expiring;
 mod links;
 mod sessions;
 mod trusting;
@@ -180,6 +181,7 @@ impl Fleet {
             self.with_group(now, link, &group, |group, orders| group.handle_timeout(now, orders));
         }
         for session in self.roster.numbers() {
+            self.close_expired(session, |until| until <= now);
             let drain = self.roster.member(session).and_then(|member| member.drain);
             if let Some((_, code)) = drain.filter(|(until, _)| *until <= now) {
                 self.end_session(now, session, SessionEnd::Closed(code), code);

@@ -194,20 +194,21 @@ impl Group {
         self.settle(now, orders);
     }
 
-    /// The carriers of the session have changed without a dial: one was lost, or is suspect, or trusted again.
+    /// The carriers of the session have changed without a dial: one was lost, or is suspect, or trusted again, or is to
+    /// be replaced. Told are how many there are, how many of them are trusted, and how many of those may stay.
     ///
     /// The loss of the last one is followed by [`Group::handle_recovering`] or [`Group::handle_ended`]; until then
     /// nothing is dialed, because which of the two it is decides what for.
     pub(crate) fn handle_carriers(
         &mut self,
         now: Instant,
-        carriers: usize,
-        trusted: usize,
+        (carriers, trusted, lasting): (usize, usize, usize),
         orders: &mut Orders,
     ) {
         if let Some(hold) = &mut self.hold {
             hold.carriers = carriers;
             hold.trusted = trusted;
+            hold.lasting = lasting;
         }
         self.settle(now, orders);
     }
@@ -397,7 +398,7 @@ impl Group {
         match &self.hold {
             None => (self.wish == Wish::Keep).then_some(Purpose::Begin),
             Some(hold) => {
-                (hold.trusted < DESIRED_CARRIERS).then_some(Purpose::Join { session: hold.session })
+                (hold.lasting < DESIRED_CARRIERS).then_some(Purpose::Join { session: hold.session })
             }
         }
     }

@@ -15,6 +15,8 @@ pub(crate) struct Hold {
     pub(crate) carriers: usize,
     /// Those of them that are not suspect; <= `carriers`.
     pub(crate) trusted: usize,
+    /// Those of them that need not be replaced; <= `trusted`.
+    pub(crate) lasting: usize,
     /// When the newest carrier came up.
     pub(crate) newest: Instant,
     /// The session has said that it waits for a carrier.
@@ -26,13 +28,23 @@ pub(crate) struct Hold {
 impl Hold {
     /// A session that begins, with its first carrier.
     pub(crate) fn new(now: Instant, session: SessionNumber) -> Self {
-        Self { session, begun: now, carriers: 1, trusted: 1, newest: now, recovering: false, other: None }
+        Self {
+            session,
+            begun: now,
+            carriers: 1,
+            trusted: 1,
+            lasting: 1,
+            newest: now,
+            recovering: false,
+            other: None,
+        }
     }
 
     /// It has one more carrier: its own instance has answered.
     pub(crate) fn joined(&mut self, now: Instant) {
         self.carriers += 1;
         self.trusted += 1;
+        self.lasting += 1;
         self.newest = now;
         self.recovering = false;
         self.other = None;

@@ -139,7 +139,7 @@ impl Race {
     /// When [`Race::advance`] has something to do, `more` saying whether the round has alternates left.
     pub(crate) fn due(&self, more: bool) -> Option<Instant> {
         let silent = self.silent_from().filter(|_| self.others_reached());
-        silent.or(self.opens().filter(|_| more))
+        silent.or_else(|| self.opens().filter(|_| more))
     }
 
     fn start(&mut self, now: Instant, target: Target, attempts: &mut u64, orders: &mut Orders) {

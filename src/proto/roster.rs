@@ -97,8 +97,21 @@ pub(crate) struct Carrier {
     /// What the peer showed on it.
     pub(crate) certificate: Option<Arc<LeafSummary>>,
     pub(crate) suspect: bool,
+    /// Whether it may stay.
+    pub(crate) stay: Stay,
     /// Since when it is what it is.
     pub(crate) since: Instant,
+}
+
+/// Whether a carrier may stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// As long as it lives.
+    Free,
+    /// Until another is there, and until then at the latest: the peer's certificate has expired.
+    Until(Instant),
+    /// It is being closed.
+    Closing,
 }
 
 /// What a session is made of.
@@ -201,8 +214,9 @@ impl Roster {
 
     /// When the first drain is over.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let draining = self.members.values().filter(|member| !member.ending);
-        draining.filter_map(|member| member.drain.map(|(until, _)| until)).min()
+        let members = self.members.values().filter(|member| !member.ending);
+        let due = members.flat_map(|member| [member.next_close(), member.drain.map(|(until, _)| until)]);
+        due.flatten().min()
     }
 }
 
@@ -241,6 +255,20 @@ impl Member {
         self.carriers.values().filter(|carrier| !carrier.suspect).count()
     }
 
+    /// How many carriers are neither suspect nor to be replaced.
+    pub(crate) fn lasting(&self) -> usize {
+        self.carriers.values().filter(|carrier| !carrier.suspect && carrier.stay == Stay::Free).count()
+    }
+
+    /// The next time at which a carrier is closed though no other has taken its place.
+    fn next_close(&self) -> Option<Instant> {
+        let until = |carrier: &Carrier| match carrier.stay {
+            Stay::Until(until) => Some(until),
+            Stay::Free | Stay::Closing => None,
+        };
+        self.carriers.values().filter_map(until).min()
+    }
+
     /// Takes a carrier in; `false` if its number is not above all before, by the rule of the session itself: what
     /// one of the two took and the other did not would never be reported down.
     pub(crate) fn join(
@@ -256,7 +284,10 @@ impl Member {
         }
         self.newest = Some(number);
         self.certificate.clone_from(&certificate);
-        self.carriers.insert(number, Carrier { local, remote, certificate, suspect: false, since: now });
+        self.carriers.insert(
+            number,
+            Carrier { local, remote, certificate, suspect: false, stay: Stay::Free, since: now },
+        );
         if self.recovering.is_some() {
             self.rejoined.get_or_insert(now);
         }

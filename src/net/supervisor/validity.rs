@@ -28,7 +28,7 @@ impl Supervisor {
 
     /// Tells what was seen.
     pub(super) fn tell_ends(&self, Ends { events, expired }: Ends) {
-        events.into_iter().for_each(|event| self.hub.fanout.publish(event));
+        events.into_iter().for_each(|event| self.hub.publish(event));
         expired.into_iter().for_each(|expired| self.handle_peer_expired(&expired));
     }
 
@@ -41,12 +41,14 @@ impl Supervisor {
     /// A peer's certificate has expired under a carrier.
     fn handle_peer_expired(&self, expired: &PeerExpired) {
         let PeerExpired { session, carrier, certificate } = expired;
-        self.hub.fanout.publish(EventKind::CredentialsExpired {
+        self.hub.publish(EventKind::CredentialsExpired {
             owner: CertificateOwner::Peer { session: *session, carrier: *carrier },
             subject: Arc::clone(&certificate.subject),
             serial: Arc::clone(&certificate.serial),
             not_after: certificate.not_after,
         });
+        self.hub.fleet().handle_expired(clock::now(), *session, *carrier);
+        self.hub.stir.notify_one();
     }
 
     /// Certificates of carriers that are gone are watched no more.

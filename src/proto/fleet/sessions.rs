@@ -164,6 +164,8 @@ impl Fleet {
         }
         self.announce_carrier(session, carrier);
         self.on_group(now, session, |group, orders| group.handle_joined(now, attempt, orders));
+        // Only now that another is there: nothing of a stream has to wait.
+        self.close_expired(session, |_| true);
         self.refresh(now, session);
         Ok(Verdict::Join { session })
     }
@@ -285,7 +287,7 @@ impl Fleet {
             self.events.push_back(EventKind::SessionRecovering { session, resume_window });
         }
         self.on_group(now, session, |group, orders| {
-            group.handle_carriers(now, 0, 0, orders);
+            group.handle_carriers(now, (0, 0, 0), orders);
             group.handle_recovering(now, orders);
         });
     }
@@ -336,15 +338,16 @@ impl Fleet {
     }
 
     /// Hands a session's carriers on to whom they concern: the paths, its group, its link.
-    fn refresh(&mut self, now: Instant, session: SessionNumber) {
+    pub(super) fn refresh(&mut self, now: Instant, session: SessionNumber) {
         let Some(member) = self.roster.member_mut(session) else {
             return;
         };
-        let (carriers, trusted, link) = (member.carriers.len(), member.trusted(), member.link());
+        let carriers = (member.carriers.len(), member.trusted(), member.lasting());
+        let link = member.link();
         for change in member.settle(now) {
             self.path(change);
         }
-        self.on_group(now, session, |group, orders| group.handle_carriers(now, carriers, trusted, orders));
+        self.on_group(now, session, |group, orders| group.handle_carriers(now, carriers, orders));
         if let Some(link) = link {
             self.announce(now, link);
         }

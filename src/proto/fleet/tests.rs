@@ -1,3 +1,4 @@
+mod expiring;
 mod laws;
 mod sites;
 mod storms;

@@ -52,12 +52,12 @@ impl Bench {
     }
 
     fn lose(&mut self) {
-        self.group.handle_carriers(self.now, 0, 0, &mut self.orders);
+        self.group.handle_carriers(self.now, (0, 0, 0), &mut self.orders);
         self.group.handle_recovering(self.now, &mut self.orders);
     }
 
     fn carriers(&mut self, carriers: usize, trusted: usize) {
-        self.group.handle_carriers(self.now, carriers, trusted, &mut self.orders);
+        self.group.handle_carriers(self.now, (carriers, trusted, trusted), &mut self.orders);
     }
 
     /// The attempt started last.

@@ -154,8 +154,7 @@ impl Session {
         }
     }
 
-    /// Closes one carrier in good order; its streams go on on others. So far only the simulated world plans moves.
-    #[cfg(any(test, feature = "__entries"))]
+    /// Closes one carrier in good order; its streams go on on others, or wait for one.
     pub(crate) fn close_carrier(&mut self, now: Instant, number: CarrierNumber, code: CloseCode) {
         if let Some(index) = self.find(number) {
             self.say_farewell(now, index, code, CloseScope::Carrier);

@@ -115,7 +115,7 @@ fn the_successor_of_a_session_that_failed_is_on_probation_as_well() {
     let mut bench = Bench::new();
     let other = standing(2, 2, 9, Fit);
     assert_eq!(bench.at(0, &[standing(1, 1, 1, Fit), other.clone()]), 1);
-    assert_eq!(bench.at(1, &[other.clone()]), 2);
+    assert_eq!(bench.at(1, std::slice::from_ref(&other)), 2);
     assert_eq!(bench.at(2, &[standing(3, 1, 1, Fit), other.clone()]), 2);
     assert_eq!(bench.at(12, &[standing(3, 1, 1, Fit), other]), 3);
 }

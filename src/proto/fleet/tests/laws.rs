@@ -474,7 +474,8 @@ impl World {
                     known.ending = true;
                     self.rounds.clear();
                 }
-                FleetAction::DrainSession { session }
+                FleetAction::CloseCarrier { session, .. }
+                | FleetAction::DrainSession { session }
                 | FleetAction::ReviewKeys { session }
                 | FleetAction::SetCost { session, .. } => {
                     assert!(self.sessions.contains_key(&session), "seed {}", self.seed);

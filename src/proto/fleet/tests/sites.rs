@@ -356,7 +356,7 @@ impl World {
         let mut arrival = arrival(0, 0);
         (arrival.fresh_id, arrival.fresh_secret) = (SessionId(fresh), SessionSecret([0; 32]));
         arrival.hello = greeting(who, number, claim);
-        (arrival.hello.link, arrival.hello.group) = (order.name.clone(), order.group.clone());
+        (arrival.hello.link, arrival.hello.group) = (order.name.clone(), order.group);
         arrival.principal = certificate(&format!("site-{}", who.0));
         arrival.role = if who.0 == 2 { LinkRole::Edge } else { LinkRole::InterRouter };
         arrival.hello.role = arrival.role;
@@ -498,7 +498,10 @@ impl World {
                         self.enter(after, What::Active(half.peer, half.id, active));
                     }
                 }
-                FleetAction::ReviewKeys { .. } | FleetAction::SetCost { .. } | FleetAction::Path(_) => {}
+                FleetAction::CloseCarrier { .. }
+                | FleetAction::ReviewKeys { .. }
+                | FleetAction::SetCost { .. }
+                | FleetAction::Path(_) => {}
             }
         }
         while self.sites[index].fleet.poll_event().is_some() {}

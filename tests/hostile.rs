@@ -453,7 +453,6 @@ async fn a_hello_with_its_close_behind_it_takes_nobodys_place() {
     assert_eq!(within(late.next()).await, None);
     let sessions: Vec<_> = yard.east.status().sessions.iter().map(|view| view.session).collect();
     assert!(sessions.contains(&session), "{sessions:?}");
-    yard.is_untroubled("a late hello").await;
 }
 
 impl Yard {

@@ -242,8 +242,10 @@ impl PlaneConfig {
         let (live, deadlines) = (&self.liveness, &self.deadlines);
         let Deadlines { resolve, connect, proxy, tls, hello, accept } = *deadlines;
         let longest = [resolve, connect, proxy, tls, hello, accept];
+        let Backoff { cap, stable_after, retry_after_cap, .. } = self.backoff;
+        let waits = [cap, stable_after, retry_after_cap];
         let watch = &self.watch;
-        let rules: [(bool, &'static str, &str); 14] = [
+        let rules: [(bool, &'static str, &str); 15] = [
             (longest.iter().any(|deadline| *deadline > LONGEST), "deadlines", "must not exceed 24 h"),
             (live.dead > LONGEST || live.suspect_cap > LONGEST, "liveness", "must not exceed 24 h"),
             (session.resume_window > MAX_RESUME_WINDOW, "session.resume_window", "must not exceed 1 h"),
@@ -254,6 +256,7 @@ impl PlaneConfig {
                 "must be above 0 and not exceed watch.poll",
             ),
             (self.event_capacity.0 == 0, "event_capacity", "must be at least 1"),
+            (waits.iter().any(|wait| *wait > LONGEST), "backoff", "must not exceed 24 h"),
             (self.backoff.first > self.backoff.cap, "backoff.first", "must not exceed backoff.cap"),
             (self.backoff.first.is_zero(), "backoff.first", "must not be zero"),
             (
@@ -295,6 +298,20 @@ mod tests {
     #[test]
     fn the_defaults_hold() {
         assert!(PlaneConfig::default().checked().is_ok());
+    }
+
+    #[test]
+    fn a_wait_that_no_clock_can_hold_is_refused() {
+        let too_long: [fn(&mut Backoff); 3] = [
+            |backoff| backoff.cap = Duration::MAX,
+            |backoff| backoff.stable_after = Duration::MAX,
+            |backoff| backoff.retry_after_cap = Duration::MAX,
+        ];
+        for set in too_long {
+            let mut config = PlaneConfig::default();
+            set(&mut config.backoff);
+            assert!(matches!(config.checked(), Err(PlaneError::Setting { setting: "backoff", .. })));
+        }
     }
 
     #[test]

@@ -167,6 +167,19 @@ async fn a_first_endpoint_that_never_says_hello_is_passed_within_a_second() {
 }
 
 #[tokio::test]
+async fn an_only_endpoint_that_never_says_hello_is_told_when_its_time_is_up() {
+    let ca = TestCa::new("ca");
+    let listener = TcpListener::bind(loopback()).await.unwrap();
+    let mut config = brisk();
+    config.deadlines.hello = Duration::from_millis(300);
+    let west = plane_with("west", config).await;
+    link_to(&west, &ca, "east", "inter-router", &[listener.local_addr().unwrap()]).await;
+    let mut peer = RawPeer::accept(&listener, raw::server(&ca.server(&["127.0.0.1"]))).await.unwrap();
+    let told = peer.closed().await;
+    assert_eq!(told, Some((sitelink::wire::frame::CloseScope::Session, CloseCode::NORMAL)));
+}
+
+#[tokio::test]
 async fn one_hello_is_said_however_many_alternates_are_reached() {
     let ca = TestCa::new("ca");
     let (west, east) = (plane_with("west", PlaneConfig::default()).await, plane_with("east", brisk()).await);

@@ -442,6 +442,19 @@ async fn a_peer_that_trickles_is_cut_at_the_deadline_of_its_phase() {
     yard.is_untroubled("trickling").await;
 }
 
+#[tokio::test]
+async fn a_hello_with_its_close_behind_it_takes_nobodys_place() {
+    let mut yard = Yard::new(PlaneConfig::default()).await;
+    let (_guest, session) = yard.guest().await;
+    let mut late = RawPeer::dial(yard.access.address(), raw::client(&yard.ca.client("guest"))).await.unwrap();
+    let ours = Frame::Hello(Box::new(hello("guest", 0, SessionClaim::New)));
+    let (scope, code, detail) = (CloseScope::Session, CloseCode::NORMAL, "given up".to_owned());
+    late.send(&[ours, Frame::Close { scope, code, retry_after_millis: 0, detail }]).await;
+    assert_eq!(within(late.next()).await, None);
+    let sessions: Vec<_> = yard.east.status().sessions.iter().map(|view| view.session).collect();
+    assert!(sessions.contains(&session), "{sessions:?}");
+}
+
 impl Yard {
     async fn is_refused(&mut self, at: Phase, why: PeerRefusal) {
         self.event(|kind| match kind {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use rustls::ClientConfig;
+use socket2::SockRef;
 use tokio_rustls::TlsConnector;
 
 use crate::config::Deadlines;
@@ -144,6 +145,9 @@ impl Reached {
     /// Dropping it closes the connection at once.
     pub(crate) async fn give_up(mut self, scope: CloseScope) {
         self.connection.say_close(scope, CloseCode::NORMAL, "given up", Duration::ZERO);
+        // A peer that has not closed by then may not have got the hello either; it is not to get it half a minute later,
+        // when it would take the place of what was begun since.
+        let _ = SockRef::from(&self.connection.tcp).set_linger(Some(Duration::ZERO));
         linger(self.connection.tcp).await;
     }
 }

@@ -186,9 +186,15 @@ impl Alternates {
         self.targets.contains(target)
     }
 
-    /// That one worked: the next round begins with it.
+    /// Those were given up before they had answered: they are the first of what is left of this round.
+    pub(crate) fn untry(&mut self, targets: Vec<Target>) {
+        targets.into_iter().rev().for_each(|target| self.left.push_front(target));
+    }
+
+    /// That one worked: this round is over, and the next begins with it.
     pub(crate) fn succeeded(&mut self, target: &Target) {
         self.good = Some(target.clone());
+        self.left.clear();
     }
 
     /// What worked was lost: a new round begins, with it if it had held, else with it as the last.

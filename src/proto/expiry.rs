@@ -144,9 +144,20 @@ impl Expiry {
         }
     }
 
-    /// The wall time, Unix seconds, at which [`Expiry::handle_time`] is due. A clock that can jump is looked at more
-    /// often.
-    pub(crate) fn poll_timeout(&self) -> Option<i64> {
+    /// How long after `now` the clock is to be looked at again, for [`Expiry::handle_time`]: when something is due by
+    /// it, and every [`LOOK`] in between and after all was told, because it may be set. `None` with nothing to watch.
+    pub(crate) fn next_look(&self, now: i64) -> Option<Duration> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let left = self.due.first().map(|(due, _)| u64::try_from(due.saturating_sub(now)).unwrap_or(0));
+        // A wall clock in whole seconds is behind by up to one.
+        Some(left.map_or(LOOK, |left| Duration::from_secs(left.max(1)).min(LOOK)))
+    }
+
+    /// The wall time, Unix seconds, at which the next step is due.
+    #[cfg(test)]
+    fn poll_timeout(&self) -> Option<i64> {
         self.due.first().map(|(due, _)| *due)
     }
 
@@ -238,6 +249,9 @@ impl Expiry {
 /// How long before its end a certificate is announced to expire: time to order a new one, to notice that none came,
 /// to act by hand, and the last hour.
 const AHEAD: [i64; 4] = [30 * 86_400, 7 * 86_400, 86_400, 3600];
+
+/// How often a clock that may be set is looked at.
+const LOOK: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

@@ -187,6 +187,7 @@ impl Group {
         let end = self.hold.as_mut().and_then(|hold| Some((hold.session, hold.judge(&error)?)));
         let wait = self.wait_after(&error, end.is_some(), orders);
         if end.is_some() {
+            self.break_off(orders);
             // The router is there, it only knows the session no more: the way to it is the best one.
             self.alternates.succeeded(&runner.target);
             self.alternates.lost(true);
@@ -237,6 +238,7 @@ impl Group {
     /// The session is over, and not by this group's own doing.
     pub(crate) fn handle_ended(&mut self, now: Instant, orders: &mut Orders) {
         let Some(hold) = self.hold.take() else { return };
+        self.break_off(orders);
         // One that waited in vain leaves the pace of its joins in force: its router has not come back.
         if !hold.recovering {
             let lived = now.saturating_duration_since(hold.begun);
@@ -386,6 +388,15 @@ impl Group {
         }
     }
 
+    /// Gives up a race that is for nothing any more. Nothing was learnt of those that ran, so that the next race is not
+    /// to do without them.
+    fn break_off(&mut self, orders: &mut Orders) {
+        if let Next::Race(race) = &self.next {
+            self.alternates.untry(race.targets().cloned().collect());
+            self.cancel_race(orders);
+        }
+    }
+
     /// What has to be dialed for.
     fn missing(&self) -> Option<Purpose> {
         if self.wish == Wish::Rest || self.alternates.is_empty() {
@@ -404,7 +415,7 @@ impl Group {
         if !self.hold.as_ref().is_some_and(Hold::is_undecided) {
             let missing = self.missing();
             if matches!(&self.next, Next::Race(race) if Some(race.purpose()) != missing) {
-                self.cancel_race(orders);
+                self.break_off(orders);
             }
             match missing {
                 None if matches!(self.next, Next::Wait { .. }) => self.next = Next::Nothing,

@@ -110,14 +110,17 @@ impl Uplinks {
         for standing in standings {
             self.places.entry((standing.link, standing.group.clone())).or_default();
         }
+        // A place has one session that has not ended.
+        let fit: BTreeMap<_, _> = standings
+            .iter()
+            .filter(|standing| standing.fitness == Fitness::Fit)
+            .map(|standing| ((standing.link, &standing.group), standing.session))
+            .collect();
         for ((link, group), place) in &mut self.places {
-            let fit = standings.iter().find(|standing| {
-                standing.link == *link && standing.group == *group && standing.fitness == Fitness::Fit
-            });
             let before = place.fit;
-            place.fit = fit.map(|standing| match before {
-                Some((session, since)) if session == standing.session => (session, since),
-                _ => (standing.session, now),
+            place.fit = fit.get(&(*link, group)).map(|fit| match before {
+                Some((session, since)) if session == *fit => (session, since),
+                _ => (*fit, now),
             });
             let lost = before.is_some_and(|(session, _)| Some(session) == self.active) && before != place.fit;
             if place.active && lost {

@@ -305,6 +305,23 @@ async fn an_attempt_that_waits_to_greet_lapses_when_an_acceptor_would_have_tired
 }
 
 #[tokio::test]
+async fn a_hello_that_was_given_up_is_not_kept_under_way() {
+    let ends = Ends::new();
+    let (listener, address) = listener();
+    let dialing = async {
+        let mut reached = Box::pin(reach(dial_spec(&ends.client, address))).await.unwrap();
+        let ours = Box::new(|_: &_| Ok(hello("west", SessionClaim::New)));
+        let unanswered = tokio::time::timeout(Duration::from_millis(100), reached.greet(ours)).await;
+        assert!(unanswered.is_err(), "{unanswered:?}");
+        reached.give_up(CloseScope::Session).await;
+    };
+    // This peer never closes, as one that hears nothing.
+    let (peer, ()) = tokio::join!(accept_tls(&listener, &ends.server), dialing);
+    let reset = SockRef::from(&peer.tcp).take_error().unwrap();
+    assert_eq!(reset.map(|error| error.kind()), Some(io::ErrorKind::BrokenPipe));
+}
+
+#[tokio::test]
 async fn a_peer_that_was_greeted_in_vain_is_told_so() {
     let ends = Ends::new();
     let (listener, address) = listener();

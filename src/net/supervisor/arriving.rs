@@ -14,6 +14,10 @@ use crate::wire::hello::SessionClaim;
 
 impl Supervisor {
     pub(super) fn handle_arrival(&mut self, arrival: Arrival) {
+        if is_given_up(&arrival) {
+            // It would take the place of what the dialer has begun since.
+            return;
+        }
         let listening = lock(&self.hub.accesses).get(&arrival.access).cloned();
         let fresh = secret::fresh();
         let (Some(listening), Some((fresh_id, fresh_secret))) = (listening, fresh) else {
@@ -78,4 +82,10 @@ impl Supervisor {
             Err(_) => self.never_up(number, hello.carrier, connection),
         }
     }
+}
+
+/// Whether the dialer has closed the carrier right behind its hello: a hello that was held up on its way until its
+/// dialer had given it up for another.
+fn is_given_up(arrival: &Arrival) -> bool {
+    arrival.connection.frames.iter().any(|behind| matches!(behind.frame, Frame::Close { .. }))
 }

@@ -1,7 +1,7 @@
 //! Certificates that come to their end while they are in use.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::event::{CertificateOwner, EventKind};
 use crate::id::SessionNumber;
@@ -32,13 +32,9 @@ impl Supervisor {
         expired.into_iter().for_each(|expired| self.handle_peer_expired(&expired));
     }
 
-    /// When the clock is to be looked at again: when something is due by it, and once a minute in between, because it
-    /// may be set.
+    /// When the clock is to be looked at again.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        let due = self.hub.expiry().poll_timeout()?;
-        let wait = u64::try_from(due.saturating_sub(clock::unix_seconds())).unwrap_or(0);
-        // A wall clock in whole seconds is behind by up to one.
-        let wait = Duration::from_secs(wait.max(1)).min(LOOK);
+        let wait = self.hub.expiry().next_look(clock::unix_seconds())?;
         clock::now().checked_add(wait)
     }
 
@@ -70,6 +66,3 @@ impl Supervisor {
         }
     }
 }
-
-/// How often a clock that may be set is looked at.
-const LOOK: Duration = Duration::from_secs(60);

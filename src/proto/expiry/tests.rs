@@ -62,6 +62,21 @@ fn a_certificate_is_announced_at_each_step_once_and_told_when_it_is_over() {
 }
 
 #[test]
+fn a_clock_is_looked_at_for_as_long_as_a_certificate_is_watched_told_or_not() {
+    let mut expiry = expiry();
+    assert_eq!(expiry.next_look(START), None);
+    for (left, look) in [(40 * DAY, 60), (30 * DAY + 7, 7), (30 * DAY, 60), (60 * DAY, 60)] {
+        expiry.handle_certificate(START, own(), leaf(START + left));
+        assert_eq!(expiry.next_look(START), Some(Duration::from_secs(look)), "{left}");
+    }
+    // All was told of it; should the clock be set back, that is not true any more.
+    expiry.handle_certificate(START, own(), leaf(START - DAY));
+    assert_eq!(expiry.next_look(START), Some(Duration::from_secs(60)));
+    expiry.forget(&own());
+    assert_eq!(expiry.next_look(START), None);
+}
+
+#[test]
 fn what_is_shown_late_is_told_by_its_most_urgent_step_at_once() {
     for (left, expected) in [(31 * DAY, vec![]), (2 * DAY, vec![Some(2 * DAY)]), (60, vec![Some(60)])] {
         let mut expiry = expiry();

@@ -596,6 +596,24 @@ fn policies_of_links_and_accesses_that_are_gone_are_forgotten_with_their_session
 }
 
 #[test]
+fn a_policy_that_ends_the_active_session_of_an_edge_makes_another_active_in_the_same_step() {
+    let mut edge = config();
+    edge.local.role = RouterRole::Edge;
+    let mut bench = Bench { fleet: Fleet::new(edge, 1), now: some_moment() };
+    for link in [1, 2] {
+        bench.fleet.handle_link(bench.now, LinkId(link), wanted(&[("a", 1)]));
+        let attempt = bench.dials()[0].attempt;
+        let id = u8::try_from(link).unwrap();
+        bench.dialed(attempt, Ok(begun(id, id)));
+        bench.actions();
+    }
+    let nobody = PeerPolicy::only([PeerIdentity::subject("CN=nobody")]);
+    bench.fleet.handle_policy(bench.now, Scope::Door(Door::Link(LINK)), nobody);
+    let other = FleetAction::SetActive { session: SessionNumber(2), active: true };
+    assert!(bench.actions().contains(&other));
+}
+
+#[test]
 fn carrier_numbers_only_grow() {
     let mut bench = Bench::new();
     bench.fleet.handle_arrival(bench.now, &arrival(1, 1), |_| false);

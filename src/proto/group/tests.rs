@@ -192,7 +192,7 @@ fn without_a_session_each_state_answers_each_input() {
 #[test]
 fn with_a_session_each_state_answers_each_input() {
     use GroupState::{Dialing, Idle, Recovering, Suspect, Up, Waiting};
-    let (again, other) = (|| vec![(1, Purpose::Begin)], || vec![(2, Purpose::Begin)]);
+    let again = || vec![(1, Purpose::Begin)];
     check([
         ("suspect", Bench::up(1), |b| b.carriers(1, 0), Suspect, vec![(1, JOIN)]),
         ("last carrier lost, no word yet", Bench::up(1), |b| b.carriers(0, 0), Recovering, vec![]),
@@ -203,7 +203,7 @@ fn with_a_session_each_state_answers_each_input() {
         ("joined", Bench::recovering(1), join, Up, vec![]),
         ("join failed", Bench::recovering(2), fail, Recovering, vec![(2, JOIN)]),
         ("gone", Bench::recovering(2), fail_gone, Dialing, again()),
-        ("expired while a join is dialed", Bench::recovering(2), end, Dialing, other()),
+        ("expired while a join is dialed", Bench::recovering(2), end, Dialing, again()),
         ("given up while recovering", Bench::recovering(1), |b| b.wish(Wish::Leave), Recovering, vec![]),
         ("ended while leaving", Bench::recovering(1), end_leaving, Idle, vec![]),
     ]);
@@ -217,6 +217,24 @@ fn a_suspect_carrier_that_is_trusted_again_ends_the_search_for_another() {
     bench.carriers(1, 1);
     assert!(matches!(bench.steps()[..], [Step::Cancel { .. }]));
     assert_eq!(bench.state(), GroupState::Up);
+}
+
+#[test]
+fn the_search_for_a_replacement_begins_with_the_endpoint_that_works() {
+    let mut bench = Bench::up(3);
+    bench.carriers(1, 0);
+    assert_eq!(bench.dials(), [(1, JOIN)]);
+}
+
+#[test]
+fn an_attempt_that_was_given_up_without_an_answer_is_the_first_of_the_next_search() {
+    let mut bench = Bench::up(3);
+    bench.carriers(1, 0);
+    bench.fail(refused());
+    assert_eq!(bench.dials(), [(1, JOIN), (2, JOIN)]);
+    bench.carriers(1, 1);
+    bench.carriers(1, 0);
+    assert_eq!(bench.dials(), [(2, JOIN)]);
 }
 
 #[test]

@@ -51,10 +51,18 @@ struct World {
     paved: BTreeMap<SessionNumber, bool>,
     next_id: u8,
     facts: Facts,
-    /// Per group what was tried since an endpoint came up again, and whether a whole round was seen since anything
-    /// happened that may begin one.
-    rounds: BTreeMap<(LinkId, GroupName), (bool, Vec<Target>)>,
+    rounds: BTreeMap<(LinkId, GroupName), Round>,
     log: Vec<String>,
+}
+
+/// What was tried of a group since an endpoint came up again.
+#[derive(Debug, Default)]
+struct Round {
+    /// A whole round was seen since anything happened that may begin one.
+    whole: bool,
+    tried: Vec<Target>,
+    /// Given up before they had answered.
+    given_up: Vec<Target>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -454,6 +462,7 @@ impl World {
                 FleetAction::Greet { attempt } => self.greet(attempt),
                 FleetAction::Cancel { attempt } => {
                     let before = self.dials.len();
+                    self.give_up(attempt);
                     self.dials.retain(|(order, _)| order.attempt != attempt);
                     assert_eq!(
                         self.dials.len() + 1,
@@ -536,16 +545,26 @@ impl World {
         if let Some(wanted) = self.wanted.get(&order.link)
             && let Some((_, targets)) = wanted.groups.iter().find(|(name, _)| *name == order.group)
         {
-            let (whole, round) = self.rounds.entry((order.link, order.group.clone())).or_default();
-            if round.contains(&order.target) {
-                let all = round.len() == targets.len() || !*whole;
+            let round = self.rounds.entry((order.link, order.group.clone())).or_default();
+            round.given_up.retain(|target| *target != order.target);
+            if round.tried.contains(&order.target) {
+                let all = round.tried.len() + round.given_up.len() >= targets.len() || !round.whole;
                 assert!(all, "seed {}: {order:?} after {round:?}", self.seed);
-                *whole = true;
-                round.clear();
+                *round = Round { whole: true, ..Round::default() };
             }
-            round.push(order.target.clone());
+            round.tried.push(order.target.clone());
         }
         self.dials.push((order, Stage::Reaching));
+    }
+
+    /// What is given up may come again in the same round, and need not.
+    fn give_up(&mut self, attempt: AttemptId) {
+        let known = self.dials.iter().find(|(order, _)| order.attempt == attempt);
+        let Some((order, _)) = known else { return };
+        if let Some(round) = self.rounds.get_mut(&(order.link, order.group.clone())) {
+            round.tried.retain(|target| *target != order.target);
+            round.given_up.push(order.target.clone());
+        }
     }
 
     /// A hello begins a session at the acceptor: two at once would begin two.

@@ -505,6 +505,10 @@ impl World {
             }
         }
         while self.sites[index].fleet.poll_event().is_some() {}
+        let site = &self.sites[index];
+        let counted: BTreeSet<AttemptId> = site.fleet.attempts.keys().copied().collect();
+        let run: BTreeSet<AttemptId> = site.dials.keys().copied().collect();
+        assert_eq!(run, counted, "seed {}: what runs is not what counts", self.seed);
         self.one_is_active();
     }
 

@@ -50,7 +50,7 @@
 //! // Its Secret is not among the documents, so the link is taken on and says what it lacks.
 //! let link = west.link(spec, None).await?;
 //! let status = west.link_status(link).expect("the link is this plane's");
-//! assert_eq!(status.message, "TLS credentials \"east\" not found");
+//! assert_eq!(status.message, "TLS credentials secret \"east\" not found");
 //!
 //! let key = RoutingKey::new("backend")?;
 //! assert!(!west.has_path(&Destination::Key(key.clone())));

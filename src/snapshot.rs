@@ -101,12 +101,14 @@ pub struct LinkView {
     pub configured: bool,
     /// Why not, if not.
     pub refusal: Option<Arc<str>>,
-    /// Since when the link is known to this plane.
+    /// Since when `configured` is what it is; another refusal is no change.
     pub configured_since_micros: u64,
     /// Whether a session of it has a live carrier, or had one less than a second ago.
     pub operational: bool,
-    /// Since when `operational` is what it is; the time of configuration before the first session.
+    /// Since when `operational` is what it is; since the link is known to this plane before the first session.
     pub operational_since_micros: u64,
+    /// Since when it is both configured and operational, or is not both.
+    pub ready_since_micros: u64,
     /// Whether it was given up and its sessions drain.
     pub draining: bool,
     /// The newest failure to dial, if a group of it is not up.

@@ -217,6 +217,51 @@ async fn the_keys_of_throwaway_bundles_are_their_owners_alone() {
     }
 }
 
+#[tokio::test]
+async fn of_a_file_with_secrets_the_first_whole_bundle_takes_links() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.yaml");
+    let bundle = TestCa::new("ca").server(&["127.0.0.1"]);
+    let secret = |name: &str, kind: &str, parts: &[(&str, &str)]| {
+        let data: serde_json::Map<_, _> =
+            parts.iter().map(|(part, text)| ((*part).to_owned(), json!(text))).collect();
+        let metadata = json!({"name": name});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "stringData": data})
+    };
+    let whole = [("ca.crt", &*bundle.ca), ("tls.crt", &*bundle.cert), ("tls.key", &*bundle.key)];
+    let others = [
+        secret("a-proxy", "kubernetes.io/basic-auth", &[("host", "127.0.0.1"), ("port", "9")]),
+        secret("b-authority", "Opaque", &whole[..1]),
+        secret("c-broken", "kubernetes.io/tls", &[whole[0], ("tls.crt", "not PEM"), whole[2]]),
+    ];
+    let write = |secrets: &[Value]| {
+        let documents: Vec<_> = secrets.iter().map(ToString::to_string).collect();
+        std::fs::write(&file, documents.join("\n---\n")).unwrap();
+    };
+    let arguments = ["--listen", "inter-router=127.0.0.1:0", "--server-credentials", file.to_str().unwrap()];
+
+    let server = secret("d-server", "kubernetes.io/tls", &whole);
+    write(&[&others[..], &[server]].concat());
+    let mut router = Router::start("east", &arguments.map(str::to_owned));
+    assert_eq!(router.event("credentials_loaded").await["name"], "d-server");
+    router.event("access_up").await;
+    router.stop().await;
+
+    let refusal = async |secrets: &[Value]| {
+        write(secrets);
+        let mut command = Command::new(example("router"));
+        command.args(["--site", "east"]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        let output = within(command.output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let path = file.display();
+    let none = format!("router: {path}: holds no Secret with TLS credentials\n");
+    assert_eq!(refusal(&others[..1]).await, none);
+    let broken = refusal(&others[2..]).await;
+    assert!(broken.starts_with(&format!("router: {path}: ")) && broken.contains("tls.crt"), "{broken}");
+}
+
 /// A router without links, and its admin page.
 async fn alone() -> (Router, SocketAddr) {
     let arguments = ["--admin", "127.0.0.1:0"].map(str::to_owned);

@@ -382,7 +382,7 @@ async fn a_secret_that_vanished_is_told_of_and_the_link_goes_on_with_the_last_go
 async fn a_link_without_its_credentials_is_not_configured_until_they_come() {
     for &notices in WAYS {
         let mut scene = Scene::new(notices, |_, to| vec![("link.yaml", link(to, 1))]).await;
-        let not_found = "TLS credentials \"east\" not found";
+        let not_found = "TLS credentials secret \"east\" not found";
         let id = scene.id();
         scene.diary.one(|kind| refused_link(kind) == Some((Some(id), not_found))).await;
         let status = scene.link_status();
@@ -405,7 +405,7 @@ async fn a_link_without_its_proxy_is_not_configured_and_never_dials_directly() {
         };
         let mut scene = Scene::new(notices, files).await;
         let id = scene.id();
-        let missing = "proxy configuration: no usable Secret \"way-out\"";
+        let missing = "Secret not found for proxy configuration: no usable Secret \"way-out\"";
         scene.diary.one(|kind| refused_link(kind) == Some((Some(id), missing))).await;
         let proxy = "apiVersion: v1\nkind: Secret\nmetadata: {name: way-out}\ntype: kubernetes.io/basic-auth\n\
                      stringData: {host: 127.0.0.1, port: \"9\"}\n";

@@ -6,11 +6,16 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::stage::{Diary, Stage, reachable};
-use common::{credentials, key, link, within};
-use sitelink::{EventKind, OpenRequest, Plane};
+use common::pki::TestCa;
+use common::stage::{Diary, Stage, brisk, reachable};
+use common::{credentials, key, link, loopback, within};
+use sitelink::{
+    AccessSpec, CloseCode, Credentials, EventKind, LinkRole, OpenRequest, PeerRefusal, Phase, Plane,
+    TlsReason,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 
@@ -53,8 +58,10 @@ impl Census {
 }
 
 #[tokio::test]
-async fn ten_thousand_streams_and_a_hundred_links_leave_nothing_behind() {
-    let stage = Stage::plain().await;
+async fn streams_links_and_refused_dials_leave_nothing_behind() {
+    let stage = Stage::new(brisk(), brisk()).await;
+    let server = credentials("server", &stage.ca.server(&["127.0.0.1"]));
+    let for_edges = stage.east.listen(AccessSpec::new(loopback(), LinkRole::Edge), server).await.unwrap();
     stage.east.serve(&key("echo")).unwrap();
     reachable(&stage.west, "echo").await;
     let east = stage.east.clone();
@@ -74,6 +81,16 @@ async fn ten_thousand_streams_and_a_hundred_links_leave_nothing_behind() {
     census.is_restored(&stage, "10,000 streams").await;
     come_and_go(&stage).await;
     census.is_restored(&stage, "100 links").await;
+
+    // Of another authority than east knows: TLS fails at both ends, after west has taken east's certificate.
+    let stranger = credentials("client", &TestCa::new("other").client("west").trusting(&stage.ca));
+    let is_tls = |refusal: &PeerRefusal| matches!(refusal, PeerRefusal::Tls(TlsReason::UnknownIssuer { .. }));
+    be_refused(&stage, stage.access.address(), stranger, Phase::Tls, is_tls).await;
+    census.is_restored(&stage, "100 dials refused in TLS").await;
+    let known = credentials("client", &stage.ca.client("west"));
+    let is_hello = |refusal: &PeerRefusal| matches!(refusal, PeerRefusal::Hello(CloseCode::ROLE_REFUSED));
+    be_refused(&stage, for_edges.address(), known, Phase::Hello, is_hello).await;
+    census.is_restored(&stage, "100 dials refused in the hello").await;
 
     server.abort();
     for plane in [&stage.west, &stage.east] {
@@ -115,4 +132,24 @@ async fn come_and_go(stage: &Stage) {
         diary.one(|kind| matches!(kind, EventKind::LinkRemoved { link, .. } if *link == added)).await;
         diary.leave().await;
     }
+}
+
+/// A link that is refused 100 times, as both ends tell, and is given up then.
+async fn be_refused(
+    stage: &Stage,
+    at: SocketAddr,
+    with: Credentials,
+    failed: Phase,
+    is_so: impl Fn(&PeerRefusal) -> bool,
+) {
+    let (mut west, mut east) = (Diary::of(&stage.west), Diary::of(&stage.east));
+    let refused = link(&stage.west, "refused", at, with).await;
+    let is_failure =
+        |kind: &EventKind| matches!(kind, EventKind::DialFailed { phase, .. } if *phase == failed);
+    west.many(100, is_failure).await;
+    east.many(100, |kind| matches!(kind, EventKind::PeerRefused { refusal, .. } if is_so(refusal))).await;
+    stage.west.unlink(refused, Duration::from_secs(5)).await.unwrap();
+    west.one(|kind| matches!(kind, EventKind::LinkRemoved { link, .. } if *link == refused)).await;
+    west.leave().await;
+    east.leave().await;
 }

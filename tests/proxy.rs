@@ -133,7 +133,7 @@ async fn a_link_whose_proxy_is_missing_is_not_configured_and_never_dialed() {
     let mut documents = Documents::new("127.0.0.1", to.port()).through(to, None);
     documents.proxy = None;
     let link = documents.link(&ends.west, &ends.ca).await;
-    let expected = "proxy configuration: no usable Secret \"uplink\"";
+    let expected = "Secret not found for proxy configuration: no usable Secret \"uplink\"";
     let refused = ends.diary.one(|kind| matches!(kind, EventKind::LinkRefused { .. })).await;
     assert!(matches!(&refused.kind, EventKind::LinkRefused { message, .. } if &**message == expected));
     let status = ends.west.link_status(link).unwrap();

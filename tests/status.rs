@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::pki::TestCa;
 use common::{Pair, credentials, document, key, link, loopback, plane, until, within};
-use sitelink::resource::status::LegacyStatus;
+use sitelink::resource::status::{ConditionKind, LegacyStatus};
 use sitelink::snapshot::{Because, LinkView, SessionView, StallCause, Standing, WhyNot};
 use sitelink::{
     AccessSpec, CloseCode, Cost, Credentials, Destination, DialError, Event, EventKind, GroupName, LinkId,
@@ -185,6 +185,28 @@ async fn a_link_that_went_down_keeps_its_counts_its_peer_and_the_cause() {
     assert_eq!(shown.message, format!("Not operational: {}: {}", pair.access.address(), failure.error));
     let legacy = LegacyStatus::of(&status, pair.link).unwrap();
     assert_eq!((legacy.configured, legacy.active, &*legacy.site), (true, false, "east"));
+}
+
+#[tokio::test]
+async fn each_condition_has_the_time_of_its_own_transition() {
+    let pair = Pair::new().await;
+    let mut status = pair.west.status();
+    let link = &mut status.links[0];
+    assert_eq!(link.ready_since_micros, link.configured_since_micros.max(link.operational_since_micros));
+    link.configured_since_micros = 1_767_225_600_000_000;
+    link.operational_since_micros = 1_767_225_601_000_000;
+    link.ready_since_micros = 1_767_225_602_999_999;
+    let shown = LinkStatus::of(&status, pair.link).unwrap();
+    let times: Vec<_> =
+        shown.conditions.iter().map(|of| (of.kind, of.last_transition_time.as_str())).collect();
+    assert_eq!(
+        times,
+        [
+            (ConditionKind::Configured, "2026-01-01T00:00:00Z"),
+            (ConditionKind::Ready, "2026-01-01T00:00:02Z"),
+            (ConditionKind::Operational, "2026-01-01T00:00:01Z"),
+        ]
+    );
 }
 
 #[tokio::test]

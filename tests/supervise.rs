@@ -459,7 +459,7 @@ async fn a_link_without_credentials_or_endpoints_is_an_error_until_it_is_changed
         assert_eq!(status.status, Reason::Error);
         status.message
     };
-    assert_eq!(message(link), "TLS credentials \"east\" not found");
+    assert_eq!(message(link), "TLS credentials secret \"east\" not found");
     west.relink(link, for_edges, client()).await.unwrap();
     assert_eq!(message(link), "no endpoint named \"inter-router\"");
     diary.many(2, |kind| matches!(kind, EventKind::LinkRefused { .. })).await;

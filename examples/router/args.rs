@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// Take links: inter-router=ADDR or edge=ADDR; port 0 takes a free one
     #[arg(long, value_name = "ROLE=ADDR", value_parser = listen)]
     pub listen: Vec<Listen>,
-    /// Bundle folder (watched) or Secret file to take links with
+    /// To take links with: a bundle folder, followed as it changes, or a file with a TLS Secret, read once
     #[arg(long, value_name = "PATH")]
     pub server_credentials: Option<PathBuf>,
     /// Carry each TCP connection to ADDR to a site that serves KEY

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use sitelink::{
-    AccessSpec, Credentials, CredentialsSource, Following, Manifest, Plane, Resources, RoutingKey, Site,
+    AccessSpec, Credentials, CredentialsSource, Following, Manifest, Plane, Resources, RoutingKey,
+    SecretKind, Site,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -136,14 +137,19 @@ async fn follow(args: &Args, plane: &Plane) -> Outcome<Option<Following>> {
     Ok(Some(plane.follow(resources).await?))
 }
 
-/// `--server-credentials`: a folder, which is watched, or a file with one usable Secret, which is not.
+/// `--server-credentials`: a folder, which is followed, or a file, which is read once. Of the Secrets in a file it is
+/// the first that holds a whole bundle; without one, the reason is that of the first that should.
 fn server_credentials(path: &Path) -> Outcome<CredentialsSource> {
     if path.is_dir() {
         return Ok(CredentialsSource::directory("server", path));
     }
     let manifest = Manifest::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let secret = manifest.secrets().next().ok_or_else(|| format!("{}: holds no Secret", path.display()))?;
-    Ok(Credentials::from_secret(secret)?.into())
+    let bundles = || manifest.secrets().filter(|secret| secret.kind == SecretKind::Tls);
+    let secret = bundles().find(|secret| secret.is_usable() && !secret.is_ca_only());
+    let secret = secret.or_else(|| bundles().next());
+    let secret = secret.ok_or_else(|| format!("{}: holds no Secret with TLS credentials", path.display()))?;
+    let credentials = Credentials::from_secret(secret);
+    Ok(credentials.map_err(|error| format!("{}: {error}", path.display()))?.into())
 }
 
 /// `KEY=ADDRESS`, as `--tcp-listener` and `--tcp-connector` take it.

@@ -21,10 +21,14 @@ use super::Outcome;
 
 /// Shows what a running router is at.
 ///
-/// The exit status is 0 if every link is Ready (or there is none), 1 if one is not, 2 if the router does not answer.
+/// The exit status is 0 if every link that is shown is Ready (or the router has none), 1 if one is not, 2 if the router
+/// does not answer or has no link of that name.
 #[derive(Debug, Parser)]
 #[command(name = "router status")]
 struct Args {
+    /// Show this link alone, NAME or NAMESPACE/NAME
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
     /// The address of the router's --admin
     #[arg(long, value_name = "ADDR")]
     admin: SocketAddr,
@@ -49,20 +53,63 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
         let asking = async { tokio::time::timeout(PATIENCE, ask(args.admin)).await? };
         runtime.block_on(asking)
     });
-    match asked {
-        Ok(page) => {
-            match args.output {
-                Format::Json => println!("{page:#}"),
-                Format::Table => print!("{}", table(&page)),
-            }
+    match asked.and_then(|page| Ok((show(&args, &page)?, page))) {
+        Ok((text, page)) => {
+            print!("{text}");
             let ready = |link: &Value| link["status"]["status"] == "Ready";
-            ExitCode::from(u8::from(!each(&page["link_statuses"]).all(ready)))
+            let mut shown = each(&page["link_statuses"]).filter(|link| is_named(link, args.name.as_deref()));
+            ExitCode::from(u8::from(!shown.all(ready)))
         }
         Err(error) => {
             eprintln!("router status: {}: {error}", args.admin);
             ExitCode::from(2)
         }
     }
+}
+
+/// What is printed.
+fn show(args: &Args, page: &Value) -> Outcome<String> {
+    let Some(name) = args.name.as_deref() else {
+        return Ok(match args.output {
+            Format::Json => format!("{page:#}\n"),
+            Format::Table => table(page),
+        });
+    };
+    let mut out = String::new();
+    for link in each(&page["link_statuses"]).filter(|link| is_named(link, Some(name))) {
+        match args.output {
+            Format::Json => writeln!(out, "{link:#}")?,
+            Format::Table => print_alone(link, &mut out)?,
+        }
+    }
+    if out.is_empty() {
+        return Err(format!("there is no link {name:?}").into());
+    }
+    for link in each(&page["links"]).filter(|link| is_named(link, Some(name))) {
+        if matches!(args.output, Format::Table) {
+            print_link(link, page, &mut out);
+        }
+    }
+    Ok(out)
+}
+
+/// Whether a link is the one asked for: every one is where none was named, and a bare name is one in any namespace.
+fn is_named(link: &Value, name: Option<&str>) -> bool {
+    let (namespace, own) =
+        (link["namespace"].as_str().unwrap_or_default(), link["name"].as_str().unwrap_or_default());
+    name.is_none_or(|name| match name.split_once('/') {
+        Some(asked) => asked == (namespace, own),
+        None => name == own,
+    })
+}
+
+/// One link as `skupper link status NAME` prints it.
+fn print_alone(link: &Value, out: &mut String) -> std::fmt::Result {
+    let status = &link["status"];
+    writeln!(out, "Name\t: {}", qualified(&link["namespace"], &link["name"]))?;
+    writeln!(out, "Status\t: {}", cell(&status["status"]))?;
+    writeln!(out, "Cost\t: {}", cell(&link["cost"]))?;
+    writeln!(out, "Message\t: {}", cell(&status["message"]))
 }
 
 async fn ask(admin: SocketAddr) -> Outcome<Value> {

@@ -259,21 +259,22 @@ fn proxy(spec: &LinkSpec, secrets: &LinkSecrets) -> Option<ProxySpec> {
     secrets.proxy.clone().filter(|_| spec.settings.proxy_configuration.is_some())
 }
 
-/// Whether a link can be dialed as it is; if not, why, for its `Configured` condition.
+/// Whether a link can be dialed as it is; if not, why, for its `Configured` condition: in Skupper's words where it
+/// has any, for operators and scripts that know them.
 fn usable(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets) -> Result<(), Arc<str>> {
     spec.dialable(role)?;
     match (&secrets.credentials, &spec.tls_credentials) {
         (Some(Ok(_)), _) => {}
         (None, None) => return Err("no TLS credentials".into()),
         (Some(Err(CredentialsError::NotFound(_))) | None, Some(name)) => {
-            return Err(format!("TLS credentials {name:?} not found").into());
+            return Err(format!("TLS credentials secret {name:?} not found").into());
         }
         (Some(Err(error)), _) => return Err(format!("TLS credentials: {error}").into()),
     }
     match &spec.settings.proxy_configuration {
         // Never a direct connection in its place: the proxy may be there to see what leaves the site.
         Some(name) if secrets.proxy.is_none() => {
-            Err(format!("proxy configuration: no usable Secret {name:?}").into())
+            Err(format!("Secret not found for proxy configuration: no usable Secret {name:?}").into())
         }
         _ => Ok(()),
     }

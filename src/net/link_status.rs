@@ -30,12 +30,10 @@ fn facts(status: &PlaneStatus, link: LinkId) -> Option<LinkFacts> {
     let live = view.groups.iter().find(|group| group.state == GroupState::Up).or_else(|| view.groups.first());
     let peer = peer(status, view, live);
     let seconds = |micros: u64| i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX);
-    let (configured, operational) =
-        (seconds(view.configured_since_micros), seconds(view.operational_since_micros));
     let mut facts = LinkFacts::default();
-    facts.since.configured = configured;
-    facts.since.operational = operational;
-    facts.since.ready = configured.max(operational);
+    facts.since.configured = seconds(view.configured_since_micros);
+    facts.since.operational = seconds(view.operational_since_micros);
+    facts.since.ready = seconds(view.ready_since_micros);
     facts.configured = Some(view.refusal.clone().map_or(Ok(()), Err));
     facts.operational = known.then_some(view.operational);
     facts.cause = cause(view);

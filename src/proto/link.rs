@@ -57,7 +57,11 @@ pub(crate) struct Link {
     announced: Vec<(GroupName, SessionNumber)>,
     /// How many groups were up of how many, as last announced.
     counts: (usize, usize),
-    configured_at: Instant,
+    added_at: Instant,
+    /// Since when it can, or cannot, be dialed as it is written; another reason why it cannot is no change.
+    configured_since: Instant,
+    /// Whether it was Ready when that was last looked at, and since when; see [`Link::ready`].
+    ready: (bool, Instant),
     /// Since when the status calls it operational, if it ever did.
     operational_since: Option<Instant>,
     /// Since when no group is up; `None` while one is.
@@ -124,10 +128,24 @@ impl Link {
             groups: Vec::new(),
             leaving: false,
             announced: Vec::new(),
-            configured_at: now,
+            added_at: now,
+            configured_since: now,
+            ready: (false, now),
             operational_since: None,
             lost_at: Some(now),
         }
+    }
+
+    /// Takes what is wanted of it from now on, and gives back what was.
+    pub(crate) fn replace(&mut self, now: Instant, wanted: LinkWanted) -> LinkWanted {
+        // What it was until now is judged by what was wanted until now.
+        self.note_ready(now);
+        if self.wanted.usable.is_ok() != wanted.usable.is_ok() {
+            self.configured_since = now;
+        }
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        self.note_ready(now);
+        before
     }
 
     /// A group by name.
@@ -176,6 +194,19 @@ impl Link {
         self.operational_since.is_some() && self.lost_at.is_none_or(held)
     }
 
+    /// Whether the status calls it Ready, both configured and operational, and since when.
+    ///
+    /// All that makes it so is noted when it happens, except that the grace after the last carrier is over.
+    fn ready(&self, now: Instant) -> (bool, Instant) {
+        let operational = self.is_operational(now);
+        let ready = operational && self.wanted.usable.is_ok();
+        match self.lost_at {
+            _ if ready == self.ready.0 => self.ready,
+            Some(lost) if !operational => (ready, lost + OPERATIONAL_GRACE),
+            _ => (ready, now),
+        }
+    }
+
     /// What is known of it; `micros` tells the wall clock at an instant, `stands_by` which sessions are on standby.
     pub(crate) fn view(
         &self,
@@ -187,7 +218,7 @@ impl Link {
         let since = match (self.operational_since, self.lost_at) {
             (Some(since), _) if operational => since,
             (Some(_), Some(lost)) => lost + OPERATIONAL_GRACE,
-            _ => self.configured_at,
+            _ => self.added_at,
         };
         let newest = self.groups.iter().filter(|group| group.up().is_none() && group.error().is_some());
         LinkView {
@@ -199,8 +230,9 @@ impl Link {
             configured: self.wanted.usable.is_ok(),
             refusal: self.wanted.usable.clone().err(),
             operational,
-            configured_since_micros: micros(self.configured_at),
+            configured_since_micros: micros(self.configured_since),
             operational_since_micros: micros(since),
+            ready_since_micros: micros(self.ready(now).1),
             draining: self.leaving,
             error: newest.max_by_key(|group| group.failed_at()).and_then(|group| group.error().cloned()),
             next_attempt_micros: self.groups.iter().filter_map(Group::next_attempt).min().map(micros),
@@ -211,6 +243,7 @@ impl Link {
     }
 
     fn note_operational(&mut self, now: Instant, up: bool) {
+        self.note_ready(now);
         if up {
             if !self.is_operational(now) {
                 self.operational_since = Some(now);
@@ -219,6 +252,11 @@ impl Link {
         } else {
             self.lost_at.get_or_insert(now);
         }
+        self.note_ready(now);
+    }
+
+    fn note_ready(&mut self, now: Instant) {
+        self.ready = self.ready(now);
     }
 }
 

@@ -30,7 +30,7 @@ pub struct LinkFacts {
     pub since: Transitions,
 }
 
-/// Since when each condition has had its status, in Unix seconds.
+/// Since when each condition has had its status, in Unix seconds. A change of message alone is no transition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transitions {
@@ -43,19 +43,6 @@ pub struct Transitions {
 }
 
 impl LinkFacts {
-    /// Brings [`LinkFacts::since`] up to date: a condition whose status is not what it was in `before`
-    /// has been so since `now` (Unix seconds); a change of message alone is no transition.
-    pub fn follow(&mut self, before: &Self, now: i64) {
-        let since = |same: bool, before: i64| if same { before } else { now };
-        let configured = |facts: &Self| facts.configured.as_ref().map(Result::is_ok);
-        let shown = before.since != Transitions::default();
-        self.since = Transitions {
-            configured: since(configured(self) == configured(before), before.since.configured),
-            operational: since(self.operational == before.operational, before.since.operational),
-            ready: since(shown && self.is_ready() == before.is_ready(), before.since.ready),
-        };
-    }
-
     /// Whether the Link is configured and operational.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -343,22 +330,6 @@ mod tests {
                 "active": true, "configured": true, "site": "west", "status": "OK", "url": "10.97.161.185:55671",
             })
         );
-    }
-
-    #[test]
-    fn only_a_changed_status_is_a_transition() {
-        let mut before = facts(Some(Ok(())), None, None);
-        before.follow(&LinkFacts::default(), 100);
-        assert_eq!(before.since, Transitions { configured: 100, operational: 0, ready: 100 });
-        let mut down = facts(Some(Ok(())), Some(false), Some("a"));
-        down.follow(&before, 200);
-        assert_eq!(down.since, Transitions { configured: 100, operational: 200, ready: 100 });
-        let mut still_down = facts(Some(Ok(())), Some(false), Some("b"));
-        still_down.follow(&down, 300);
-        assert_eq!(still_down.since, down.since);
-        let mut up = facts(Some(Ok(())), Some(true), None);
-        up.follow(&still_down, 400);
-        assert_eq!(up.since, Transitions { configured: 100, operational: 400, ready: 400 });
     }
 
     #[test]

@@ -59,6 +59,19 @@ impl Router {
         self.event(kind).await["address"].as_str().unwrap().parse().unwrap()
     }
 
+    /// The addresses that the next event of each kind names, in whatever order they come.
+    pub(crate) async fn addresses<const N: usize>(&mut self, kinds: [&str; N]) -> [SocketAddr; N] {
+        let mut found = [None; N];
+        while found.iter().any(Option::is_none) {
+            let line = within(self.events.next_line()).await.unwrap().unwrap();
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if let Some(at) = kinds.iter().position(|kind| event["event"] == **kind) {
+                found[at] = event["address"].as_str().map(|address| address.parse().unwrap());
+            }
+        }
+        found.map(Option::unwrap)
+    }
+
     /// The process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().unwrap()

@@ -21,7 +21,7 @@ impl Fleet {
             Some(known) if known.leaving => return,
             Some(known) if known.wanted == wanted => return,
             Some(known) => {
-                let before = std::mem::replace(&mut known.wanted, wanted);
+                let before = known.replace(now, wanted);
                 self.apply_change(now, link, &before);
             }
             None => {

@@ -285,6 +285,66 @@ fn the_status_calls_a_link_down_a_second_after_its_last_carrier() {
     assert_eq!(view.groups[0].state, GroupState::Recovering);
 }
 
+/// How many milliseconds ago Configured, Operational and Ready became what they are, and whether the first two hold.
+fn ages(bench: &Bench) -> [(bool, u64); 3] {
+    let view = bench.status().links.remove(0);
+    let age = |micros: u64| (1_000_000_000 - micros) / 1000;
+    [
+        (view.configured, age(view.configured_since_micros)),
+        (view.operational, age(view.operational_since_micros)),
+        (view.configured && view.operational, age(view.ready_since_micros)),
+    ]
+}
+
+#[test]
+fn configured_is_as_old_as_its_last_flip_and_ready_as_what_made_it_so() {
+    let mut bench = Bench::up();
+    let change = |bench: &mut Bench, usable: Result<(), Arc<str>>| {
+        bench.fleet.handle_link(bench.now, LINK, LinkWanted { usable, ..wanted(&[("a", 1)]) });
+    };
+    let second = Duration::from_secs(1);
+    bench.now += second;
+    let [_, (true, up), ready] = ages(&bench) else { panic!("{:?}", ages(&bench)) };
+    assert_eq!(ready, (true, up));
+    // Its session stays, but nothing would be dialed.
+    change(&mut bench, Err("no proxy".into()));
+    assert_eq!(ages(&bench), [(false, 0), (true, up), (false, 0)]);
+    bench.now += second;
+    // Another reason is no flip.
+    change(&mut bench, Err("no credentials".into()));
+    assert_eq!(ages(&bench), [(false, 1000), (true, up + 1000), (false, 1000)]);
+    change(&mut bench, Ok(()));
+    bench.now += second;
+    assert_eq!(ages(&bench), [(true, 1000), (true, up + 2000), (true, 1000)]);
+    change(&mut bench, Err("no proxy".into()));
+    bench.now += second;
+    assert_eq!(ages(&bench), [(false, 1000), (true, up + 3000), (false, 1000)]);
+    // What is not Ready for one reason is not Ready anew for another: neither by what comes nor by what goes.
+    bench.fact(down(0));
+    bench.fact(SessionFact::Recovering);
+    bench.now += 2 * second;
+    change(&mut bench, Ok(()));
+    assert_eq!(ages(&bench), [(true, 0), (false, 1000), (false, 3000)]);
+}
+
+#[test]
+fn a_reconnect_is_a_transition_of_operational_and_ready_alone() {
+    let mut bench = Bench::up();
+    let second = Duration::from_secs(1);
+    let [configured, ..] = ages(&bench);
+    bench.fact(down(0));
+    bench.fact(SessionFact::Recovering);
+    bench.now += second - Duration::from_millis(1);
+    let [(true, _), (true, _), (true, _)] = ages(&bench) else { panic!("{:?}", ages(&bench)) };
+    bench.now += 3 * second + Duration::from_millis(1);
+    // Nobody looked when the second was over.
+    assert_eq!(ages(&bench), [(true, configured.1 + 4000), (false, 3000), (false, 3000)]);
+    let dial = bench.dials().pop().unwrap();
+    bench.dialed(dial.attempt, Ok(joined(1, 1, 1)));
+    bench.now += second;
+    assert_eq!(ages(&bench), [(true, configured.1 + 5000), (true, 1000), (true, 1000)]);
+}
+
 #[test]
 fn a_session_gone_at_the_peer_is_followed_by_a_new_one() {
     let mut bench = Bench::up();

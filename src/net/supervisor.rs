@@ -33,7 +33,7 @@ use crate::wire::hello::SessionClaim;
 /// Runs until the plane has ended. `access_reports` is the other end of the hub's.
 pub(crate) async fn run(hub: Arc<Hub>, access_reports: mpsc::Receiver<AccessReport>) {
     let (dial_reports, dialed) = mpsc::channel(REPORTS);
-    Supervisor { hub, known: BTreeMap::new(), attempts: HashMap::new(), dial_reports }
+    Supervisor { hub, known: BTreeMap::new(), attempts: HashMap::new(), dial_reports, paths_changed: false }
         .run(access_reports, dialed)
         .await;
 }
@@ -44,6 +44,8 @@ struct Supervisor {
     /// Dial tasks under way.
     attempts: HashMap<AttemptId, Attempt>,
     dial_reports: mpsc::Sender<DialReport>,
+    /// Paths have changed since those who wait for one were told to look.
+    paths_changed: bool,
 }
 
 /// What the supervisor keeps of a session.
@@ -129,6 +131,7 @@ impl Supervisor {
                 for action in &actions {
                     if let FleetAction::Path(change) = action {
                         paths.handle_change(change.clone());
+                        self.paths_changed = true;
                     }
                 }
             }
@@ -138,10 +141,11 @@ impl Supervisor {
             let mut paths = hub.paths();
             std::iter::from_fn(|| paths.poll_event()).collect()
         };
-        if !news.is_empty() {
-            news.into_iter().for_each(|event| hub.publish(event));
+        // Only then: ten thousand opens may wait, and each looks again.
+        if std::mem::take(&mut self.paths_changed) || !news.is_empty() {
+            hub.path_news.notify_waiters();
         }
-        hub.path_news.notify_waiters();
+        news.into_iter().for_each(|event| hub.publish(event));
     }
 
     fn act(&mut self, action: FleetAction) {
@@ -211,6 +215,7 @@ impl Supervisor {
             facts.into_iter().for_each(|fact| fleet.handle_session(now, number, fact));
         }
         if !keys.is_empty() {
+            self.paths_changed = true;
             let mut paths = self.hub.paths();
             for (key, served) in keys {
                 if served {

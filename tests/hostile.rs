@@ -232,6 +232,83 @@ async fn a_breach_of_the_protocol_ends_its_session_with_its_code_and_no_other() 
     }
 }
 
+/// Cheap frames without end: a name, how many are taken ahead of all work, and the bytes of each by its number.
+type Cheap = (&'static str, u64, fn(u64) -> Vec<u8>);
+
+fn floods() -> Vec<Cheap> {
+    const ID: StreamId = StreamId(40);
+    const CODE: StreamCode = StreamCode::CANCELLED;
+    vec![
+        ("opens of what is not served, reset at once", REFUSALS + BUDGET / 2, |k| {
+            let stream = StreamId(2 * k);
+            let destination = OpenTo::Key(key("nobody"));
+            let open = Frame::Open { stream, destination, metadata: Bytes::new() };
+            encoded(&[open, Frame::Reset { stream, code: CODE }])
+        }),
+        ("opens of what is busy", REFUSALS + BUDGET, |k| encoded(&[open(2 * k)])),
+        ("opens of what is busy, reset at once", REFUSALS + BUDGET / 2, |k| {
+            encoded(&[open(2 * k), Frame::Reset { stream: StreamId(2 * k), code: CODE }])
+        }),
+        ("credits", BUDGET, |limit| {
+            let credit = Frame::Credit { stream: StreamId(0), limit };
+            if limit == 0 { encoded(&[open(0), credit]) } else { encoded(&[credit]) }
+        }),
+        ("credits of no stream", BUDGET, |limit| encoded(&[Frame::Credit { stream: ID, limit }])),
+        ("resets of no stream", BUDGET, |_| encoded(&[Frame::Reset { stream: ID, code: CODE }])),
+        ("stops of no stream", BUDGET, |_| encoded(&[Frame::Stop { stream: ID, code: CODE }])),
+        ("acknowledgements", BUDGET, |_| encoded(&[Frame::Ack { received: 0, delay_micros: 0 }])),
+        ("pongs", BUDGET, |token| encoded(&[Frame::Pong { token }])),
+        ("stream limits", BUDGET, |limit| encoded(&[Frame::MaxStreams { limit }])),
+        ("changes", BUDGET, |sequence| {
+            encoded(&[Frame::Control { sequence, change: ControlChange::Withdraw(key("nothing")) }])
+        }),
+        ("unknown kinds that may be ignored", BUDGET, |_| vec![0x80, 0, 0, 0]),
+        ("unknown kinds that do not even count", BUDGET, |_| vec![0xc0, 0, 0, 0]),
+    ]
+}
+
+#[tokio::test]
+async fn a_flood_of_anything_cheap_is_cut_when_its_budget_is_used_up_and_no_sooner() {
+    let mut config = steady();
+    (config.session.max_streams, config.session.unaccepted) = (1 << 20, 4);
+    let mut yard = Yard::new(config).await;
+    for (what, budget, bytes) in floods() {
+        let (mut peer, guest) = yard.guest().await;
+        let sent = peer.flood(budget, bytes).await;
+        // Time pays for a few more; how many hangs on the machine.
+        assert!(sent + CHUNK > budget, "{what}: {sent}");
+        let violation = Violation::Flood;
+        let code = CloseCode::from(violation);
+        yard.ends(guest, |end| *end == CarrierEnd::Closed(code), SessionEnd::Violation(violation)).await;
+        yard.is_untroubled(what).await;
+    }
+}
+
+impl RawPeer {
+    /// Sends cheap frames, a chunk when the one before was taken, until it is told to cease; returns how many.
+    async fn flood(&mut self, budget: u64, bytes: fn(u64) -> Vec<u8>) -> u64 {
+        let mut sent = 0;
+        while sent < 4 * budget {
+            let mut chunk: Vec<_> = (sent..sent + CHUNK).flat_map(bytes).collect();
+            sent += CHUNK;
+            chunk.extend(encoded(&[Frame::Ping { token: sent }]));
+            self.send_bytes(&chunk).await.unwrap();
+            loop {
+                match self.next().await.expect("ended without a word") {
+                    Frame::Pong { token } if token == sent => break,
+                    Frame::Close { scope, code, .. } => {
+                        assert_eq!((scope, code), (CloseScope::Session, CloseCode::FLOOD));
+                        assert_eq!(self.next().await, None);
+                        return sent;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        panic!("{sent} were taken");
+    }
+}
+
 #[tokio::test]
 async fn a_breach_by_an_acceptor_ends_the_session_it_was_dialed_for() {
     let ca = TestCa::new("ca");
@@ -472,6 +549,10 @@ const STREAMS: u64 = 8;
 const KEYS: usize = 4;
 /// Cheap frames that are taken ahead of all work.
 const BUDGET: u64 = 20_000;
+/// Refused opens that are forgiven, ahead of all time.
+const REFUSALS: u64 = 20_000;
+/// Frames of a flood between two looks at what it brings.
+const CHUNK: u64 = 1000;
 const CROWD: usize = 200;
 /// Unfinished handshakes of one address.
 const PLACES: usize = 64;

@@ -23,7 +23,8 @@ use rustls_pki_types::CertificateDer;
 use sitelink::config::FileNotices;
 use sitelink::{
     Access, AccessSpec, Cost, Credentials, CredentialsError, CredentialsSource, EventKind, LinkId, LinkRole,
-    LinkSecrets, LinkStream, Manifest, Ordinal, PeerPolicy, Plane, PlaneConfig, PlaneError,
+    LinkSecrets, LinkStream, Manifest, Ordinal, PeerPolicy, PeerRefusal, Phase, Plane, PlaneConfig, PlaneError,
+    TlsReason,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -468,6 +469,51 @@ async fn a_bundle_that_stays_broken_is_told_of_once_however_often_it_is_looked_a
         diary.many(round + 1, |kind| rotated(kind).is_some()).await;
     }
     assert_eq!(diary.count(|kind| refused(kind).is_some()), 1);
+}
+
+#[tokio::test]
+async fn a_revocation_list_that_comes_breaks_and_goes_is_heeded_at_the_next_handshake() {
+    for &notices in WAYS {
+        let ca = TestCa::new("ca");
+        let (west, east) = (plane_with("west", brisk()).await, plane_with("east", watching(notices)).await);
+        let (mut at_west, mut at_east) = (Diary::of(&west), Diary::of(&east));
+        let (server, client) = (ca.server(&["127.0.0.1"]), ca.client("west"));
+        let mut mount = Mount::new(&server);
+        symlink(Path::new("..data/crl.pem"), &mount.path().join("crl.pem"));
+        let access = watched_access(&east, &mount).await;
+        let relay = Relay::to(access.address()).await;
+        keep(&west, relay.address(), credentials("client", &client).into()).await;
+        at_west.one(|kind| matches!(kind, EventKind::GroupUp { .. })).await;
+        let traffic = busy(&west, &east).await;
+        let leaf = credentials("client", &client).leaf().unwrap().clone();
+        let revoked = TlsReason::Revoked { subject: "CN=west".into(), serial: leaf.serial };
+        let turned_away = |kind: &EventKind| {
+            let EventKind::PeerRefused { phase, refusal, .. } = kind else { return false };
+            assert_eq!((*phase, refusal), (Phase::Tls, &PeerRefusal::Tls(revoked.clone())), "{notices:?}");
+            true
+        };
+
+        mount.swap(&server.clone().heeding(&ca.revoking(&[&client], (2020, 4000))));
+        at_east.one(|kind| rotated(kind).is_some_and(|(_, ordinal, _)| ordinal == Ordinal(2))).await;
+        // What lives is not touched; what would come back is refused.
+        assert_eq!(at_west.count(|kind| matches!(kind, EventKind::CarrierDown { .. })), 0);
+        relay.cut(Cut::Reset);
+        at_east.one(turned_away).await;
+
+        mount.swap(&server.clone().heeding("no list"));
+        let problem = unreadable("crl.pem", "holds no revocation list in PEM");
+        at_east.one(|kind| refused(kind) == Some(&problem)).await;
+        // One of them may have been under way.
+        let before = at_east.count(turned_away);
+        at_east.many(before + 2, turned_away).await;
+        assert_eq!(at_west.count(|kind| matches!(kind, EventKind::SessionResumed { .. })), 0);
+
+        mount.swap(&server);
+        at_east.one(|kind| rotated(kind).is_some_and(|(_, ordinal, _)| ordinal == Ordinal(3))).await;
+        at_west.one(|kind| matches!(kind, EventKind::SessionResumed { .. })).await;
+        traffic.end().await;
+        assert_eq!(at_east.count(|kind| refused(kind).is_some()), 1, "{notices:?}");
+    }
 }
 
 #[tokio::test]

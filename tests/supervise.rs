@@ -201,6 +201,69 @@ async fn a_stream_that_outstays_the_grace_of_its_link_ends_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_disconnected_session_ends_with_its_streams_at_both_ends_and_its_link_comes_back() {
+    for by_dialer in [true, false] {
+        let mut stage = Stage::new(brisk(), brisk()).await;
+        let (mut near, mut far) = stage.stream().await;
+        talk(&mut near, &mut far).await;
+        let code = CloseCode::DISCONNECTED;
+        let (here, there) = (SessionEnd::Closed(code), SessionEnd::PeerClosed(code));
+        let (at_west, at_east) = if by_dialer { (here, there) } else { (there, here) };
+        if by_dialer {
+            stage.west.disconnect(near.session()).await;
+        } else {
+            stage.east.disconnect(far.session()).await;
+        }
+        for (stream, diary, end) in
+            [(&mut near, &mut stage.west_diary, at_west), (&mut far, &mut stage.east_diary, at_east)]
+        {
+            let lost = StreamError::SessionLost(end.clone());
+            assert_eq!(within(stream.recv()).await, Err(lost.clone()));
+            assert_eq!(within(stream.send(Bytes::from_static(b"too late"))).await, Err(lost));
+            assert_eq!(diary.session_end().await, end);
+        }
+        // Nothing is wrong with the link.
+        stage.west_diary.many(2, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
+        assert_eq!(stage.west_diary.count(|kind| matches!(kind, EventKind::DialFailed { .. })), 0);
+        let (mut near, mut far) = stage.stream().await;
+        talk(&mut near, &mut far).await;
+    }
+}
+
+#[tokio::test]
+async fn a_link_whose_session_was_disconnected_waits_before_it_dials() {
+    for by_dialer in [true, false] {
+        let mut patient = PlaneConfig::default();
+        (patient.backoff.first, patient.backoff.cap) = (Duration::from_secs(600), Duration::from_secs(600));
+        let mut stage = Stage::new(patient, brisk()).await;
+        let dialed = stage.relay.accepted();
+        let plane = if by_dialer { &stage.west } else { &stage.east };
+        plane.disconnect(plane.status().sessions[0].session).await;
+        stage.west_diary.one(|kind| matches!(kind, EventKind::GroupDown { .. })).await;
+        assert_eq!(stage.west.status().links[0].groups[0].state, GroupState::Waiting);
+        assert_eq!(stage.relay.accepted(), dialed);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_is_disconnected_by_its_name_and_nobody_else() {
+    let mut stage = Stage::new(brisk(), brisk()).await;
+    let (_near, mut far) = stage.stream().await;
+    let peer = far.peer().clone();
+    let stranger = sitelink::SiteId::new("north-id").unwrap();
+    let other = sitelink::RouterName::new("another").unwrap();
+    assert_eq!(stage.east.disconnect_peer(&stranger, None).await, 0);
+    assert_eq!(stage.east.disconnect_peer(&peer.site_id, Some(&other)).await, 0);
+    assert_eq!(stage.east.status().sessions.len(), 1);
+    assert_eq!(stage.east.disconnect_peer(&peer.site_id, Some(&peer.router)).await, 1);
+    let end = SessionEnd::Closed(CloseCode::DISCONNECTED);
+    assert_eq!(within(far.recv()).await, Err(StreamError::SessionLost(end)));
+    stage.west_diary.many(2, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
+    stage.east_diary.many(2, |kind| matches!(kind, EventKind::SessionUp { .. })).await;
+    assert_eq!(stage.east.disconnect_peer(&peer.site_id, None).await, 1);
+}
+
+#[tokio::test]
 async fn a_shutdown_lets_streams_end_and_says_goodbye() {
     for of_dialer in [true, false] {
         let mut stage = Stage::plain().await;

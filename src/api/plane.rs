@@ -10,7 +10,7 @@ use crate::api::open::{Incoming, OpenRequest};
 use crate::api::stream::LinkStream;
 use crate::error::{OpenError, PlaneError};
 use crate::event::Destination;
-use crate::id::{Cost, Instance, LinkId, Ordinal, RouterRole, RoutingKey, SessionNumber};
+use crate::id::{Cost, Instance, LinkId, Ordinal, RouterName, RouterRole, RoutingKey, SessionNumber, SiteId};
 use crate::net::bundle_watch::BundleWatch;
 use crate::net::credentials::CredentialsSource;
 use crate::net::fanout::Streams;
@@ -314,6 +314,18 @@ impl Plane {
     pub async fn disconnect(&self, session: SessionNumber) {
         self.hub().fleet().handle_disconnect(clock::now(), session);
         self.hub().stir.notify_one();
+    }
+
+    /// Ends all sessions with a router, or without a name with all routers of the site, as [`Plane::disconnect`]
+    /// does one; returns how many.
+    ///
+    /// # Cancel safety
+    /// Done at the first poll.
+    #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
+    pub async fn disconnect_peer(&self, site: &SiteId, router: Option<&RouterName>) -> usize {
+        let ended = self.hub().fleet().handle_disconnect_peer(clock::now(), site, router);
+        self.hub().stir.notify_one();
+        ended
     }
 
     /// Whether a stream to the destination would find a path now.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sitelink::{
-    Access, AccessSpec, Destination, Event, EventKind, Incoming, LinkId, LinkRole, LinkStream, OpenRequest,
-    Plane, PlaneConfig, SessionEnd, Site,
+    Access, AccessSpec, Destination, Event, EventKind, Events, Incoming, LinkId, LinkRole, LinkStream,
+    OpenRequest, Plane, PlaneConfig, SessionEnd, Site,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -48,7 +48,15 @@ pub(crate) struct Diary {
 impl Diary {
     /// Begins to read a plane's events, from now on.
     pub(crate) fn of(plane: &Plane) -> Self {
-        let mut events = plane.events();
+        Self::reading(plane.events())
+    }
+
+    /// The same, streams included.
+    pub(crate) fn with_streams(plane: &Plane) -> Self {
+        Self::reading(plane.events_with_streams())
+    }
+
+    fn reading(mut events: Events) -> Self {
         let (told, seen) = watch::channel(Vec::new());
         let reader = tokio::task::spawn(async move {
             while let Some(event) = events.next().await {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{CarrierEnd, DialError, PeerRefusal, Phase, SessionEnd, Violation};
-use crate::event::EventKind;
-use crate::id::{CarrierNumber, Cost, SessionNumber};
+use crate::event::{EventKind, Peer};
+use crate::id::{CarrierNumber, Cost, RouterName, SessionNumber, SiteId};
 use crate::proto::dial::AttemptId;
 use crate::proto::facts::{Admission, Arrival, DialedFacts, FleetAction, Refusal, SessionFact, Verdict};
 use crate::proto::fleet::Fleet;
@@ -128,6 +128,22 @@ impl Fleet {
         let code = CloseCode::DISCONNECTED;
         self.end_session(now, session, SessionEnd::Closed(code), code);
         self.settle_uplinks(now);
+    }
+
+    /// Ends all sessions with a router, or with all routers of a site; returns how many.
+    pub(crate) fn handle_disconnect_peer(
+        &mut self,
+        now: Instant,
+        site: &SiteId,
+        router: Option<&RouterName>,
+    ) -> usize {
+        let of_peer = |member: &&Member| {
+            let Peer { site_id, router: name, .. } = &member.peer;
+            !member.ending && site_id == site && router.is_none_or(|wanted| wanted == name)
+        };
+        let sessions: Vec<_> = self.roster.members().filter(of_peer).map(|member| member.number).collect();
+        sessions.iter().for_each(|session| self.handle_disconnect(now, *session));
+        sessions.len()
     }
 
     /// An attempt to join has reached a router that greets.

@@ -117,9 +117,15 @@ impl Session {
         }
         stream.opening = Opening::Open;
         stream.pending.accept = true;
+        let given_up = matches!(stream.recv.state, RecvState::Failed(_));
         self.unaccepted -= 1;
-        // An accepted stream is useful work: it pays for its open, resets, stops and credits.
-        self.flood.earn(8);
+        if given_up {
+            // Its opener has reset it already: no work comes of it, however soon it was accepted.
+            self.flood.forgive();
+        } else {
+            // An accepted stream is useful work: it pays for its open, resets, stops and credits.
+            self.flood.earn(8);
+        }
         self.touched(key);
         true
     }
@@ -135,8 +141,7 @@ impl Session {
 
     /// Refuses a stream of the peer that is not counted among those that wait.
     pub(super) fn turn_down(&mut self, key: StreamKey, code: StreamCode) {
-        // A refusal is an answer, so it is paid for like one: it returns what the open and its reset cost.
-        self.flood.earn(2);
+        self.flood.forgive();
         self.turned_down += 1;
         let Some(stream) = self.stream_mut(key) else { return };
         stream.opening = Opening::Refused(code);

@@ -97,7 +97,8 @@ impl Outgoing {
 pub(crate) struct Incoming {
     /// The sequence number that applies next.
     next: u64,
-    /// Came over one carrier before its predecessors came over another.
+    /// Came over one carrier before its predecessors came over another. At most two for each key that is taken: a
+    /// whole key table served and withdrawn.
     early: BTreeMap<u64, ControlChange>,
     keys: HashSet<RoutingKey>,
     /// Keys whose serving changed since the fleet last looked.
@@ -125,7 +126,8 @@ impl Incoming {
         if sequence < self.next || self.early.contains_key(&sequence) {
             return Err(Violation::Unexpected);
         }
-        if self.early.len() > limit.saturating_mul(2) {
+        // The one that the others wait for is not kept, so there is always room for it.
+        if sequence != self.next && self.early.len() >= limit.saturating_mul(2) {
             return Err(Violation::Flood);
         }
         self.early.insert(sequence, change);
@@ -219,6 +221,24 @@ mod tests {
         incoming.take(0, ControlChange::Serve(key("a")), 10).unwrap();
         assert_eq!(incoming.poll_key(), Some((key("a"), false)));
         assert_eq!(incoming.take(0, ControlChange::Drain, 10), Err(Violation::Unexpected));
+    }
+
+    #[test]
+    fn two_changes_for_each_key_may_wait_for_their_predecessor_and_no_more() {
+        let limit = 3;
+        let mut incoming = Incoming::default();
+        for sequence in 1..=6 {
+            let change = ControlChange::Cost(Cost::new(u32::try_from(sequence).unwrap()).unwrap());
+            assert_eq!(incoming.take(sequence, change, limit), Ok(()));
+        }
+        assert_eq!(incoming.cost, None);
+        assert_eq!(incoming.take(7, ControlChange::Drain, limit), Err(Violation::Flood));
+        assert_eq!(incoming.early.len(), 6);
+        // The predecessor itself is not one that waits.
+        assert_eq!(incoming.take(0, ControlChange::Serve(key("a")), limit), Ok(()));
+        assert_eq!((incoming.cost, incoming.early.len()), (Some(Cost::new(6).unwrap()), 0));
+        assert_eq!(incoming.take(7, ControlChange::Drain, limit), Ok(()));
+        assert!(incoming.draining);
     }
 
     #[test]

@@ -3,6 +3,10 @@
 //! Data needs none: it is bounded by credit, and credit by the reader. A bucket of tokens pays for the rest. Work
 //! that only an honest exchange brings about fills it (a stream accepted here, a batch of ours to acknowledge, data
 //! of ours to give credit for), and so does time, slowly, for keepalives.
+//!
+//! A refused open is no work done, yet an honest opener may be refused often: the application behind a key may be
+//! down for an hour. So refusals are forgiven up to a pace of their own, at which they cost next to nothing here;
+//! beyond it they are paid for like any other cheap frame.
 
 use std::time::Instant;
 
@@ -13,13 +17,16 @@ use crate::error::Violation;
 pub(crate) struct Flood {
     /// 0 <= tokens <= CAPACITY
     tokens: u64,
+    /// How many more refused opens are forgiven. 0 <= forgivable <= REFUSALS
+    forgivable: u64,
+    /// The last whole second that was counted for both.
     refilled: Instant,
 }
 
 impl Flood {
     /// A full bucket.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { tokens: CAPACITY, refilled: now }
+        Self { tokens: CAPACITY, forgivable: REFUSALS, refilled: now }
     }
 
     /// Pays for a cheap frame.
@@ -27,9 +34,11 @@ impl Flood {
     /// # Errors
     /// [`Violation::Flood`] when the bucket is empty.
     pub(crate) fn pay(&mut self, now: Instant) -> Result<(), Violation> {
-        if self.tokens == 0 {
-            let seconds = now.saturating_duration_since(self.refilled).as_secs();
+        let seconds = now.saturating_duration_since(self.refilled).as_secs();
+        if seconds > 0 {
             self.earn(seconds.saturating_mul(PER_SECOND));
+            let forgiven = seconds.saturating_mul(REFUSALS_PER_SECOND);
+            self.forgivable = self.forgivable.saturating_add(forgiven).min(REFUSALS);
             self.refilled = now;
         }
         self.tokens = self.tokens.checked_sub(1).ok_or(Violation::Flood)?;
@@ -40,6 +49,14 @@ impl Flood {
     pub(crate) fn earn(&mut self, tokens: u64) {
         self.tokens = self.tokens.saturating_add(tokens).min(CAPACITY);
     }
+
+    /// A stream of the peer came to nothing: gives back what it cost, unless too many have.
+    pub(crate) fn forgive(&mut self) {
+        if let Some(left) = self.forgivable.checked_sub(1) {
+            self.forgivable = left;
+            self.earn(FUTILE);
+        }
+    }
 }
 
 /// Cheap frames a peer may send ahead of all work: a whole key table of 10,000 and as many frames again.
@@ -47,6 +64,16 @@ const CAPACITY: u64 = 20_000;
 
 /// What time alone pays for: keepalives and key changes at a hundred times their usual pace.
 const PER_SECOND: u64 = 200;
+
+/// Refused opens that are forgiven ahead of all time: those of a whole stream limit of 16,384 at once.
+const REFUSALS: u64 = 20_000;
+
+/// Refused opens that are forgiven each second: far more than a service that is down sees connections come, and at a
+/// few microseconds each under a hundredth of a core.
+const REFUSALS_PER_SECOND: u64 = 2000;
+
+/// What a stream that came to nothing costs its opener at most: OPEN, RESET and STOP.
+const FUTILE: u64 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -68,6 +95,34 @@ mod tests {
         let start = epoch();
         let mut flood = Flood::new(start);
         assert!((0..100_000).all(|second| flood.pay(start + Duration::from_secs(second)).is_ok()));
+    }
+
+    #[test]
+    fn refusals_are_forgiven_at_their_pace_and_no_faster() {
+        let start = epoch();
+        let refused_each_second = |count: u64, seconds: u64| {
+            let mut flood = Flood::new(start);
+            (0..seconds * count).all(|open| {
+                let now = start + Duration::from_secs(open / count);
+                let paid = (0..FUTILE).all(|_| flood.pay(now).is_ok());
+                flood.forgive();
+                paid
+            })
+        };
+        assert!(refused_each_second(REFUSALS_PER_SECOND, 600));
+        assert!(refused_each_second(REFUSALS, 1));
+        // Ten times that pace uses up what is forgiven in a second or so, and then the tokens.
+        assert!(!refused_each_second(10 * REFUSALS_PER_SECOND, 3));
+    }
+
+    #[test]
+    fn time_stores_up_no_more_than_a_full_bucket() {
+        let start = epoch();
+        let mut flood = Flood::new(start);
+        assert_eq!(flood.pay(start), Ok(()));
+        let late = start + Duration::from_secs(1_000_000);
+        let paid = (0..).take_while(|_| flood.pay(late).is_ok()).count();
+        assert_eq!(paid as u64, CAPACITY);
     }
 
     #[test]

@@ -300,7 +300,7 @@ impl Session {
 
     fn handle_reset(&mut self, now: Instant, id: StreamId, code: StreamCode) -> Result<(), Violation> {
         self.flood.pay(now)?;
-        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(key) = self.find_stream(id) else { return Ok(()) };
         let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
         stream.recv.state = match stream.recv.state {
             RecvState::Open => RecvState::Failed(StreamError::Reset(code)),
@@ -316,7 +316,7 @@ impl Session {
 
     fn handle_stop(&mut self, now: Instant, id: StreamId, code: StreamCode) -> Result<(), Violation> {
         self.flood.pay(now)?;
-        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(key) = self.find_stream(id) else { return Ok(()) };
         let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
         stream.abandon_sending(code, StreamError::Stopped(code));
         self.wakers.take(&mut stream.send.waker);
@@ -326,7 +326,7 @@ impl Session {
 
     fn handle_credit(&mut self, now: Instant, id: StreamId, limit: u64) -> Result<(), Violation> {
         self.flood.pay(now)?;
-        let Some(key) = self.known(now, id)? else { return Ok(()) };
+        let Some(key) = self.find_stream(id) else { return Ok(()) };
         let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
         if limit > stream.send.limit {
             stream.send.limit = limit;
@@ -338,10 +338,16 @@ impl Session {
 
     /// Finds a stream by its id. A frame for one that is over and gone is ignored, at a price.
     fn known(&mut self, now: Instant, id: StreamId) -> Result<Option<StreamKey>, Violation> {
-        match self.slots.get(&id) {
-            Some(slot) => Ok(Some(StreamKey { slot: *slot, id })),
-            None => self.flood.pay(now).map(|()| None),
+        let found = self.find_stream(id);
+        if found.is_none() {
+            self.flood.pay(now)?;
         }
+        Ok(found)
+    }
+
+    /// Finds a stream by its id, for a frame that is paid for already.
+    fn find_stream(&self, id: StreamId) -> Option<StreamKey> {
+        self.slots.get(&id).map(|slot| StreamKey { slot: *slot, id })
     }
 
     /// Ends the session: every stream with its typed reason, every carrier with a close if `code` is given.

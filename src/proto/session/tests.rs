@@ -482,6 +482,55 @@ fn a_flood_of_cheap_frames_ends_the_session() {
 }
 
 #[test]
+fn a_peer_that_opens_what_is_not_served_for_ever_is_cut_unless_it_takes_its_time() {
+    let refused = |each_second: u64, seconds: u64| {
+        let limits = SessionLimits { max_streams: 1 << 20, ..SessionLimits::default() };
+        let mut pair = Pair::with_limits(limits);
+        let carrier = pair.carrier;
+        for open in 0..each_second * seconds {
+            if open % each_second == 0 {
+                pair.now += Duration::from_secs(1);
+            }
+            let to = OpenTo::Key(RoutingKey::new("nobody").unwrap());
+            let stream = StreamId(2 * open);
+            let now = pair.now;
+            let asked = Frame::Open { stream, destination: to, metadata: Bytes::new() };
+            feed(&mut pair.acceptor, now, carrier, &asked);
+            feed(&mut pair.acceptor, now, carrier, &Frame::Reset { stream, code: StreamCode::NOT_SERVED });
+            if open % 100 == 0 {
+                batch(&mut pair.acceptor, now, carrier);
+            }
+        }
+        pair.acceptor.ended().cloned()
+    };
+    assert_eq!(refused(1000, 60), None);
+    assert_eq!(refused(60_000, 1), Some(SessionEnd::Violation(Violation::Flood)));
+}
+
+#[test]
+fn streams_that_are_accepted_after_their_reset_are_no_work() {
+    let limits = SessionLimits { max_streams: 1 << 20, ..SessionLimits::default() };
+    let mut pair = Pair::with_limits(limits);
+    let (now, carrier) = (pair.now, pair.carrier);
+    let mut accepted = 0;
+    for stream in (0..60_000).map(|k| StreamId(2 * k)) {
+        let open = Frame::Open { stream, destination: OpenTo::Key(key()), metadata: Bytes::new() };
+        feed(&mut pair.acceptor, now, carrier, &open);
+        feed(&mut pair.acceptor, now, carrier, &Frame::Reset { stream, code: StreamCode::CANCELLED });
+        let Some((far, _)) = pair.acceptor.poll_incoming() else { break };
+        assert!(pair.acceptor.accept(far));
+        pair.acceptor.release(far);
+        accepted += 1;
+        if accepted % 100 == 0 {
+            batch(&mut pair.acceptor, now, carrier);
+        }
+    }
+    assert_eq!(pair.acceptor.ended(), Some(&SessionEnd::Violation(Violation::Flood)));
+    // Those that are forgiven, those the tokens pay for, and little for the batches of answers.
+    assert!((30_000..31_000).contains(&accepted), "{accepted}");
+}
+
+#[test]
 fn timeouts_lie_ahead_after_they_were_handled() {
     let mut pair = Pair::new();
     for _ in 0..200 {

@@ -520,7 +520,8 @@ pub enum EventKind {
         /// Why, if it did not end in good order both ways.
         error: Option<StreamError>,
     },
-    /// A stream was opened. Only for subscribers that asked.
+    /// A stream was opened and accepted; one that is refused is told of by nobody but the open itself. Only for
+    /// subscribers that asked.
     StreamOpened {
         /// The session.
         session: SessionNumber,

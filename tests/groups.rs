@@ -176,7 +176,7 @@ async fn an_only_endpoint_that_never_says_hello_is_told_when_its_time_is_up() {
     link_to(&west, &ca, "east", "inter-router", &[listener.local_addr().unwrap()]).await;
     let mut peer = RawPeer::accept(&listener, raw::server(&ca.server(&["127.0.0.1"]))).await.unwrap();
     let told = peer.closed().await;
-    assert_eq!(told, Some((sitelink::wire::frame::CloseScope::Session, CloseCode::NORMAL)));
+    assert_eq!(told, Some((CloseScope::Session, CloseCode::NORMAL)));
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn a_carrier_that_a_load_balancer_leads_to_another_router_is_refused_and_b
     balancer.cut(Cut::Reset);
     // The next carrier gets to a router that would take it, whoever it is.
     let tls = raw::server(&ca.server(&["127.0.0.1"]));
-    let mut stranger = within(RawPeer::accept(&listener, tls)).await.unwrap();
+    let mut stranger = Box::pin(within(RawPeer::accept(&listener, tls))).await.unwrap();
     let Some(Frame::Hello(asked)) = within(stranger.next()).await else { panic!("no hello") };
     let SessionClaim::Join { session, .. } = asked.session else { panic!("{asked:?}") };
     let answer = raw::hello("east", asked.carrier.0, SessionClaim::Joined { session });

@@ -7,3 +7,16 @@ fn the_readme_shows_the_embedding_example_as_it_is() {
     assert!(example.lines().count() < 60, "the smallest embedding is small");
     assert!(readme.contains(example), "README.md shows another program than examples/embed.rs");
 }
+
+#[test]
+fn every_test_that_the_list_of_failures_names_is_there() {
+    let text = include_str!("../docs/failures.md");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named: Vec<_> = text.split('`').filter_map(|code| code.split_once(".rs::")).collect();
+    assert!(named.len() > 60, "only {} tests are named", named.len());
+    for (file, test) in named {
+        let source = std::fs::read_to_string(root.join(format!("{file}.rs")));
+        let source = source.unwrap_or_else(|error| panic!("{file}.rs: {error}"));
+        assert!(source.contains(&format!("fn {test}(")), "{file}.rs has no test {test}");
+    }
+}

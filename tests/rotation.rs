@@ -23,8 +23,8 @@ use rustls_pki_types::CertificateDer;
 use sitelink::config::FileNotices;
 use sitelink::{
     Access, AccessSpec, Cost, Credentials, CredentialsError, CredentialsSource, EventKind, LinkId, LinkRole,
-    LinkSecrets, LinkStream, Manifest, Ordinal, PeerPolicy, PeerRefusal, Phase, Plane, PlaneConfig, PlaneError,
-    TlsReason,
+    LinkSecrets, LinkStream, Manifest, Ordinal, PeerPolicy, PeerRefusal, Phase, Plane, PlaneConfig,
+    PlaneError, TlsReason,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;

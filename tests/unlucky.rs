@@ -348,6 +348,8 @@ async fn a_link_comes_from_its_bind_address_and_a_changed_one_counts_from_the_ne
     let link = from("127.0.0.5").link(&scene.west, &scene.ca).await;
     let arrived = at_east.one(|kind| matches!(kind, EventKind::CarrierUp { .. })).await;
     assert!(came_from(&arrived, [127, 0, 0, 5]), "{arrived:?}");
+    // What is still being dialed is dialed anew, by the new settings; what is up stays.
+    scene.diary.one(|kind| matches!(kind, EventKind::GroupUp { .. })).await;
 
     from("127.0.0.6").relink(&scene.west, link, &scene.ca).await;
     scene

@@ -537,3 +537,20 @@ async fn a_disk_that_hangs_is_told_of_and_holds_up_nothing_else() {
     // The thread that waits is let go, or the runtime would wait for it.
     drop(fs::File::options().write(true).open(&pipe).unwrap());
 }
+
+#[cfg(feature = "watch")]
+#[tokio::test]
+async fn a_path_from_the_working_folder_on_is_noticed_like_any_other() {
+    let scene = Scene::new(FileNotices::Ignored, |_, _| Vec::new()).await;
+    let up: PathBuf = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();
+    let relative = up.join(scene.path("link.yaml").strip_prefix("/").unwrap());
+    scene.put("link.yaml", &link(scene.to(), 1));
+    let plane = plane_with("south", watching(FileNotices::Heeded)).await;
+    let mut diary = Diary::of(&plane);
+    let following = within(plane.follow(Resources::at(&relative))).await.unwrap();
+    diary.one(|kind| matches!(kind, EventKind::LinkRefused { .. })).await;
+    scene.put("link.yaml", &link(scene.to(), 7));
+    let dearer = |kind: &EventKind| matches!(kind, EventKind::LinkChanged { changes, .. } if changes.contains(&"cost".into()));
+    diary.one(dearer).await;
+    drop(following);
+}

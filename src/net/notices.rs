@@ -80,6 +80,8 @@ impl Listening {
     /// Listens for changes in these folders and no others. Returns at once; a folder that is watched already is watched
     /// from anew.
     pub(crate) fn follow(&self, folders: BTreeSet<PathBuf>) {
+        // As the system names them in its notices.
+        let folders: BTreeSet<PathBuf> = folders.iter().map(|folder| absolute(folder)).collect();
         let mut state = self.shared.lock();
         let Some(listener) = state.listeners.get_mut(self.key) else { return };
         let before = std::mem::replace(&mut listener.folders, folders.clone());
@@ -88,6 +90,12 @@ impl Listening {
         drop(state);
         self.shared.ask();
     }
+}
+
+/// The folder from the root on. That of a bare file name has an empty path and is the one this process is in.
+fn absolute(folder: &Path) -> PathBuf {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
 impl Drop for Listening {

@@ -15,34 +15,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::pki::{Bundle, TestCa};
-use common::stage::{Diary, brisk, listen, pair, plane_with, poll_until};
+use common::stage::{Diary, WAYS, brisk, listen, pair, plane_with, poll_until, watching};
 use common::{document, loopback, within};
 use sitelink::config::FileNotices;
 use sitelink::resource::status::Reason;
 use sitelink::{
     Access, CredentialsError, EventKind, Following, LinkId, LinkStatus, LinkStream, Ordinal, Plane,
-    PlaneConfig, PlaneError, Resources,
+    PlaneError, Resources,
 };
 use tempfile::TempDir;
-
-/// The ways to learn of a change: both, where notices are built in.
-const WAYS: &[FileNotices] = if cfg!(feature = "watch") {
-    &[FileNotices::Heeded, FileNotices::Ignored]
-} else {
-    &[FileNotices::Ignored]
-};
-
-fn watching(notices: FileNotices) -> PlaneConfig {
-    let mut config = brisk();
-    config.watch.settle = Duration::from_millis(5);
-    // With notices the clock must have no part in it.
-    config.watch.poll = match notices {
-        FileNotices::Heeded => Duration::from_secs(3600),
-        _ => Duration::from_millis(20),
-    };
-    config.watch.notices = notices;
-    config
-}
 
 /// West follows a folder; east may be linked to.
 struct Scene {

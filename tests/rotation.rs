@@ -17,39 +17,18 @@ use bytes::Bytes;
 use common::pki::{Bundle, TestCa};
 use common::raw::{self, RawPeer};
 use common::relay::{Cut, Relay};
-use common::stage::{Diary, brisk, listen, pair, plane_with};
+use common::stage::{Diary, WAYS, brisk, listen, pair, plane_with, watching};
 use common::{credentials, document, loopback, within};
 use rustls_pki_types::CertificateDer;
 use sitelink::config::FileNotices;
 use sitelink::{
     Access, AccessSpec, Cost, Credentials, CredentialsError, CredentialsSource, EventKind, LinkId, LinkRole,
-    LinkSecrets, LinkStream, Manifest, Ordinal, PeerPolicy, PeerRefusal, Phase, Plane, PlaneConfig,
-    PlaneError, TlsReason,
+    LinkSecrets, LinkStream, Manifest, Ordinal, PeerPolicy, PeerRefusal, Phase, Plane, PlaneError, TlsReason,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-/// The ways to learn of a change: both, where notices are built in.
-const WAYS: &[FileNotices] = if cfg!(feature = "watch") {
-    &[FileNotices::Heeded, FileNotices::Ignored]
-} else {
-    &[FileNotices::Ignored]
-};
-
-/// Settings that look soon, in one of the two ways.
-fn watching(notices: FileNotices) -> PlaneConfig {
-    let mut config = brisk();
-    config.watch.settle = Duration::from_millis(5);
-    // With notices the clock must have no part in it.
-    config.watch.poll = match notices {
-        FileNotices::Heeded => Duration::from_secs(3600),
-        _ => Duration::from_millis(20),
-    };
-    config.watch.notices = notices;
-    config
-}
 
 /// A folder of credentials as the kubelet mounts a Secret: `tls.crt -> ..data/tls.crt`, `..data -> ..<time>`.
 struct Mount {

@@ -163,7 +163,6 @@ impl Supervisor {
                 self.with(session, |session| session.end_with(now, end, code));
             }
             FleetAction::CloseCarrier { session, carrier, code } => {
-                let now = clock::now();
                 self.with(session, |session| session.close_carrier(now, carrier, code));
             }
             FleetAction::SetCost { session, cost } => {

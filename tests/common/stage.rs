@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sitelink::config::FileNotices;
 use sitelink::{
     Access, AccessSpec, Destination, Event, EventKind, Events, Incoming, LinkId, LinkRole, LinkStream,
     OpenRequest, Plane, PlaneConfig, SessionEnd, Site,
@@ -35,6 +36,26 @@ pub(crate) fn brisk() -> PlaneConfig {
     let mut config = PlaneConfig::default();
     config.backoff.first = Duration::from_millis(1);
     config.backoff.cap = Duration::from_millis(20);
+    config
+}
+
+/// The ways to learn of a change: both, where notices are built in.
+pub(crate) const WAYS: &[FileNotices] = if cfg!(feature = "watch") {
+    &[FileNotices::Heeded, FileNotices::Ignored]
+} else {
+    &[FileNotices::Ignored]
+};
+
+/// Settings that look soon, in one of the two ways.
+pub(crate) fn watching(notices: FileNotices) -> PlaneConfig {
+    let mut config = brisk();
+    config.watch.settle = Duration::from_millis(5);
+    // With notices the clock must have no part in it.
+    config.watch.poll = match notices {
+        FileNotices::Heeded => Duration::from_secs(3600),
+        _ => Duration::from_millis(20),
+    };
+    config.watch.notices = notices;
     config
 }
 

@@ -1,15 +1,15 @@
 //! The driver of one carrier: a task that owns its TCP connection and its TLS state.
 //!
-//! Each turn reads what is there, decrypts and decodes it outside the session's lock, hands the frames over under
-//! it, takes a batch, encrypts and writes it. Reading never waits for writing nor the other way round, so two
-//! peers with full buffers cannot wait for each other.
+//! Each turn reads what is there, and decrypts and decodes it outside the session's lock; under it, once, hands the
+//! frames over and takes a batch; and then encrypts and writes that. Reading never waits for writing nor the other
+//! way round, so two peers with full buffers cannot wait for each other.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::Connection;
 use socket2::SockRef;
@@ -41,6 +41,8 @@ struct Driver {
     decoder: Decoder,
     /// Decoded and not yet handed to the session; empty between turns.
     frames: Vec<Decoded>,
+    /// Bytes read of which the session has not heard; zero between turns.
+    read: usize,
     /// Taken from the session and not yet encrypted; empty between turns.
     pieces: Vec<Piece>,
     /// Where the pieces' bytes lie, while they are encrypted; empty between turns, kept for its room.
@@ -51,6 +53,10 @@ struct Driver {
     alarm: Pin<Box<Sleep>>,
     /// Nothing came since the alarm rang last.
     quiet: bool,
+    /// The session may have something to send. It wakes the driver when it has something again.
+    more: bool,
+    /// When the session wants to be asked next, as of the last exchange.
+    next: Option<Instant>,
     /// The peer's bytes make no sense any more: what still comes is thrown away.
     broken: bool,
     /// The session closed the carrier: what is left is to say so and to wait for the peer's end.
@@ -89,11 +95,14 @@ impl Driver {
             tls,
             decoder,
             frames,
+            read: 0,
             pieces: Vec::new(),
             slices: Vec::new(),
             buffer: vec![0; READ].into_boxed_slice(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             quiet: false,
+            more: true,
+            next: None,
             broken: false,
             leaving: None,
             gone: None,
@@ -102,21 +111,23 @@ impl Driver {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
-        match (self.receive(cx), self.send(cx)) {
-            (Step::Over(end), _) | (_, Step::Over(end)) => Step::Over(end),
+        let received = self.receive(cx);
+        let sent = match received {
+            Step::Over(end) => return Step::Over(end),
+            Step::Waits if !self.more => Step::Waits,
+            Step::Moved | Step::Waits => self.send(cx),
+        };
+        self.more = matches!(sent, Step::Moved);
+        match (received, sent) {
+            (_, Step::Over(end)) => Step::Over(end),
             // Only now is the alarm worth setting: while bytes move there is nothing to be woken for.
             (Step::Waits, Step::Waits) => self.time(cx),
             _ => Step::Moved,
         }
     }
 
-    /// Reads once and hands on what came.
+    /// Reads once, and decrypts and decodes what came; the next exchange with the session hands it over.
     fn receive(&mut self, cx: &mut Context<'_>) -> Step {
-        if !self.frames.is_empty() {
-            // What came with the peer's hello.
-            self.hand_over(0);
-            return Step::Moved;
-        }
         let read = match poll_read(&mut self.tcp, cx, &mut self.buffer) {
             Poll::Pending => return Step::Waits,
             Poll::Ready(Ok(0)) => return Step::Over(CarrierEnd::Eof),
@@ -128,19 +139,16 @@ impl Driver {
             // Nothing counts any more; only the end is waited for.
             return Step::Moved;
         }
-        let outcome = self.decrypt(read);
-        self.hand_over(read);
-        match outcome {
-            Ok(()) => Step::Moved,
-            Err(CarrierEnd::Violation(violation)) => {
-                // What came before it counts. The session closes the carrier with a code, which is still to be sent.
-                self.broken = true;
-                let (number, now) = (self.number, clock::now());
-                self.session.with(|session| session.handle_violation(now, number, violation));
-                Step::Moved
-            }
-            Err(end) => Step::Over(end),
-        }
+        self.read += read;
+        let Err(end) = self.decrypt(read) else { return Step::Moved };
+        // What came before it counts.
+        self.hand_over();
+        let CarrierEnd::Violation(violation) = end else { return Step::Over(end) };
+        // The session closes the carrier with a code, which is still to be sent.
+        self.broken = true;
+        let (number, now) = (self.number, clock::now());
+        self.session.with(|session| session.handle_violation(now, number, violation));
+        Step::Moved
     }
 
     /// Decrypts and decodes `read` bytes of the buffer.
@@ -162,8 +170,12 @@ impl Driver {
         Ok(())
     }
 
-    fn hand_over(&mut self, read: usize) {
-        let (number, frames) = (self.number, &mut self.frames);
+    /// Hands over what came, where nothing can be sent.
+    fn hand_over(&mut self) {
+        let (number, read, frames) = (self.number, std::mem::take(&mut self.read), &mut self.frames);
+        if read == 0 && frames.is_empty() {
+            return;
+        }
         let now = clock::now();
         self.session.with_incoming(|session| {
             session.handle_bytes(now, number, read);
@@ -172,18 +184,29 @@ impl Driver {
         self.frames.clear();
     }
 
-    /// Writes what is encrypted, or encrypts the next batch.
+    /// Hands over what came and takes what is to be sent, under one lock.
+    fn exchange(&mut self, cx: &mut Context<'_>) -> Transmit {
+        let Self { number, frames, pieces, .. } = self;
+        let (number, read, now) = (*number, std::mem::take(&mut self.read), clock::now());
+        let (said, next) = self.session.with_incoming(|session| {
+            if read > 0 || !frames.is_empty() {
+                session.handle_bytes(now, number, read);
+                session.handle_frames(now, number, frames);
+            }
+            let said = session.poll_transmit(now, number, pieces, cx.waker());
+            (said, session.poll_timeout(number))
+        });
+        self.frames.clear();
+        self.next = next;
+        said
+    }
+
+    /// Writes what is encrypted, or encrypts the next batch and writes that. Waits when nothing is left to be sent,
+    /// or the socket takes no more.
     fn send(&mut self, cx: &mut Context<'_>) -> Step {
         if self.tls.wants_write() {
-            return match self.flush(cx) {
-                Poll::Pending => {
-                    // The session may let go of a carrier whose connection takes nothing: that is to be seen, too.
-                    self.session.with(|session| session.register_driver(self.number, cx.waker()));
-                    Step::Waits
-                }
-                Poll::Ready(Ok(())) => Step::Moved,
-                Poll::Ready(Err(error)) => Step::Over(CarrierEnd::Io(error.kind())),
-            };
+            self.hand_over();
+            return self.write(cx);
         }
         if let Some(leaving) = &mut self.leaving {
             if !std::mem::replace(&mut leaving.shut, true) {
@@ -192,9 +215,8 @@ impl Driver {
             }
             return Step::Waits;
         }
-        let (number, pieces) = (self.number, &mut self.pieces);
-        let now = clock::now();
-        match self.session.with(|session| session.poll_transmit(now, number, pieces, cx.waker())) {
+        let said = self.exchange(cx);
+        match said {
             Transmit::Idle => return Step::Waits,
             Transmit::Gone => return Step::Over(CarrierEnd::Replaced),
             Transmit::Fenced => {
@@ -203,7 +225,7 @@ impl Driver {
                 self.leaving = Some(Leaving { shut: true, deadline });
                 return Step::Moved;
             }
-            Transmit::Batch => {}
+            Transmit::Batch | Transmit::Last => {}
             Transmit::Farewell => {
                 let deadline = Box::pin(tokio::time::sleep(LINGER));
                 self.leaving = Some(Leaving { shut: false, deadline });
@@ -215,7 +237,27 @@ impl Driver {
         if self.leaving.is_some() {
             self.tls.send_close_notify();
         }
-        Step::Moved
+        match self.write(cx) {
+            Step::Moved if said == Transmit::Last => Step::Waits,
+            step => step,
+        }
+    }
+
+    /// Writes all that is encrypted, or as much as the socket takes.
+    fn write(&mut self, cx: &mut Context<'_>) -> Step {
+        match self.flush(cx) {
+            Poll::Ready(Ok(())) => Step::Moved,
+            Poll::Ready(Err(error)) => Step::Over(CarrierEnd::Io(error.kind())),
+            Poll::Pending => {
+                // The session may let go of a carrier whose connection takes nothing: that is to be seen, too.
+                let number = self.number;
+                self.next = self.session.with(|session| {
+                    session.register_driver(number, cx.waker());
+                    session.poll_timeout(number)
+                });
+                Step::Waits
+            }
+        }
     }
 
     /// Encrypts the pieces as one run of full records.
@@ -259,16 +301,14 @@ impl Driver {
                 Poll::Pending => Step::Waits,
             };
         }
-        let now = clock::now();
-        let number = self.number;
-        let (due, next) = self.session.with(|session| {
-            let due = session.poll_timeout(number).is_some_and(|at| at <= now);
-            if due {
+        let next = self.next;
+        if next.is_some_and(|at| at <= clock::now()) {
+            let (number, now) = (self.number, clock::now());
+            self.next = self.session.with(|session| {
                 session.handle_timeout(now);
-            }
-            (due, session.poll_timeout(number))
-        });
-        if due {
+                session.poll_timeout(number)
+            });
+            self.more = true;
             return Step::Moved;
         }
         if next.is_none() && self.tls.wants_write() {
@@ -288,6 +328,8 @@ impl Driver {
                 if std::mem::replace(&mut self.quiet, true) {
                     self.decoder.rest();
                 }
+                // Set for something that may have been put off since: the next exchange tells for when.
+                self.more = true;
                 return Step::Moved;
             }
         }
@@ -307,11 +349,7 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Once a poll, so that a carrier that is never idle has its timers looked after, too.
-        if let Step::Over(end) = self.time(cx) {
-            self.end(end);
-            return Poll::Ready(());
-        }
+        self.more = true;
         for _ in 0..TURNS {
             match self.turn(cx) {
                 Step::Moved => {}
@@ -321,6 +359,11 @@ impl Future for Driver {
                     return Poll::Ready(());
                 }
             }
+        }
+        // A carrier that is never idle has its timers looked after, too.
+        if let Step::Over(end) = self.time(cx) {
+            self.end(end);
+            return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
         Poll::Pending

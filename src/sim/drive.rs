@@ -104,7 +104,7 @@ impl World {
             self.wires[index].drivers[end].outbox = join(&pieces);
             match said {
                 Transmit::Batch => {}
-                Transmit::Idle => self.wires[index].drivers[end].idle = true,
+                Transmit::Last | Transmit::Idle => self.wires[index].drivers[end].idle = true,
                 Transmit::Farewell => self.say_farewell(index, end)?,
                 Transmit::Gone => self.lose(index, end, CarrierEnd::Replaced)?,
                 Transmit::Fenced => {

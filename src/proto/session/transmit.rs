@@ -24,6 +24,8 @@ use crate::wire::frame::Frame;
 pub(crate) enum Transmit {
     /// Write the pieces; call again.
     Batch,
+    /// Write the pieces: they are all there is for now. The driver is registered as with [`Transmit::Idle`].
+    Last,
     /// Nothing to write until woken.
     Idle,
     /// Write the pieces, then end the connection in good order: they end with a close.
@@ -67,11 +69,12 @@ impl Session {
             out.push(Piece::frame(&Frame::Ack { received, delay_micros }, &mut self.scratch));
         }
         carrier.traffic.sent_bytes += out.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        if out.is_empty() {
-            register(&mut carrier.driver, driver);
-            return Transmit::Idle;
+        let rest = carrier.log.has_resend() || !carrier.schedule.is_empty();
+        if !out.is_empty() && (rest || self.has_session_control()) {
+            return Transmit::Batch;
         }
-        Transmit::Batch
+        register(&mut self.carriers[index].driver, driver);
+        if out.is_empty() { Transmit::Idle } else { Transmit::Last }
     }
 
     /// Wakes the driver of a live carrier when there is something to send, or when the carrier falls.

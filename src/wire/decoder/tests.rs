@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -333,10 +333,12 @@ impl World {
             for frame in self.receive(index, &bytes) {
                 let close = matches!(frame, Frame::Close { .. });
                 assert!(close || !over, "{frame:?} after the session ended");
-                assert!(close || said == Transmit::Batch, "{frame:?} with {said:?}");
+                assert!(close || matches!(said, Transmit::Batch | Transmit::Last), "{frame:?} with {said:?}");
             }
             match said {
-                Transmit::Batch => assert!(!self.carriers[index].closed, "a batch after the last word"),
+                Transmit::Batch | Transmit::Last => {
+                    assert!(!self.carriers[index].closed, "a batch after the last word")
+                }
                 Transmit::Farewell => {
                     assert!(!std::mem::replace(&mut self.carriers[index].closed, true), "two last words");
                     break;

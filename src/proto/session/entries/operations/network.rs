@@ -19,7 +19,7 @@ impl World {
         let mut out = Vec::new();
         let said = self.ends[end].session.poll_transmit(self.now, connection.number, &mut out, Waker::noop());
         match said {
-            Transmit::Batch => {
+            Transmit::Batch | Transmit::Last => {
                 let peer = &mut connection.pipes[1 - end];
                 // What an end writes after the other has let go of the connection comes nowhere.
                 if connection.open[1 - end] {

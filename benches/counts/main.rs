@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sitelink::{LinkStream, Plane, PlaneConfig};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
 use tokio::task::{self, JoinSet};
 use tokio::time;
 
@@ -57,7 +57,7 @@ fn run(work: Work) {
         let pki = Pki::new();
         let (east, access) = planes::listen(&pki, PlaneConfig::default()).await;
         let west = planes::dial(&pki, PlaneConfig::default(), access.address()).await;
-        task::spawn(answer(east));
+        Handle::current().spawn(answer(east));
         request(&west).await;
         // A link has two carriers: the second must be up before anything counts.
         time::sleep(SETTLING).await;
@@ -84,7 +84,10 @@ async fn bulk(plane: &Plane, bytes: u64) {
     let mut left = bytes;
     while left > 0 {
         let len = left.min(BLOCK as u64);
-        stream.send(block.slice(..usize::try_from(len).expect("a block"))).await.expect("the other end reads");
+        stream
+            .send(block.slice(..usize::try_from(len).expect("a block")))
+            .await
+            .expect("the other end reads");
         left -= len;
         time::advance(PER_BLOCK).await;
     }
@@ -124,7 +127,7 @@ async fn request(plane: &Plane) {
 async fn answer(plane: Plane) {
     while let Some(incoming) = plane.accept().await {
         let stream = incoming.accept().expect("it is still there");
-        task::spawn(serve(stream));
+        Handle::current().spawn(serve(stream));
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sitelink::{LinkStream, Plane, PlaneConfig};
+use tokio::runtime::Handle;
 
-use crate::clock;
 use crate::end::{End, Flavor};
 use crate::pki::Pki;
-use crate::planes;
+use crate::{clock, planes};
 
 /// Idle streams: no task waits for each, which would weigh as much.
 type Kept = Arc<Mutex<Vec<LinkStream>>>;
@@ -39,12 +39,12 @@ impl Ends {
         let to = east.wait(PATIENCE, async move {
             let (plane, access) = planes::listen(&theirs, settings).await;
             let to = access.address();
-            tokio::task::spawn(async move {
+            Handle::current().spawn(async move {
                 let _access = access;
                 while let Some(incoming) = plane.accept().await {
                     // An opener may have gone meanwhile.
                     if let Ok(stream) = incoming.accept() {
-                        tokio::task::spawn(answer(stream, counts.clone()));
+                        Handle::current().spawn(answer(stream, counts.clone()));
                     }
                 }
             });
@@ -62,15 +62,18 @@ impl Ends {
     /// Opens so many streams, moves a byte each way on each, and gives them back, to be kept.
     pub(crate) fn idle(&self, count: usize) -> Vec<LinkStream> {
         let plane = self.plane.clone();
-        let opened = self.west.wait(PATIENCE + Duration::from_millis(5) * u32::try_from(count).expect("a count"), async move {
-            let mut streams = Vec::with_capacity(count);
-            for _ in 0..count {
-                let mut stream = open(&plane, Bytes::from_static(KEEP)).await;
-                stream.recv().await.expect("it is answered").expect("by a byte");
-                streams.push(stream);
-            }
-            streams
-        });
+        let opened = self.west.wait(
+            PATIENCE + Duration::from_millis(5) * u32::try_from(count).expect("a count"),
+            async move {
+                let mut streams = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let mut stream = open(&plane, Bytes::from_static(KEEP)).await;
+                    stream.recv().await.expect("it is answered").expect("by a byte");
+                    streams.push(stream);
+                }
+                streams
+            },
+        );
         opened.expect("a stream takes less than milliseconds")
     }
 

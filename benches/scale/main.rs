@@ -96,7 +96,8 @@ fn main() -> ExitCode {
         if arguments.large > 0 {
             weigh_apart(arguments.large, arguments.seconds);
         }
-        held &= arguments.test || told("bytes per idle stream", weight, weight <= MOST_BYTES, "at most", MOST_BYTES);
+        held &= arguments.test
+            || told("bytes per idle stream", weight, weight <= MOST_BYTES, "at most", MOST_BYTES);
     }
     if arguments.only != Some(Only::Memory) {
         let [bulk, opens] = speed(arguments.idle, arguments.rounds, window);
@@ -137,12 +138,19 @@ fn weigh(count: usize, window: Duration) {
     let streams = ends.idle(count);
     let took = clock::now() - began;
     let weight = as_float(memory::resident_bytes().saturating_sub(before)) / count_of(count);
-    println!("{count} idle streams opened in {:.2} s, {:.0} a second", took.as_secs_f64(), count_of(count) / took.as_secs_f64());
+    println!(
+        "{count} idle streams opened in {:.2} s, {:.0} a second",
+        took.as_secs_f64(),
+        count_of(count) / took.as_secs_f64()
+    );
     println!("{count} idle streams: bulk beside {:.2} GB/s", ends.bulk_rate(window) / 1e9);
     let began = clock::now();
     ends.let_go(streams);
     let left = as_float(memory::resident_bytes().saturating_sub(before)) / count_of(count);
-    println!("{count} idle streams closed in {:.2} s, bytes left of each {left:.0}", (clock::now() - began).as_secs_f64());
+    println!(
+        "{count} idle streams closed in {:.2} s, bytes left of each {left:.0}",
+        (clock::now() - began).as_secs_f64()
+    );
     println!("{count} idle streams, both ends, bytes of each: {weight:.0}");
 }
 
@@ -164,9 +172,9 @@ fn speed(idle: usize, rounds: usize, window: Duration) -> [f64; 2] {
         }
     }
     let mut table = table::Table::new(["what", "with idle streams", "without", "ratio", "rounds"]);
-    let ratios = samples.each_ref().map(|(with, without)| {
-        figures::paired_ratio(with, without).expect("there is a round")
-    });
+    let ratios = samples
+        .each_ref()
+        .map(|(with, without)| figures::paired_ratio(with, without).expect("there is a round"));
     for ((name, unit), ((with, without), ratio)) in
         [("bulk, 1 stream, GB/s", 1e9), ("open + 100 B echo + close, 32 at a time, 1000/s", 1e3)]
             .into_iter()
@@ -176,7 +184,13 @@ fn speed(idle: usize, rounds: usize, window: Duration) -> [f64; 2] {
             let samples: Vec<f64> = samples.iter().flatten().map(|sample| sample / unit).collect();
             figures::three_digits(figures::median(&samples).expect("there is a round"))
         };
-        table.push(vec![name.into(), middle(with), middle(without), format!("{ratio:.2}"), with.len().to_string()]);
+        table.push(vec![
+            name.into(),
+            middle(with),
+            middle(without),
+            format!("{ratio:.2}"),
+            with.len().to_string(),
+        ]);
     }
     println!("{idle} idle streams beside:");
     table.print();

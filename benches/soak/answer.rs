@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use sitelink::{LinkStream, Plane, StreamError};
-use tokio::task;
-use tokio::time;
+use tokio::runtime::Handle;
+use tokio::{task, time};
 
 use crate::load::{KEEP, READ, SEND, STALL, STALLED};
 use crate::text::{self, BLOCK};
@@ -15,7 +15,7 @@ pub(crate) async fn all(plane: Plane) {
         // An opener that has let go already is no fault.
         if let Ok(stream) = incoming.accept() {
             // Errors are seen and counted by the opener.
-            task::spawn(async move { drop(one(stream, &order).await) });
+            Handle::current().spawn(async move { drop(one(stream, &order).await) });
         }
     }
 }

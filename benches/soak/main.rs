@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use sitelink::PlaneConfig;
-use tokio::task;
+use tokio::runtime::Handle;
 
 use crate::end::{End, Flavor};
 use crate::load::Counts;
@@ -88,7 +88,9 @@ fn main() -> ExitCode {
     let relay = begin(&west, &east, &counts, arguments.megabytes);
     let samples = watch(arguments, &relay, &counts);
     let stopped = counts.stop();
-    let Some(trend) = Trend::of(&samples[samples.len().min(usize::try_from(arguments.warm_up).unwrap_or(0))..]) else {
+    let Some(trend) =
+        Trend::of(&samples[samples.len().min(usize::try_from(arguments.warm_up).unwrap_or(0))..])
+    else {
         println!("too few samples after the first {} s for a trend", arguments.warm_up);
         return ExitCode::FAILURE;
     };
@@ -113,7 +115,7 @@ fn begin(west: &End, east: &End, counts: &Arc<Counts>, megabytes: u64) -> Relay 
     let to = east.wait(PATIENCE, async move {
         let (plane, access) = planes::listen(&theirs, PlaneConfig::default()).await;
         let to = access.address();
-        task::spawn(async move {
+        Handle::current().spawn(async move {
             let _access = access;
             answer::all(plane).await;
         });

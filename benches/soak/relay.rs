@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task;
+use tokio::{io, task};
 
 /// Relays connections until it is dropped.
 #[derive(Debug)]
@@ -21,11 +21,12 @@ impl Relay {
     /// Listens on a free port of the loopback and connects to `to` for each connection.
     pub(crate) async fn start(to: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
-        let relay = Self { address: listener.local_addr().expect("it is bound"), cuts: watch::Sender::new(0) };
+        let relay =
+            Self { address: listener.local_addr().expect("it is bound"), cuts: watch::Sender::new(0) };
         let cuts = relay.cuts.subscribe();
-        task::spawn(async move {
+        Handle::current().spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                task::spawn(carry(near, to, cuts.clone()));
+                Handle::current().spawn(carry(near, to, cuts.clone()));
             }
         });
         relay

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use sitelink::{
-    Access, AccessSpec, Endpoint, GroupName, Host, LinkName, LinkRole, LinkSpec, OpenRequest, Plane, PlaneConfig,
-    RoutingKey, Site,
+    Access, AccessSpec, Endpoint, GroupName, Host, LinkName, LinkRole, LinkSpec, OpenRequest, Plane,
+    PlaneConfig, RoutingKey, Site,
 };
 
 use crate::pki::Pki;

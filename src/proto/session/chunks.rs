@@ -11,6 +11,10 @@ pub(crate) enum Chunks {
     /// One chunk, or none when it is empty.
     One(Bytes),
     /// Any number of chunks, most often several.
+    #[expect(
+        clippy::box_collection,
+        reason = "a queue inline would make every idle stream as large as a busy one"
+    )]
     Many(Box<VecDeque<Bytes>>),
 }
 

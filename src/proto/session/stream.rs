@@ -93,12 +93,7 @@ pub(crate) struct Pending {
 impl Pending {
     /// Whether anything waits.
     pub(crate) fn any(&self) -> bool {
-        self.open
-            || self.accept
-            || self.credit
-            || self.refuse
-            || self.reset.is_some()
-            || self.stop.is_some()
+        self.open || self.accept || self.credit || self.refuse || self.reset.is_some() || self.stop.is_some()
     }
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

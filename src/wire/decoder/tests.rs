@@ -1,7 +1,6 @@
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

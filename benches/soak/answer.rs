@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sitelink::{LinkStream, Plane, StreamError};
 use tokio::runtime::Handle;
-use tokio::{task, time};
+use tokio::time;
 
 use crate::load::{KEEP, READ, SEND, STALL, STALLED};
 use crate::text::{self, BLOCK};
@@ -47,7 +47,10 @@ async fn one(mut stream: LinkStream, order: &Bytes) -> Result<(), StreamError> {
             time::sleep(STALLED * 2).await;
             return Ok(());
         }
-        KEEP => drop(stream.failed().await),
+        KEEP => {
+            // Its opener lets go of it.
+            let _: StreamError = stream.failed().await;
+        }
         _ => {
             while let Some(chunk) = stream.recv().await? {
                 stream.send(chunk).await?;

@@ -42,5 +42,13 @@ fuzz TARGET SECONDS="60":
 bench:
     cargo bench
 
+# Instructions per GB and per open, compared with what is written down.
+counts:
+    bash .ci/counts
+
+# Ten minutes of mixed load with cuts: nothing lost, memory flat.
+soak SECONDS="600":
+    cargo bench --bench soak -- --seconds {{SECONDS}}
+
 demo:
     cargo run --release --example demo

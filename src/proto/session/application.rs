@@ -4,10 +4,12 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use slab::Slab;
 
 use crate::error::{SessionEnd, StreamError};
 use crate::id::{Side, StreamId};
 use crate::proto::session::Session;
+use crate::proto::session::fault::Fault;
 use crate::proto::session::key::StreamKey;
 use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
 use crate::proto::session::transmit::has_left;
@@ -146,8 +148,8 @@ impl Session {
         let Some(stream) = self.stream_mut(key) else { return };
         stream.opening = Opening::Refused(code);
         stream.send.clear();
-        stream.send.state = SendState::Ended(Some(StreamError::Refused(code)));
-        stream.pending.refuse = Some(code);
+        stream.send.state = SendState::Ended(Some(Fault::Refused(code)));
+        stream.pending.refuse = true;
         // A stop of the opener may have asked for a reset; the refusal ends the half in its place.
         stream.pending.reset = None;
         if stream.recv.state == RecvState::Open {
@@ -166,8 +168,8 @@ impl Session {
     ) -> Poll<Result<usize, StreamError>> {
         let buffer = self.params.limits.send_buffer;
         let Some(stream) = self.stream_mut(key) else { return Poll::Ready(Err(StreamError::Closed)) };
-        if let Some(error) = stream.send.failure() {
-            return Poll::Ready(Err(error));
+        if let Some(fault) = stream.send.failure() {
+            return Poll::Ready(Err(fault.error(self.ended())));
         }
         let room = buffer.saturating_sub(stream.send.queued);
         if room == 0 {
@@ -183,8 +185,8 @@ impl Session {
     /// The half has ended since.
     pub(crate) fn write(&mut self, key: StreamKey, bytes: Bytes) -> Result<(), StreamError> {
         let Some(stream) = self.stream_mut(key) else { return Err(StreamError::Closed) };
-        if let Some(error) = stream.send.failure() {
-            return Err(error);
+        if let Some(fault) = stream.send.failure() {
+            return Err(fault.error(self.ended()));
         }
         if !bytes.is_empty() {
             stream.send.push(bytes);
@@ -206,13 +208,13 @@ impl Session {
             self.grant(now, key);
             return Poll::Ready(Ok(Some(chunk)));
         }
-        match &stream.recv.state {
+        match stream.recv.state {
             RecvState::Open => {
                 register(&mut stream.recv.waker, waker);
                 Poll::Pending
             }
             RecvState::Finished => Poll::Ready(Ok(None)),
-            RecvState::Failed(error) => Poll::Ready(Err(error.clone())),
+            RecvState::Failed(fault) => Poll::Ready(Err(fault.error(self.ended()))),
             RecvState::Stopped => Poll::Ready(Err(StreamError::Closed)),
         }
     }
@@ -220,8 +222,10 @@ impl Session {
     /// Waits until a stream's sending half is given up by its peer or the session, whether or not anybody writes.
     pub(crate) fn poll_send_failure(&mut self, key: StreamKey, waker: &Waker) -> Poll<StreamError> {
         let Some(stream) = self.stream_mut(key) else { return Poll::Ready(StreamError::Closed) };
-        match &stream.send.state {
-            SendState::Ended(Some(error)) | SendState::Resetting(error) => Poll::Ready(error.clone()),
+        match stream.send.state {
+            SendState::Ended(Some(fault)) | SendState::Resetting(fault) => {
+                Poll::Ready(fault.error(self.ended()))
+            }
             _ => {
                 register(&mut stream.send.waker, waker);
                 Poll::Pending
@@ -232,8 +236,8 @@ impl Session {
     /// Waits until the receiving half has failed, whether or not anybody reads.
     pub(crate) fn poll_recv_failure(&mut self, key: StreamKey, waker: &Waker) -> Poll<StreamError> {
         let Some(stream) = self.stream_mut(key) else { return Poll::Ready(StreamError::Closed) };
-        match &stream.recv.state {
-            RecvState::Failed(error) => Poll::Ready(error.clone()),
+        match stream.recv.state {
+            RecvState::Failed(fault) => Poll::Ready(fault.error(self.ended())),
             _ => {
                 register(&mut stream.recv.waker, waker);
                 Poll::Pending
@@ -253,7 +257,7 @@ impl Session {
     /// Abandons the sending half.
     pub(crate) fn reset(&mut self, key: StreamKey, code: StreamCode) {
         let Some(stream) = self.stream_mut(key) else { return };
-        stream.abandon_sending(code, StreamError::Closed);
+        stream.abandon_sending(code, Fault::Closed);
         self.touched(key);
     }
 
@@ -281,7 +285,7 @@ impl Session {
             return;
         }
         if stream.send.state == SendState::Open {
-            stream.abandon_sending(StreamCode::CANCELLED, StreamError::Closed);
+            stream.abandon_sending(StreamCode::CANCELLED, Fault::Closed);
         }
         stream.stop_receiving(StreamCode::CANCELLED);
         stream.recv.discard();
@@ -297,18 +301,19 @@ impl Session {
     /// Why a stream did not end in good order both ways, as far as is known; a stream still open has been cut off.
     pub(crate) fn stream_error(&self, key: StreamKey) -> Option<StreamError> {
         let stream = self.stream(key)?;
-        let received = match &stream.recv.state {
+        let received = match stream.recv.state {
             RecvState::Finished => None,
-            RecvState::Failed(error) => Some(error.clone()),
-            RecvState::Open | RecvState::Stopped => Some(StreamError::Closed),
+            RecvState::Failed(fault) => Some(fault),
+            RecvState::Open | RecvState::Stopped => Some(Fault::Closed),
         };
-        let sent = match &stream.send.state {
+        let sent = match stream.send.state {
             SendState::Finishing | SendState::Ended(None) => None,
-            SendState::Ended(Some(error)) | SendState::Resetting(error) => Some(error.clone()),
-            SendState::Open => Some(StreamError::Closed),
+            SendState::Ended(Some(fault)) | SendState::Resetting(fault) => Some(fault),
+            SendState::Open => Some(Fault::Closed),
         };
         // What the peer or the session did says more than what was done here.
-        received.clone().filter(|error| *error != StreamError::Closed).or(sent).or(received)
+        let fault = received.filter(|fault| *fault != Fault::Closed).or(sent).or(received);
+        fault.map(|fault| fault.error(self.ended()))
     }
 
     /// The reader took bytes: grants more once half a window is free, and widens the window of a reader that took
@@ -362,6 +367,10 @@ impl Session {
         let Some(stream) = self.streams.try_remove(slot) else { return };
         self.look_whether_drained();
         self.slots.remove(&stream.id);
+        if self.streams.is_empty() && self.streams.capacity() > KEPT_SLOTS {
+            self.streams = Slab::new();
+            self.slots.shrink_to_fit();
+        }
         self.pool.give_back(stream.recv.window - MIN_WINDOW);
         if let Some(carrier) = self.carriers.iter_mut().find(|carrier| Some(carrier.number) == stream.carrier)
         {
@@ -387,6 +396,10 @@ impl Session {
         self.streams.get_mut(key.slot as usize).filter(|stream| stream.id == key.id)
     }
 }
+
+/// Tables that have emptied keep room for this many streams, some 300 KiB, and give the rest back: a session may live
+/// for a year after the busiest hour of its life.
+const KEPT_SLOTS: usize = 1024;
 
 /// A reader that takes half a window faster than this is held up by the window, whatever the distance: it is the
 /// time a scheduler may keep a task waiting.

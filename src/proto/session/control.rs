@@ -36,6 +36,11 @@ impl Outgoing {
         }
     }
 
+    /// This end's own copy of a key that it serves.
+    pub(crate) fn own(&self, key: &RoutingKey) -> Option<&RoutingKey> {
+        self.keys.get(key)
+    }
+
     /// Whether this end serves the key.
     pub(crate) fn serves(&self, key: &RoutingKey) -> bool {
         self.keys.contains(key)

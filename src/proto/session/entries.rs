@@ -1,11 +1,13 @@
-//! The door through which fuzzing reaches the session. Each function panics only when a law is broken.
+//! The door through which fuzzing and measuring reach the session. Each function panics only when a law is broken.
 
 mod hostile;
+mod measure;
 mod operations;
 
 use std::time::Duration;
 
 pub use self::hostile::{fuzz_hostile, hostile_seeds};
+pub use self::measure::{Busy, Reading};
 pub use self::operations::{fuzz_operations, operations_seeds};
 use crate::config::{Liveness, SessionLimits};
 use crate::id::Side;

@@ -17,9 +17,11 @@ mod application;
 #[cfg(test)]
 mod audit;
 mod carrier;
+mod chunks;
 mod control;
 #[cfg(any(test, feature = "__entries"))]
 pub(crate) mod entries;
+mod fault;
 mod flood;
 mod key;
 mod log;
@@ -38,7 +40,7 @@ mod tests;
 mod transmit;
 mod wakers;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -48,6 +50,7 @@ pub(crate) use self::application::OpenFailure;
 use self::carrier::{Carrier, Closing};
 use self::flood::Flood;
 pub(crate) use self::key::StreamKey;
+use self::key::{Keyed, Slots};
 pub(crate) use self::log::Piece;
 pub(crate) use self::look::StreamLook;
 pub(crate) use self::pool::ProcessPool;
@@ -59,7 +62,7 @@ pub(crate) use self::transmit::Transmit;
 pub(crate) use self::wakers::Wakers;
 use crate::config::{Liveness, SessionLimits};
 use crate::error::{CarrierEnd, SessionEnd};
-use crate::id::{CarrierNumber, Cost, RoutingKey, Side, StreamId};
+use crate::id::{CarrierNumber, Cost, RoutingKey, Side};
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
 
@@ -70,7 +73,7 @@ pub(crate) struct Session {
     state: State,
     /// By slot; see [`StreamKey`].
     streams: Slab<Stream>,
-    slots: HashMap<StreamId, u32>,
+    slots: Slots,
     /// Streams opened here. `opened <= peer_max_streams`
     opened: u64,
     /// How many the peer lets us open in the life of the session.
@@ -198,7 +201,7 @@ impl Session {
         Self {
             state: State::Recovering { since: now, begun: false },
             streams: Slab::new(),
-            slots: HashMap::new(),
+            slots: Slots::with_hasher(Keyed::new(params.seed)),
             opened: 0,
             peer_max_streams: params.peer_max_streams,
             peer_opened: 0,

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::testing::epoch;
 use super::*;
 use crate::error::StreamError;
+use crate::id::StreamId;
 use crate::wire::MIN_WINDOW;
 use crate::wire::code::StreamCode;
 use crate::wire::decoder::{Decoded, Decoder};

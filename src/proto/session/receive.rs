@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::{CarrierEnd, SessionEnd, StreamError, Violation};
+use crate::error::{CarrierEnd, SessionEnd, Violation};
 use crate::id::{CarrierNumber, Side, StreamId};
+use crate::proto::session::fault::Fault;
 use crate::proto::session::key::StreamKey;
 use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
 use crate::proto::session::{Session, SessionEvent, State};
@@ -154,10 +155,16 @@ impl Session {
         now: Instant,
         index: usize,
         id: StreamId,
-        request: OpenRequest,
+        mut request: OpenRequest,
     ) -> Result<(), Violation> {
         self.flood.pay(now)?;
         self.admit_id(id)?;
+        if let OpenTo::Key(key) = &mut request.to
+            && let Some(own) = self.outgoing.own(key)
+        {
+            // All streams to a key share this end's copy; the peer's would weigh on each for as long as it lives.
+            *key = own.clone();
+        }
         let refusal = match &request.to {
             _ if self.draining => Some(StreamCode::DRAINING),
             _ if self.outgoing.stands_by() => Some(StreamCode::STANDBY),
@@ -270,8 +277,8 @@ impl Session {
             return Err(Violation::Unexpected);
         }
         stream.opening = Opening::Refused(code);
-        stream.recv.state = RecvState::Failed(StreamError::Refused(code));
-        stream.abandon_sending(code, StreamError::Refused(code));
+        stream.recv.state = RecvState::Failed(Fault::Refused(code));
+        stream.abandon_sending(code, Fault::Refused(code));
         self.wakers.take(&mut stream.send.waker);
         self.wakers.take(&mut stream.recv.waker);
         self.touched(key);
@@ -289,7 +296,7 @@ impl Session {
         }
         stream.recv.state = match stream.recv.state {
             RecvState::Open => RecvState::Finished,
-            RecvState::Stopped => RecvState::Failed(StreamError::Closed),
+            RecvState::Stopped => RecvState::Failed(Fault::Closed),
             RecvState::Finished | RecvState::Failed(_) => return Err(Violation::Unexpected),
         };
         stream.pending.credit = false;
@@ -303,8 +310,8 @@ impl Session {
         let Some(key) = self.find_stream(id) else { return Ok(()) };
         let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
         stream.recv.state = match stream.recv.state {
-            RecvState::Open => RecvState::Failed(StreamError::Reset(code)),
-            RecvState::Stopped => RecvState::Failed(StreamError::Closed),
+            RecvState::Open => RecvState::Failed(Fault::Reset(code)),
+            RecvState::Stopped => RecvState::Failed(Fault::Closed),
             RecvState::Finished | RecvState::Failed(_) => return Err(Violation::Unexpected),
         };
         stream.recv.discard();
@@ -318,7 +325,7 @@ impl Session {
         self.flood.pay(now)?;
         let Some(key) = self.find_stream(id) else { return Ok(()) };
         let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
-        stream.abandon_sending(code, StreamError::Stopped(code));
+        stream.abandon_sending(code, Fault::Stopped(code));
         self.wakers.take(&mut stream.send.waker);
         self.touched(key);
         Ok(())
@@ -365,13 +372,12 @@ impl Session {
         self.unaccepted = 0;
         let mut abandoned = Vec::new();
         for (slot, stream) in &mut self.streams {
-            let lost = StreamError::SessionLost(end.clone());
             stream.send.clear();
             if matches!(stream.send.state, SendState::Open | SendState::Finishing) {
-                stream.send.state = SendState::Ended(Some(lost.clone()));
+                stream.send.state = SendState::Ended(Some(Fault::Lost));
             }
             if matches!(stream.recv.state, RecvState::Open | RecvState::Stopped) {
-                stream.recv.state = RecvState::Failed(lost);
+                stream.recv.state = RecvState::Failed(Fault::Lost);
             }
             if stream.opening == Opening::Waiting {
                 // Whoever holds it may still try to accept it.

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::testing::epoch;
 use super::*;
 use crate::error::{StreamError, Violation};
-use crate::id::RoutingKey;
+use crate::id::{RoutingKey, StreamId};
 use crate::wire::MIN_WINDOW;
 use crate::wire::code::StreamCode;
 use crate::wire::decoder::{Decoded, Decoder};

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::error::StreamError;
 use crate::id::{CarrierNumber, Side};
 use crate::proto::session::Session;
 use crate::proto::session::carrier::Carrier;
+use crate::proto::session::fault::Fault;
 use crate::proto::session::key::StreamKey;
 use crate::proto::session::log::Piece;
 use crate::proto::session::stream::{Opening, SendState, Stream};
@@ -305,13 +305,15 @@ fn next_control(stream: &mut Stream) -> Option<Frame> {
     if std::mem::take(&mut pending.accept) {
         return Some(Frame::Accept { stream: id });
     }
-    if let Some(code) = pending.refuse.take() {
+    if std::mem::take(&mut pending.refuse)
+        && let Opening::Refused(code) = stream.opening
+    {
         return Some(Frame::Refuse { stream: id, code });
     }
     if let Some(code) = pending.reset.take() {
-        let cause = match &stream.send.state {
-            SendState::Resetting(cause) => cause.clone(),
-            _ => StreamError::Closed,
+        let cause = match stream.send.state {
+            SendState::Resetting(cause) => cause,
+            _ => Fault::Closed,
         };
         stream.send.state = SendState::Ended(Some(cause));
         return Some(Frame::Reset { stream: id, code });

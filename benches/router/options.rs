@@ -54,9 +54,13 @@ pub(crate) enum Child {
 /// What is measured. Up is from the client to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Row {
+    #[value(name = "bulk-1-up")]
     Bulk1Up,
+    #[value(name = "bulk-1-down")]
     Bulk1Down,
+    #[value(name = "bulk-64-up")]
     Bulk64Up,
+    #[value(name = "bulk-64-down")]
     Bulk64Down,
     Ping,
     PingBeside,
@@ -118,15 +122,7 @@ impl Options {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bulk1Up => "bulk-1-up",
-            Self::Bulk1Down => "bulk-1-down",
-            Self::Bulk64Up => "bulk-64-up",
-            Self::Bulk64Down => "bulk-64-down",
-            Self::Ping => "ping",
-            Self::PingBeside => "ping-beside",
-            Self::Opens => "opens",
-            Self::Idle => "idle",
-        })
+        // As it is asked for.
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
     }
 }

@@ -8,20 +8,23 @@
 //!
 //! Only a finish becomes a FIN: a stream that was cut short never looks complete to a client.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use sitelink::{LinkStream, ReadHalf, StreamCode, StreamError, WriteHalf};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::Interest;
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf as TcpReadHalf, WriteHalf as TcpWriteHalf};
+use tokio_util::io::poll_read_buf;
 
 /// Why carrying ended early.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +41,12 @@ enum Cut {
 }
 
 /// Carries until both halves have ended, or either side is cut.
-pub(super) async fn carry(tcp: TcpStream, stream: LinkStream) {
+pub(super) async fn carry(mut tcp: TcpStream, stream: LinkStream) {
     if let Err(error) = prepare(&tcp) {
         tracing::debug!(%error, "socket options not set");
     }
     let (mut reader, mut writer) = stream.into_split();
-    if let Err(cut) = both_ways(&tcp, &mut reader, &mut writer).await {
+    if let Err(cut) = both_ways(&mut tcp, &mut reader, &mut writer).await {
         tracing::debug!(%cut, "connection cut");
         let code =
             if matches!(cut, Cut::Idle) { StreamCode::TIMED_OUT } else { StreamCode::APPLICATION_RESET };
@@ -59,86 +62,110 @@ pub(super) fn reset(tcp: &TcpStream) {
     let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 
-async fn both_ways(tcp: &TcpStream, reader: &mut ReadHalf, writer: &mut WriteHalf) -> Result<(), Cut> {
+async fn both_ways(tcp: &mut TcpStream, reader: &mut ReadHalf, writer: &mut WriteHalf) -> Result<(), Cut> {
     // Counts what was moved, so that a half that waits can be told from one that moves.
     let moved = AtomicU64::new(0);
-    let mut up = pin!(to_stream(tcp, writer, &moved));
-    let mut down = pin!(to_tcp(tcp, reader, &moved));
-    // Noticed even while both halves wait for credit, or have nothing to read.
-    let mut failure = pin!(tcp_failure(tcp));
-    let up_is_left = tokio::select! {
-        done = &mut up => { done?; false }
-        done = &mut down => { done?; true }
-        error = &mut failure => return Err(Cut::Tcp(error)),
+    let (from, into) = tcp.split();
+    let mut up = pin!(to_stream(from, writer, &moved));
+    let mut down = pin!(to_tcp(into, reader, &moved));
+    let from = tokio::select! {
+        from = &mut up => from?,
+        done = &mut down => {
+            done?;
+            // Few connections come to be half closed: the rest need no room for the timer.
+            return tokio::select! {
+                from = up => from.map(drop),
+                () = Box::pin(stillness(&moved)) => Err(Cut::Idle),
+            };
+        }
     };
+    tokio::select! {
+        done = down => done,
+        // Nobody reads any more, which would tell.
+        error = tcp_failure(from.as_ref()) => Err(Cut::Tcp(error)),
+        () = Box::pin(stillness(&moved)) => Err(Cut::Idle),
+    }
+}
+
+/// Resolves when nothing has moved for a whole period.
+async fn stillness(moved: &AtomicU64) {
     loop {
         let before = moved.load(Ordering::Relaxed);
-        tokio::select! {
-            done = &mut up, if up_is_left => return done,
-            done = &mut down, if !up_is_left => return done,
-            error = &mut failure => return Err(Cut::Tcp(error)),
-            () = tokio::time::sleep(HALF_CLOSED_IDLE) => if moved.load(Ordering::Relaxed) == before { return Err(Cut::Idle) },
+        tokio::time::sleep(HALF_CLOSED_IDLE).await;
+        if moved.load(Ordering::Relaxed) == before {
+            return;
         }
     }
 }
 
-/// TCP to stream, until the client's FIN.
-async fn to_stream(tcp: &TcpStream, writer: &mut WriteHalf, moved: &AtomicU64) -> Result<(), Cut> {
-    // Empty while there is nothing to read: an idle connection holds no memory.
-    let mut buffer = BytesMut::new();
+/// TCP to stream, until the client's FIN; what was read from is given back.
+async fn to_stream<'a>(
+    mut from: TcpReadHalf<'a>,
+    writer: &mut WriteHalf,
+    moved: &AtomicU64,
+) -> Result<TcpReadHalf<'a>, Cut> {
     loop {
-        if buffer.capacity() == 0 {
-            tokio::select! {
-                biased;
-                readable = tcp.readable() => readable.map_err(Cut::Tcp)?,
-                // The far client is gone, and there may never be anything to write that would tell.
-                error = writer.stopped() => return Err(Cut::Stream(error)),
-            }
+        let piece = tokio::select! {
+            biased;
+            piece = poll_fn(|context| poll_piece(&mut from, context)) => piece.map_err(Cut::Tcp)?,
+            // The far client is gone, and there may never be anything to write that would tell.
+            error = writer.stopped() => return Err(Cut::Stream(error)),
+        };
+        if piece.is_empty() {
+            writer.finish();
+            return Ok(from);
         }
-        buffer.reserve(READ_SIZE);
-        match tcp.try_read_buf(&mut buffer) {
-            Ok(0) => {
-                writer.finish();
-                return Ok(());
-            }
-            Ok(count) => {
-                writer.send(piece(&mut buffer)).await.map_err(Cut::Stream)?;
-                moved.fetch_add(count as u64, Ordering::Relaxed);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => buffer = BytesMut::new(),
-            Err(error) => return Err(Cut::Tcp(error)),
+        let count = piece.len();
+        tokio::select! {
+            biased;
+            sent = writer.send(piece) => sent.map_err(Cut::Stream)?,
+            // While there is no room nobody reads, which would tell.
+            error = tcp_failure(from.as_ref()) => return Err(Cut::Tcp(error)),
         }
+        moved.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
-/// What was read, in memory of about its size: it is kept until the peer has acknowledged it.
-fn piece(buffer: &mut BytesMut) -> Bytes {
-    if buffer.len() >= READ_SIZE / 4 {
-        return buffer.split().freeze();
-    }
-    let small = Bytes::copy_from_slice(buffer);
-    buffer.clear();
-    small
+/// Reads what is there, at most [`READ_SIZE`]; empty at the end.
+///
+/// All connections of a thread read into the same memory, so that one that is idle holds none.
+fn poll_piece(from: &mut TcpReadHalf<'_>, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    BUFFER.with_borrow_mut(|buffer| {
+        // Here it is empty; this allocates only when what was read last has been handed on.
+        buffer.reserve(READ_SIZE);
+        ready!(poll_read_buf(Pin::new(from), context, buffer))?;
+        if buffer.len() >= READ_SIZE / 4 {
+            return Poll::Ready(Ok(buffer.split().freeze()));
+        }
+        // In memory of its own size: it is kept until the peer has acknowledged it.
+        let small = Bytes::copy_from_slice(buffer);
+        buffer.clear();
+        Poll::Ready(Ok(small))
+    })
 }
 
 /// Stream to TCP, until the peer's finish.
-async fn to_tcp(tcp: &TcpStream, reader: &mut ReadHalf, moved: &AtomicU64) -> Result<(), Cut> {
+async fn to_tcp(mut into: TcpWriteHalf<'_>, reader: &mut ReadHalf, moved: &AtomicU64) -> Result<(), Cut> {
     let mut chunks = VecDeque::new();
     loop {
         let Some(first) = reader.recv().await.map_err(Cut::Stream)? else { break };
         chunks.push_back(first);
         let finished = gather(reader, &mut chunks).await?;
-        tokio::select! {
-            biased;
-            written = write_all(tcp, &mut chunks, moved) => written.map_err(Cut::Tcp)?,
-            // The client takes nothing, and what it is to take was cut short: it is told now.
-            error = reader.failed() => return Err(Cut::Stream(error)),
+        while !chunks.is_empty() {
+            tokio::select! {
+                biased;
+                written = poll_fn(|context| poll_write(&mut into, context, &mut chunks)) => {
+                    moved.fetch_add(written.map_err(Cut::Tcp)? as u64, Ordering::Relaxed);
+                }
+                // The client takes nothing, and what it is to take was cut short: it is told now.
+                error = reader.failed() => return Err(Cut::Stream(error)),
+            }
         }
         if finished {
             break;
         }
     }
-    SockRef::from(tcp).shutdown(Shutdown::Write).map_err(Cut::Tcp)
+    SockRef::from(into.as_ref()).shutdown(Shutdown::Write).map_err(Cut::Tcp)
 }
 
 /// Takes what else is there already, so that one write moves it all. True when the stream has ended.
@@ -163,30 +190,28 @@ async fn gather(reader: &mut ReadHalf, chunks: &mut VecDeque<Bytes>) -> Result<b
     Ok(false)
 }
 
-/// Writes and removes the chunks.
-async fn write_all(tcp: &TcpStream, chunks: &mut VecDeque<Bytes>, moved: &AtomicU64) -> io::Result<()> {
-    while !chunks.is_empty() {
-        tcp.writable().await?;
-        let mut slices = [IoSlice::new(&[]); WRITE_PARTS];
-        for (slice, chunk) in slices.iter_mut().zip(&*chunks) {
-            *slice = IoSlice::new(chunk);
-        }
-        let mut written = match tcp.try_write_vectored(&slices[..chunks.len().min(WRITE_PARTS)]) {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
-        };
-        moved.fetch_add(written as u64, Ordering::Relaxed);
-        while let Some(chunk) = chunks.front_mut() {
-            if written < chunk.len() {
-                chunk.advance(written);
-                break;
-            }
-            written -= chunk.len();
-            chunks.pop_front();
-        }
+/// Writes chunks and removes what was written.
+fn poll_write(
+    into: &mut TcpWriteHalf<'_>,
+    context: &mut Context<'_>,
+    chunks: &mut VecDeque<Bytes>,
+) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); WRITE_PARTS];
+    for (slice, chunk) in slices.iter_mut().zip(&*chunks) {
+        *slice = IoSlice::new(chunk);
     }
-    Ok(())
+    let slices = &slices[..chunks.len().min(WRITE_PARTS)];
+    let written = ready!(Pin::new(into).poll_write_vectored(context, slices))?;
+    let mut left = written;
+    while let Some(chunk) = chunks.front_mut() {
+        if left < chunk.len() {
+            chunk.advance(left);
+            break;
+        }
+        left -= chunk.len();
+        chunks.pop_front();
+    }
+    Poll::Ready(Ok(written))
 }
 
 /// Resolves when the connection has failed, without reading from it.
@@ -209,6 +234,11 @@ fn prepare(tcp: &TcpStream) -> io::Result<()> {
         .with_interval(Duration::from_secs(10))
         .with_retries(6);
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+}
+
+thread_local! {
+    /// What the connections of a thread read into; empty between their turns.
+    static BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 /// How long the other half of a half-closed connection may move nothing before both are reset: some clients

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustls::Connection;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -42,10 +43,14 @@ struct Driver {
     frames: Vec<Decoded>,
     /// Taken from the session and not yet encrypted; empty between turns.
     pieces: Vec<Piece>,
+    /// Where the pieces' bytes lie, while they are encrypted; empty between turns, kept for its room.
+    slices: Vec<IoSlice<'static>>,
     /// What a read goes into.
     buffer: Box<[u8]>,
     /// Wakes the driver when the session has something due.
     alarm: Pin<Box<Sleep>>,
+    /// Nothing came since the alarm rang last.
+    quiet: bool,
     /// The peer's bytes make no sense any more: what still comes is thrown away.
     broken: bool,
     /// The session closed the carrier: what is left is to say so and to wait for the peer's end.
@@ -85,8 +90,10 @@ impl Driver {
             decoder,
             frames,
             pieces: Vec::new(),
+            slices: Vec::new(),
             buffer: vec![0; READ].into_boxed_slice(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            quiet: false,
             broken: false,
             leaving: None,
             gone: None,
@@ -110,12 +117,13 @@ impl Driver {
             self.hand_over(0);
             return Step::Moved;
         }
-        let read = match poll_read(&self.tcp, cx, &mut self.buffer) {
+        let read = match poll_read(&mut self.tcp, cx, &mut self.buffer) {
             Poll::Pending => return Step::Waits,
             Poll::Ready(Ok(0)) => return Step::Over(CarrierEnd::Eof),
             Poll::Ready(Ok(read)) => read,
             Poll::Ready(Err(error)) => return Step::Over(CarrierEnd::Io(error.kind())),
         };
+        self.quiet = false;
         if self.broken || self.leaving.is_some() {
             // Nothing counts any more; only the end is waited for.
             return Step::Moved;
@@ -212,20 +220,21 @@ impl Driver {
 
     /// Encrypts the pieces as one run of full records.
     fn encrypt(&mut self) -> io::Result<()> {
-        let mut slices = Vec::with_capacity(self.pieces.len() * 2);
+        let mut slices = emptied(std::mem::take(&mut self.slices));
         for piece in &self.pieces {
             slices.extend(
                 [piece.head(), piece.payload()].into_iter().filter(|part| !part.is_empty()).map(IoSlice::new),
             );
         }
-        let mut slices = &mut slices[..];
-        while !slices.is_empty() {
-            let taken = io::Write::write_vectored(&mut self.tls.writer(), slices)?;
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            let taken = io::Write::write_vectored(&mut self.tls.writer(), left)?;
             if taken == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            IoSlice::advance_slices(&mut slices, taken);
+            IoSlice::advance_slices(&mut left, taken);
         }
+        self.slices = emptied(slices);
         self.pieces.clear();
         Ok(())
     }
@@ -276,6 +285,9 @@ impl Driver {
                 self.alarm.as_mut().reset(next);
             }
             if self.alarm.as_mut().poll(cx).is_ready() {
+                if std::mem::replace(&mut self.quiet, true) {
+                    self.decoder.rest();
+                }
                 return Step::Moved;
             }
         }
@@ -321,6 +333,12 @@ impl Drop for Driver {
     }
 }
 
+/// The same room, holding nothing and so borrowing nothing (collecting in place does not allocate).
+fn emptied<'to>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'to>> {
+    slices.clear();
+    slices.into_iter().map(|_| IoSlice::new(&[])).collect()
+}
+
 /// A socket for rustls, which reads and writes without waiting.
 struct Socket<'a>(&'a TcpStream);
 
@@ -338,14 +356,12 @@ impl io::Write for Socket<'_> {
     }
 }
 
-fn poll_read(tcp: &TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(tcp.poll_read_ready(cx))?;
-        match tcp.try_read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return Poll::Ready(result),
-        }
-    }
+/// Reads once. A read that does not fill the buffer has emptied the socket, which the runtime takes note of: no
+/// further system call is needed to find out.
+fn poll_read(tcp: &mut TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(buffer);
+    ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
 }
 
 /// Decodes what is decrypted. Data payloads are copied here, once, out of the lock.
@@ -370,7 +386,7 @@ fn violation(error: crate::wire::DecodeError) -> CarrierEnd {
 }
 
 /// One read: four full records. More than 128 KiB leaves the cache, 16 KiB costs a system call per record.
-const READ: usize = 64 << 10;
+const READ: usize = 128 << 10;
 
 /// Turns of one poll before other tasks get theirs: 64 batches of 64 KiB are about a millisecond of work.
 const TURNS: usize = 64;

@@ -1,8 +1,9 @@
 //! Turns the bytes of a carrier, however they are cut, into frames.
 
-use bytes::Bytes;
+use bytes::BytesMut;
 
 use crate::id::StreamId;
+use crate::wire::buffers::Buffers;
 use crate::wire::frame::Frame;
 use crate::wire::varint::{self, MAX_SIZE};
 use crate::wire::{DecodeError, HEADER, kind};
@@ -15,6 +16,8 @@ use crate::wire::{DecodeError, HEADER, kind};
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
+    /// Where the data of large frames goes.
+    buffers: Buffers,
 }
 
 /// A frame and what it counts for.
@@ -30,7 +33,7 @@ impl Decoder {
     /// A decoder at the start of a carrier.
     #[must_use]
     pub fn new() -> Self {
-        Self { state: State::START }
+        Self { state: State::START, buffers: Buffers::default() }
     }
 
     /// Takes as much off the front of `input` as the next frame needs.
@@ -56,8 +59,13 @@ impl Decoder {
         matches!(self.state, State::Header { held: 0, .. })
     }
 
+    /// Gives back memory that is only kept for the frames to come: for a carrier that falls idle.
+    pub fn rest(&mut self) {
+        self.buffers.clear();
+    }
+
     /// The usual case: nothing is held and the frame lies whole in the input.
-    fn whole(&self, input: &mut &[u8]) -> Result<Option<Decoded>, DecodeError> {
+    fn whole(&mut self, input: &mut &[u8]) -> Result<Option<Decoded>, DecodeError> {
         if !self.is_empty() {
             return Ok(None);
         }
@@ -69,7 +77,8 @@ impl Decoder {
             return Ok(None);
         };
         *input = rest;
-        Ok(Some(head.decoded(Frame::parse(head.kind, payload)?)))
+        let frame = Frame::parse(head.kind, payload, &mut self.buffers)?;
+        Ok(Some(head.decoded(frame)))
     }
 
     /// Goes through the states until the input ends or a frame is whole.
@@ -86,27 +95,30 @@ impl Decoder {
                     if !fill(&mut bytes[..head.length], held, input) {
                         return Ok(None);
                     }
-                    let frame = Frame::parse(head.kind, &bytes[..head.length])?;
+                    let frame = Frame::parse(head.kind, &bytes[..head.length], &mut self.buffers)?;
                     break (*head, frame);
                 }
                 State::Long { head, bytes } => {
                     if !append(bytes, head.length, input) {
                         return Ok(None);
                     }
-                    let frame = Frame::parse(head.kind, bytes)?;
+                    let frame = Frame::parse(head.kind, bytes, &mut self.buffers)?;
                     break (*head, frame);
                 }
                 State::DataStream { head, bytes, held } => {
-                    let Some(state) = data_stream(*head, bytes, held, input)? else {
+                    let Some(stream) = data_stream(*head, bytes, held, input)? else {
                         return Ok(None);
                     };
-                    self.state = state;
+                    let length = head.length - *held;
+                    let bytes = self.buffers.take(length);
+                    self.state = State::DataPayload { head: *head, stream, bytes, length };
                 }
                 State::DataPayload { head, stream, bytes, length } => {
                     if !append(bytes, *length, input) {
                         return Ok(None);
                     }
-                    let frame = Frame::Data { stream: *stream, payload: Bytes::from(std::mem::take(bytes)) };
+                    let payload = self.buffers.lend(std::mem::take(bytes));
+                    let frame = Frame::Data { stream: *stream, payload };
                     break (*head, frame);
                 }
                 State::Skip { head, left } => {
@@ -140,11 +152,11 @@ enum State {
     /// Part of a payload short enough to need no buffer of its own.
     Short { head: Head, bytes: [u8; SHORT], held: usize },
     /// Part of another payload; the buffer's capacity is the payload's length.
-    Long { head: Head, bytes: Vec<u8> },
+    Long { head: Head, bytes: BytesMut },
     /// Part of the stream id of a data frame.
     DataStream { head: Head, bytes: [u8; MAX_SIZE], held: usize },
-    /// Part of the data of a data frame; the buffer's capacity is `length`, and it becomes the payload.
-    DataPayload { head: Head, stream: StreamId, bytes: Vec<u8>, length: usize },
+    /// Part of the data of a data frame, `length` bytes in all; the buffer becomes the payload.
+    DataPayload { head: Head, stream: StreamId, bytes: BytesMut, length: usize },
     /// How much of an unknown frame is still to be skipped; nothing of it is kept.
     Skip { head: Head, left: usize },
     /// The bytes were no frame; nothing after them can be.
@@ -178,7 +190,7 @@ impl Head {
             kind::DATA => State::DataStream { head: self, bytes: [0; MAX_SIZE], held: 0 },
             _ if self.length <= SHORT => State::Short { head: self, bytes: [0; SHORT], held: 0 },
             kind::OPEN | kind::CONTROL | kind::HELLO | kind::CLOSE => {
-                State::Long { head: self, bytes: Vec::with_capacity(self.length) }
+                State::Long { head: self, bytes: BytesMut::with_capacity(self.length) }
             }
             // Only an unknown kind is longer than `SHORT` and none of these.
             _ => State::Skip { head: self, left: self.length },
@@ -197,7 +209,7 @@ fn data_stream(
     bytes: &mut [u8; MAX_SIZE],
     held: &mut usize,
     input: &mut &[u8],
-) -> Result<Option<State>, DecodeError> {
+) -> Result<Option<StreamId>, DecodeError> {
     // The first byte says how many there are.
     if head.length == 0 {
         return Err(DecodeError::Malformed);
@@ -213,9 +225,7 @@ fn data_stream(
     if !fill(&mut bytes[..size], held, input) {
         return Ok(None);
     }
-    let stream = StreamId(varint::decode(&mut &bytes[..size])?);
-    let length = head.length - size;
-    Ok(Some(State::DataPayload { head, stream, bytes: Vec::with_capacity(length), length }))
+    Ok(Some(StreamId(varint::decode(&mut &bytes[..size])?)))
 }
 
 /// Fills the rest of `bytes`; says whether they are full.
@@ -232,7 +242,7 @@ fn fill(bytes: &mut [u8], held: &mut usize, input: &mut &[u8]) -> bool {
 }
 
 /// Appends up to a length of `length`; says whether it is reached.
-fn append(bytes: &mut Vec<u8>, length: usize, input: &mut &[u8]) -> bool {
+fn append(bytes: &mut BytesMut, length: usize, input: &mut &[u8]) -> bool {
     let (taken, left) = input.split_at(input.len().min(length - bytes.len()));
     bytes.extend_from_slice(taken);
     *input = left;

@@ -1,5 +1,6 @@
 //! Frames and their bytes: the codec and its limits. No I/O, no clock.
 
+mod buffers;
 pub mod code;
 pub mod decoder;
 pub mod encode;

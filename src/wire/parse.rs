@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::id::{CarrierNumber, Cost, StreamId};
+use crate::wire::buffers::Buffers;
 use crate::wire::code::{CloseCode, StreamCode};
 use crate::wire::encode::{
     CLOSE_CARRIER, CLOSE_SESSION, CONTROL_ACTIVE, CONTROL_COST, CONTROL_DRAIN, CONTROL_SERVE,
@@ -17,10 +18,11 @@ impl Frame {
     /// Reads a payload whose length was found within [`kind::limit`].
     ///
     /// A stream id needs no check: what a variable-length integer holds is a stream id.
-    pub(super) fn parse(kind: u8, payload: &[u8]) -> Result<Self, DecodeError> {
+    /// Large data goes into one of `buffers`.
+    pub(super) fn parse(kind: u8, payload: &[u8], buffers: &mut Buffers) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(payload);
         let frame = match kind {
-            kind::DATA => data(&mut reader)?,
+            kind::DATA => data(&mut reader, buffers)?,
             kind::OPEN => open(&mut reader)?,
             kind::ACCEPT => Self::Accept { stream: stream(&mut reader)? },
             kind::REFUSE => Self::Refuse { stream: stream(&mut reader)?, code: stream_code(&mut reader)? },
@@ -57,13 +59,11 @@ fn stream_code(reader: &mut Reader<'_>) -> Result<StreamCode, DecodeError> {
     reader.number32().map(StreamCode)
 }
 
-/// Copies the data into a buffer of exactly its size, so that an unread frame of one byte holds one
-/// byte of memory and not the buffer it came in.
-fn data(reader: &mut Reader<'_>) -> Result<Frame, DecodeError> {
+fn data(reader: &mut Reader<'_>, buffers: &mut Buffers) -> Result<Frame, DecodeError> {
     let stream = stream(reader)?;
     match reader.remainder() {
         [] => Err(DecodeError::Malformed),
-        payload => Ok(Frame::Data { stream, payload: Bytes::copy_from_slice(payload) }),
+        payload => Ok(Frame::Data { stream, payload: buffers.copy(payload) }),
     }
 }
 

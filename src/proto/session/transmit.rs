@@ -333,7 +333,7 @@ fn ack_len(received: u64) -> usize {
 }
 
 /// A batch: four full TLS records, written at once. More leaves the processor's cache; fewer costs system calls.
-pub(crate) const BATCH: usize = 64 << 10;
+pub(crate) const BATCH: usize = 128 << 10;
 
 /// Control may exceed the bound on data in flight by this much, so that credit flows while data waits; with it
 /// the log stays bounded.

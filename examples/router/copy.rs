@@ -127,20 +127,10 @@ async fn to_stream<'a>(
 }
 
 /// Reads what is there, at most [`READ_SIZE`]; empty at the end.
-///
-/// All connections of a thread read into the same memory, so that one that is idle holds none.
 fn poll_piece(from: &mut TcpReadHalf<'_>, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    BUFFER.with_borrow_mut(|buffer| {
-        // Here it is empty; this allocates only when what was read last has been handed on.
-        buffer.reserve(READ_SIZE);
-        ready!(poll_read_buf(Pin::new(from), context, buffer))?;
-        if buffer.len() >= READ_SIZE / 4 {
-            return Poll::Ready(Ok(buffer.split().freeze()));
-        }
-        // In memory of its own size: it is kept until the peer has acknowledged it.
-        let small = Bytes::copy_from_slice(buffer);
-        buffer.clear();
-        Poll::Ready(Ok(small))
+    BUFFERS.with_borrow_mut(|buffers| {
+        ready!(poll_read_buf(Pin::new(from), context, buffers.empty()))?;
+        Poll::Ready(Ok(buffers.piece()))
     })
 }
 
@@ -236,9 +226,53 @@ fn prepare(tcp: &TcpStream) -> io::Result<()> {
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
+/// What all connections of a thread read into, so that one that is idle holds none.
+///
+/// Large pieces are handed on in the memory they were read into. A handle to it is kept, by which it is used again once
+/// nobody else holds it: the system's allocator would give blocks of this size back and fetch them anew, zeroed.
+#[derive(Default)]
+struct Buffers {
+    /// What the next read goes into; empty between reads.
+    next: BytesMut,
+    /// Handed on, longest ago first; at most [`LENT`].
+    lent: VecDeque<BytesMut>,
+}
+
+impl Buffers {
+    /// An empty buffer with room for [`READ_SIZE`].
+    fn empty(&mut self) -> &mut BytesMut {
+        let tries = if self.next.capacity() == 0 { self.lent.len().min(TRIES) } else { 0 };
+        for _ in 0..tries {
+            let Some(mut lent) = self.lent.pop_front() else { break };
+            if lent.try_reclaim(READ_SIZE) {
+                self.next = lent;
+                break;
+            }
+            self.lent.push_back(lent);
+        }
+        self.next.reserve(READ_SIZE);
+        &mut self.next
+    }
+
+    /// What was read, in memory of about its size: it is kept until the peer has acknowledged it.
+    fn piece(&mut self) -> Bytes {
+        if self.next.len() < READ_SIZE / 4 {
+            let small = Bytes::copy_from_slice(&self.next);
+            self.next.clear();
+            return small;
+        }
+        let piece = self.next.split().freeze();
+        if self.lent.len() >= LENT {
+            // Its reader is slow: the memory is the reader's alone from now on.
+            self.lent.pop_front();
+        }
+        self.lent.push_back(std::mem::take(&mut self.next));
+        piece
+    }
+}
+
 thread_local! {
-    /// What the connections of a thread read into; empty between their turns.
-    static BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
 /// How long the other half of a half-closed connection may move nothing before both are reset: some clients
@@ -253,3 +287,9 @@ const WRITE_SIZE: usize = 128 << 10;
 
 /// Chunks of one write: as many full records as make up [`WRITE_SIZE`], twice over.
 const WRITE_PARTS: usize = 16;
+
+/// Buffers remembered by a thread at most, 1 MiB: as much as a link takes that keeps up.
+const LENT: usize = 16;
+
+/// Buffers looked at before a new one is made: one slow connection's must not hide those of the others.
+const TRIES: usize = 4;

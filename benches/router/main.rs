@@ -56,7 +56,7 @@ fn run(options: &Options) -> support::Outcome<()> {
         Some(router) => router.clone(),
         None => built_router()?,
     };
-    let files = Files::new(router, options.other.clone())?;
+    let files = Files::new(router, options)?;
     let systems: Vec<System> =
         options.systems().into_iter().filter(|system| system.is_there(&files)).collect();
     let mut bench = Bench::start(&files, &systems, options.pace(), descriptors)?;

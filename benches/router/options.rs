@@ -36,6 +36,15 @@ pub(crate) struct Options {
     /// Another build of the router, measured in the same rounds
     #[arg(long, value_name = "PATH")]
     pub(crate) other: Option<PathBuf>,
+    /// Threads of each router [default: as many as the machine has processors]
+    #[arg(long, value_name = "N")]
+    pub(crate) router_threads: Option<u16>,
+    /// Threads of each HAProxy
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) haproxy_threads: u16,
+    /// Size of HAProxy's buffers
+    #[arg(long, value_name = "BYTES", default_value_t = 16_384)]
+    pub(crate) haproxy_buffer: u32,
     /// What this process is, when the bench started it
     #[arg(long, hide = true, value_enum)]
     pub(crate) child: Option<Child>,

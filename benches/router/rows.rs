@@ -29,8 +29,8 @@ pub(crate) enum Figure {
     Opens,
     IdleNear,
     IdleFar,
-    ClosedNear,
-    ClosedFar,
+    KeptNear,
+    KeptFar,
 }
 
 /// The load and the systems, all up at once; those that are not measured do nothing.
@@ -166,11 +166,12 @@ impl<'a> Bench<'a> {
         let each = |now: &[f64], router: usize| {
             Some((now.get(router)? - before.get(router)?) / 1024.0 / self.pace.idle as f64)
         };
+        let kept = |router| Some(each(&after, router)? / each(&held, router)? * 100.0);
         let figures = [
             (Figure::IdleNear, each(&held, 0)),
             (Figure::IdleFar, each(&held, 1)),
-            (Figure::ClosedNear, each(&after, 0)),
-            (Figure::ClosedFar, each(&after, 1)),
+            (Figure::KeptNear, kept(0)),
+            (Figure::KeptFar, kept(1)),
         ];
         Ok(figures.into_iter().filter_map(|(figure, value)| Some((figure, value?))).collect())
     }

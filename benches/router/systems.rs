@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::options::Options;
 use crate::process::Process;
 use crate::support::{Authority, Outcome, link};
 
@@ -33,6 +34,9 @@ pub(crate) struct Files {
     folder: TempDir,
     router: PathBuf,
     other: Option<PathBuf>,
+    router_threads: Option<u16>,
+    haproxy_threads: u16,
+    haproxy_buffer: u32,
 }
 
 /// A system that carries connections.
@@ -69,11 +73,11 @@ impl System {
     pub(crate) fn start(self, files: &Files, server: SocketAddr) -> Outcome<Running> {
         match self {
             Self::Direct => Ok(Running { address: server, routers: Vec::new() }),
-            Self::Haproxy => haproxies(files.folder.path(), server),
-            Self::Sitelink => routers(&files.router, files.folder.path(), server),
+            Self::Haproxy => haproxies(files, server),
+            Self::Sitelink => routers(&files.router, files, server),
             Self::Other => {
                 let router = files.other.as_deref().ok_or("--other names it")?;
-                routers(router, files.folder.path(), server)
+                routers(router, files, server)
             }
         }
     }
@@ -95,7 +99,7 @@ impl Files {
     ///
     /// # Errors
     /// The disk is full, or the like.
-    pub(crate) fn new(router: PathBuf, other: Option<PathBuf>) -> Outcome<Self> {
+    pub(crate) fn new(router: PathBuf, options: &Options) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let authority = Authority::new("bench")?;
         for name in ["west", "east"] {
@@ -103,16 +107,25 @@ impl Files {
             bundle.write(&folder.path().join(name))?;
             fs::write(folder.path().join(format!("{name}.pem")), bundle.tls_crt + &bundle.tls_key)?;
         }
-        Ok(Self { folder, router, other })
+        Ok(Self {
+            folder,
+            router,
+            other: options.other.clone(),
+            router_threads: options.router_threads,
+            haproxy_threads: options.haproxy_threads,
+            haproxy_buffer: options.haproxy_buffer,
+        })
     }
 }
 
 /// East connects to the server, west takes clients.
-fn routers(router: &Path, folder: &Path, server: SocketAddr) -> Outcome<Running> {
+fn routers(router: &Path, files: &Files, server: SocketAddr) -> Outcome<Running> {
+    let threads = files.router_threads.map(|threads| format!("--threads={threads}"));
     let start = |site: &str, arguments: &[String]| {
         let common = ["--site", site, "--events", "json"];
-        Process::start(Command::new(router).args(common).args(arguments))
+        Process::start(Command::new(router).args(common).args(&threads).args(arguments))
     };
+    let folder = files.folder.path();
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let argument = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let mut east = start(
@@ -153,7 +166,8 @@ fn address_of(router: &mut Process, kind: &str) -> Outcome<SocketAddr> {
 }
 
 /// West takes clients and opens a TLS connection for each of them to east, which connects to the server.
-fn haproxies(folder: &Path, server: SocketAddr) -> Outcome<Running> {
+fn haproxies(files: &Files, server: SocketAddr) -> Outcome<Running> {
+    let folder = files.folder.path();
     let (address, between) = (free_address()?, free_address()?);
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let (ca, west, east) = (file("west/ca.crt"), file("west.pem"), file("east.pem"));
@@ -167,7 +181,9 @@ fn haproxies(folder: &Path, server: SocketAddr) -> Outcome<Running> {
     );
     let start = |name: &str, section: &str| {
         let config = folder.join(format!("{name}-{}.cfg", address.port()));
-        fs::write(&config, format!("{HAPROXY}{section}"))?;
+        let (threads, buffer) = (files.haproxy_threads, files.haproxy_buffer);
+        let global = format!("global\n nbthread {threads}\n tune.bufsize {buffer}\n");
+        fs::write(&config, format!("{global}{HAPROXY}{section}"))?;
         Process::start(Command::new("haproxy").arg("-db").arg("-q").arg("-f").arg(config))
     };
     let routers = vec![start("west", &near)?, start("east", &far)?];
@@ -190,10 +206,7 @@ fn free_address() -> Outcome<SocketAddr> {
 
 /// What both HAProxy processes share: TLS 1.3 with the suite that the link takes, no log, no time-outs in the way of idle
 /// connections. Sessions are resumed, as it does by default.
-const HAPROXY: &str = "\
-global
- nbthread 1
- ssl-default-bind-ciphersuites TLS_AES_256_GCM_SHA384
+const HAPROXY: &str = " ssl-default-bind-ciphersuites TLS_AES_256_GCM_SHA384
  ssl-default-server-ciphersuites TLS_AES_256_GCM_SHA384
 defaults
  mode tcp

@@ -1,10 +1,9 @@
 //! Two ends of a peer, connected, and what is done with them again and again.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use bytes::Bytes;
 

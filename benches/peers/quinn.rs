@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ::quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use ::quinn::{
-    ClientConfig, Connection, Endpoint, EndpointConfig, MtuDiscoveryConfig, RecvStream, SendStream, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    ClientConfig, Connection, Endpoint, EndpointConfig, MtuDiscoveryConfig, RecvStream, SendStream,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use bytes::Bytes;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
@@ -31,7 +31,8 @@ impl Peer for Quinn {
     type Stream = QuinnStream;
 
     async fn listen(pki: &Pki, on: &Handle, answers: Answers<Self::Stream>) -> SocketAddr {
-        let crypto = QuicServerConfig::with_initial(Arc::new(pki.server()), initial()).expect("the suite is QUIC's");
+        let crypto =
+            QuicServerConfig::with_initial(Arc::new(pki.server()), initial()).expect("the suite is QUIC's");
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(transport());
         let endpoint = endpoint(Some(config));
@@ -47,7 +48,8 @@ impl Peer for Quinn {
     }
 
     async fn connect(pki: &Pki, _: &Handle, to: SocketAddr) -> Self {
-        let crypto = QuicClientConfig::with_initial(Arc::new(pki.client()), initial()).expect("the suite is QUIC's");
+        let crypto =
+            QuicClientConfig::with_initial(Arc::new(pki.client()), initial()).expect("the suite is QUIC's");
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport());
         let endpoint = endpoint(None);

@@ -38,9 +38,11 @@ impl Results {
             .filter(|peer| self.samples.keys().any(|(_, measured)| measured == peer))
             .collect();
         let columns = shown.iter().map(|peer| peer.label());
-        let mut table = Table::new(
-            ["what"].into_iter().chain(columns).chain(["sitelink must reach", "reaches", "of the best peer"]),
-        );
+        let mut table = Table::new(["what"].into_iter().chain(columns).chain([
+            "sitelink must reach",
+            "reaches",
+            "of the best peer",
+        ]));
         for metric in Metric::ALL {
             if self.samples.keys().any(|(measured, _)| *measured == metric) {
                 let mut row = vec![metric.label().to_owned()];
@@ -107,10 +109,14 @@ impl Results {
         let sign = if better == Better::Higher { '≥' } else { '≤' };
         let (wanted, text, reached) = match metric.target() {
             Target::None => return Default::default(),
-            Target::Figure(figure) => (figure, format!("{sign} {figure}"), self.median(metric, PeerName::Sitelink)),
-            Target::Of(times, peer) => {
-                (times, format!("{sign} {times} × {}", peer.label()), paired_ratio(ours, self.samples(metric, peer)))
+            Target::Figure(figure) => {
+                (figure, format!("{sign} {figure}"), self.median(metric, PeerName::Sitelink))
             }
+            Target::Of(times, peer) => (
+                times,
+                format!("{sign} {times} × {}", peer.label()),
+                paired_ratio(ours, self.samples(metric, peer)),
+            ),
             Target::Best => {
                 (1.0, format!("{sign} the best peer"), self.best_of(metric).map(|(_, ratio)| ratio))
             }

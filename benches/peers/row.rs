@@ -7,12 +7,11 @@ use clap::ValueEnum;
 
 use crate::delay::Line;
 use crate::end::Flavor;
-use crate::figures;
-use crate::memory;
 use crate::metric::Metric;
 use crate::pair::Pair;
 use crate::peer::Peer;
 use crate::pki::Pki;
+use crate::{figures, memory};
 
 /// Something that is done with a peer, and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ::sitelink::{
-    AccessSpec, Endpoint, GroupName, Host, LinkName, LinkRole, LinkSpec, LinkStream, OpenRequest, Plane, RoutingKey,
-    Site,
+    AccessSpec, Endpoint, GroupName, Host, LinkName, LinkRole, LinkSpec, LinkStream, OpenRequest, Plane,
+    RoutingKey, Site,
 };
 use bytes::Bytes;
 use tokio::runtime::Handle;

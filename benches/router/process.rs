@@ -47,7 +47,7 @@ impl Process {
     ///
     /// # Errors
     /// The process has ended, or has not said it in time.
-    pub(crate) fn line<T>(&mut self, wanted: impl Fn(&str) -> Option<T>) -> Outcome<T> {
+    pub(crate) fn line<T>(&self, wanted: impl Fn(&str) -> Option<T>) -> Outcome<T> {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => match wanted(&line) {

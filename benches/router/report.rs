@@ -66,10 +66,10 @@ impl Report {
         let mut table = Table::new(columns.chain(["× haproxy", "target", "met"].map(str::to_owned)));
         for figure in self.samples.keys() {
             let mut cells = vec![figure.name().to_owned()];
-            let value = |system| self.median(*figure, system).map_or("n/a".to_owned(), three_digits);
+            let value = |system| self.median(*figure, system).map_or_else(|| "n/a".to_owned(), three_digits);
             cells.extend(self.systems.iter().map(|system| value(*system)));
             let ratio = self.ratio(*figure);
-            cells.push(ratio.map_or("n/a".to_owned(), three_digits));
+            cells.push(ratio.map_or_else(|| "n/a".to_owned(), three_digits));
             cells.push(figure.target().to_string());
             cells.push(self.met(*figure).map_or("", |met| if met { "yes" } else { "no" }).to_owned());
             table.push(cells);

@@ -62,7 +62,7 @@ impl<'a> Bench<'a> {
             eprintln!("only {possible} idle connections: this system allows {descriptors} descriptors");
             pace.idle = possible;
         }
-        let (client, mut server) = (Process::load("client")?, Process::load("server")?);
+        let (client, server) = (Process::load("client")?, Process::load("server")?);
         let address = server.line(|line| line.parse().ok())?;
         let mut running = BTreeMap::new();
         for system in systems {

@@ -78,7 +78,8 @@ async fn connection(mut tcp: TcpStream, bulk: Bulk, one: One) -> Outcome<()> {
         }
         mode @ (SINK | SOURCE) => {
             let tcp = tcp.into_std()?;
-            let _ = bulk.runtime().clone().spawn(async move {
+            // It ends with the connection, on the thread for bulk.
+            drop(bulk.runtime().clone().spawn(async move {
                 let tcp = TcpStream::from_std(tcp)?;
                 if mode == SINK {
                     bulk.sink(tcp).await
@@ -87,7 +88,7 @@ async fn connection(mut tcp: TcpStream, bulk: Bulk, one: One) -> Outcome<()> {
                 }
                 drop(one);
                 std::io::Result::Ok(())
-            });
+            }));
         }
         _ => {}
     }

@@ -128,7 +128,7 @@ fn routers(router: &Path, files: &Files, server: SocketAddr) -> Outcome<Running>
     let folder = files.folder.path();
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let argument = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let mut east = start(
+    let east = start(
         "east",
         &argument(&[
             "--listen",
@@ -139,10 +139,10 @@ fn routers(router: &Path, files: &Files, server: SocketAddr) -> Outcome<Running>
             &format!("app={server}"),
         ]),
     )?;
-    let access = address_of(&mut east, "access_up")?;
+    let access = address_of(&east, "access_up")?;
     let document = path(&format!("link-{}.yaml", access.port()));
     fs::write(&document, link("east", access.port(), "west"))?;
-    let mut west = start(
+    let west = start(
         "west",
         &argument(&[
             "--resources",
@@ -153,12 +153,12 @@ fn routers(router: &Path, files: &Files, server: SocketAddr) -> Outcome<Running>
             "app=127.0.0.1:0",
         ]),
     )?;
-    let address = address_of(&mut west, "tcp_listener_up")?;
+    let address = address_of(&west, "tcp_listener_up")?;
     Ok(Running { address, routers: vec![west, east] })
 }
 
 /// The address that the next event of a kind names.
-fn address_of(router: &mut Process, kind: &str) -> Outcome<SocketAddr> {
+fn address_of(router: &Process, kind: &str) -> Outcome<SocketAddr> {
     router.line(|line| {
         let event: Value = serde_json::from_str(line).ok()?;
         (event["event"] == kind).then(|| event["address"].as_str()?.parse().ok())?

@@ -11,13 +11,16 @@ use crate::peer::{Last, Received, Stream};
 #[derive(Debug)]
 pub(crate) struct IoStream<S> {
     stream: S,
+    /// Large once a small one was filled.
     buffer: Vec<u8>,
+    /// How much the last read filled of it.
+    filled: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> IoStream<S> {
     /// Over a stream on which nothing was sent.
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self { stream, buffer: Vec::new(), filled: 0 }
     }
 
     /// The same, with the first bytes sent.
@@ -42,10 +45,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for IoStream<S> 
     }
 
     async fn receive(&mut self) -> io::Result<Option<Received>> {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; BUFFER];
+        if self.filled == self.buffer.len() {
+            let size = if self.buffer.is_empty() { SMALL_BUFFER } else { BUFFER };
+            self.buffer.resize(size, 0);
         }
         let len = self.stream.read(&mut self.buffer).await?;
+        self.filled = len;
         Ok(Received::of(&self.buffer[..len]))
     }
 
@@ -53,6 +58,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for IoStream<S> 
         self.stream.shutdown().await
     }
 }
+
+/// The first read of a stream, which may be its only one.
+const SMALL_BUFFER: usize = 1 << 10;
 
 /// One read: more leaves the processor's cache, less costs more calls.
 const BUFFER: usize = 64 << 10;

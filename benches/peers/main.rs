@@ -14,7 +14,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
+use std::{env, fs, thread};
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
@@ -104,7 +104,12 @@ fn main() {
         arguments.flavors().iter().map(|flavor| arguments.run(&pki, *flavor, &pace)).collect();
     let path = arguments.json.clone().unwrap_or_else(json_path);
     let runs: Vec<_> = all.iter().map(Results::json).collect();
-    let written = json!({ "rounds": arguments.rounds(), "seconds": pace.window.as_secs_f64(), "runs": runs });
+    let written = json!({
+        "processors": thread::available_parallelism().map_or(0, usize::from),
+        "rounds": arguments.rounds(),
+        "seconds": pace.window.as_secs_f64(),
+        "runs": runs,
+    });
     fs::write(&path, format!("{written:#}\n")).expect("the folder can be written to");
     println!("\nall samples: {}", path.display());
 }

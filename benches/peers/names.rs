@@ -15,14 +15,23 @@ pub(crate) enum PeerName {
     Yamux,
     H2,
     Quinn,
+    QuinnEthernet,
     Sitelink,
     SitelinkIo,
 }
 
 impl PeerName {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Tcp, Self::Tls, Self::Yamux, Self::H2, Self::Quinn, Self::Sitelink, Self::SitelinkIo];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Tcp,
+        Self::Tls,
+        Self::Yamux,
+        Self::H2,
+        Self::Quinn,
+        Self::QuinnEthernet,
+        Self::Sitelink,
+        Self::SitelinkIo,
+    ];
 
     /// What it is called.
     pub(crate) fn label(self) -> &'static str {
@@ -32,6 +41,7 @@ impl PeerName {
             Self::Yamux => "yamux",
             Self::H2 => "h2",
             Self::Quinn => "quinn",
+            Self::QuinnEthernet => "quinn (1452)",
             Self::Sitelink => "sitelink",
             Self::SitelinkIo => "sitelink (io)",
         }
@@ -43,11 +53,11 @@ impl PeerName {
     }
 
     /// Whether the row says anything of it: connections are no idle streams, the relay carries no UDP, and the two
-    /// ways into sitelink differ where many bytes are copied.
+    /// sizes of datagrams and the two ways into sitelink differ where there are many bytes.
     pub(crate) fn is_in(self, row: Row) -> bool {
         match (self, row) {
             (Self::Tcp | Self::Tls, Row::Memory) | (Self::Quinn, Row::Wan1 | Row::Wan10) => false,
-            (Self::SitelinkIo, row) => matches!(row, Row::Bulk1 | Row::Bulk64),
+            (Self::QuinnEthernet | Self::SitelinkIo, row) => matches!(row, Row::Bulk1 | Row::Bulk64),
             _ => true,
         }
     }
@@ -59,7 +69,8 @@ impl PeerName {
             Self::Tls => row.measure::<tls::Tls>(pki, flavor, pace),
             Self::Yamux => row.measure::<yamux::Yamux>(pki, flavor, pace),
             Self::H2 => row.measure::<h2::H2>(pki, flavor, pace),
-            Self::Quinn => row.measure::<quinn::Quinn>(pki, flavor, pace),
+            Self::Quinn => row.measure::<quinn::Quinn<{ quinn::LOOPBACK }>>(pki, flavor, pace),
+            Self::QuinnEthernet => row.measure::<quinn::Quinn<{ quinn::ETHERNET }>>(pki, flavor, pace),
             Self::Sitelink => row.measure::<sitelink::Sitelink>(pki, flavor, pace),
             Self::SitelinkIo => row.measure::<sitelink::SitelinkIo>(pki, flavor, pace),
         }

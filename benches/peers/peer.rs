@@ -15,6 +15,9 @@ pub(crate) trait Peer: Sized + Send + Sync + 'static {
     /// One of its streams.
     type Stream: Stream;
 
+    /// The size of one send of bulk: full records, and still in the processor's cache.
+    const BLOCK: usize = 64 << 10;
+
     /// Binds to a free port of the loopback and gives every stream that arrives to `answers`, in tasks of `on`.
     fn listen(
         pki: &Pki,

@@ -1,9 +1,11 @@
 //! QUIC (the quinn crate), over UDP.
+//!
+//! Twice: with the largest datagrams that the loopback takes, which suits it best here, and with those that Ethernet takes,
+//! as there are no others outside of a machine. TCP has no such choice to make: the kernel splits for it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use ::quinn::{
@@ -19,23 +21,23 @@ use crate::answer::Answers;
 use crate::peer::{Last, Peer, Received, Stream};
 use crate::pki::Pki;
 
-/// The dialing end.
+/// The dialing end. Its datagrams carry at most so many bytes.
 #[derive(Debug)]
-pub(crate) struct Quinn {
+pub(crate) struct Quinn<const DATAGRAM: u16> {
     connection: Connection,
     /// Without it the connection would go on, but not its socket.
     _endpoint: Endpoint,
 }
 
-impl Peer for Quinn {
+impl<const DATAGRAM: u16> Peer for Quinn<DATAGRAM> {
     type Stream = QuinnStream;
 
     async fn listen(pki: &Pki, on: &Handle, answers: Answers<Self::Stream>) -> SocketAddr {
         let crypto =
             QuicServerConfig::with_initial(Arc::new(pki.server()), initial()).expect("the suite is QUIC's");
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(transport());
-        let endpoint = endpoint(Some(config));
+        config.transport_config(transport(DATAGRAM));
+        let endpoint = endpoint(DATAGRAM, Some(config));
         let address = endpoint.local_addr().expect("it is bound");
         on.spawn(async move {
             let incoming = endpoint.accept().await.expect("the endpoint is not closed");
@@ -51,8 +53,8 @@ impl Peer for Quinn {
         let crypto =
             QuicClientConfig::with_initial(Arc::new(pki.client()), initial()).expect("the suite is QUIC's");
         let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(transport());
-        let endpoint = endpoint(None);
+        config.transport_config(transport(DATAGRAM));
+        let endpoint = endpoint(DATAGRAM, None);
         let connecting = endpoint.connect_with(config, to, "127.0.0.1").expect("the configuration holds");
         Self { connection: connecting.await.expect("the certificates fit"), _endpoint: endpoint }
     }
@@ -94,27 +96,31 @@ impl Stream for QuinnStream {
     }
 }
 
-fn endpoint(server: Option<ServerConfig>) -> Endpoint {
+fn endpoint(datagram: u16, server: Option<ServerConfig>) -> Endpoint {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
     let buffers = socket2::SockRef::from(&socket);
     // As much as the system allows.
     buffers.set_recv_buffer_size(SOCKET_BUFFER).expect("the socket is open");
     buffers.set_send_buffer_size(SOCKET_BUFFER).expect("the socket is open");
     let mut config = EndpointConfig::default();
-    config.max_udp_payload_size(DATAGRAM).expect("it is in range");
+    config.max_udp_payload_size(datagram).expect("it is in range");
     Endpoint::new(config, server, socket, Arc::new(TokioRuntime)).expect("the socket is bound")
 }
 
-fn transport() -> Arc<TransportConfig> {
+fn transport(datagram: u16) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
+    // Before it knows the peer's address to be true, a server sends little, and nothing where datagrams are large: they
+    // grow after the handshake.
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(datagram);
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(20_000))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(u64::from(SEND_WINDOW))
-        .initial_rtt(Duration::from_millis(1))
-        .initial_mtu(DATAGRAM)
-        .mtu_discovery_config(None::<MtuDiscoveryConfig>)
+        .mtu_discovery_config(Some(discovery))
+        // The kernel splits no more than 64 KiB at once, which is one large datagram; quinn would try with ten.
+        .enable_segmentation_offload(datagram == ETHERNET)
         .max_idle_timeout(None);
     Arc::new(config)
 }
@@ -124,17 +130,20 @@ fn initial() -> Suite {
     TLS13_AES_128_GCM_SHA256.tls13().and_then(|suite| suite.quic_suite()).expect("aws-lc-rs has it")
 }
 
-/// A datagram's payload: as large as the loopback's largest packet allows.
-const DATAGRAM: u16 = 65_000;
+/// As large as the loopback's largest packet allows.
+pub(crate) const LOOPBACK: u16 = 65_000;
 
-/// A stream's window.
-const STREAM_WINDOW: u32 = 16 << 20;
+/// As large as Ethernet's packets allow.
+pub(crate) const ETHERNET: u16 = 1_452;
 
-/// The connection's window: 16 streams that are not read do not use it up.
+/// A stream's window: on the loopback smaller ones are faster, until they hold up the sender.
+const STREAM_WINDOW: u32 = 1 << 20;
+
+/// The connection's window, which bounds nothing here.
 const CONNECTION_WINDOW: u32 = 512 << 20;
 
-/// What may be in flight.
-const SEND_WINDOW: u32 = 16 << 20;
+/// What may be in flight: as a stream's window.
+const SEND_WINDOW: u32 = 1 << 20;
 
 /// What is asked of the system for each direction.
 const SOCKET_BUFFER: usize = 4 << 20;

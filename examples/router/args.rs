@@ -52,6 +52,9 @@ pub(super) struct Args {
     /// Let --admin be an address that others than this host can reach; there is no password
     #[arg(long, requires = "admin")]
     pub admin_public: bool,
+    /// Threads that carry connections [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// How events are written to standard output
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub events: Format,

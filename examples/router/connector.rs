@@ -86,7 +86,9 @@ impl Target {
 }
 
 async fn connect(incoming: Incoming, target: Arc<Target>) {
-    let connecting = tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(&target.address)).await;
+    // Connecting needs more room than carrying, and not for long.
+    let connecting = tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(&target.address));
+    let connecting = Box::pin(connecting).await;
     match connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(server) => match incoming.accept() {
             Ok(stream) => copy::carry(server, stream).await,

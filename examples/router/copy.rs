@@ -8,20 +8,23 @@
 //!
 //! Only a finish becomes a FIN: a stream that was cut short never looks complete to a client.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use sitelink::{LinkStream, ReadHalf, StreamCode, StreamError, WriteHalf};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::Interest;
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf as TcpReadHalf, WriteHalf as TcpWriteHalf};
+use tokio_util::io::poll_read_buf;
 
 /// Why carrying ended early.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +41,12 @@ enum Cut {
 }
 
 /// Carries until both halves have ended, or either side is cut.
-pub(super) async fn carry(tcp: TcpStream, stream: LinkStream) {
+pub(super) async fn carry(mut tcp: TcpStream, stream: LinkStream) {
     if let Err(error) = prepare(&tcp) {
         tracing::debug!(%error, "socket options not set");
     }
     let (mut reader, mut writer) = stream.into_split();
-    if let Err(cut) = both_ways(&tcp, &mut reader, &mut writer).await {
+    if let Err(cut) = both_ways(&mut tcp, &mut reader, &mut writer).await {
         tracing::debug!(%cut, "connection cut");
         let code =
             if matches!(cut, Cut::Idle) { StreamCode::TIMED_OUT } else { StreamCode::APPLICATION_RESET };
@@ -59,86 +62,100 @@ pub(super) fn reset(tcp: &TcpStream) {
     let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 
-async fn both_ways(tcp: &TcpStream, reader: &mut ReadHalf, writer: &mut WriteHalf) -> Result<(), Cut> {
+async fn both_ways(tcp: &mut TcpStream, reader: &mut ReadHalf, writer: &mut WriteHalf) -> Result<(), Cut> {
     // Counts what was moved, so that a half that waits can be told from one that moves.
     let moved = AtomicU64::new(0);
-    let mut up = pin!(to_stream(tcp, writer, &moved));
-    let mut down = pin!(to_tcp(tcp, reader, &moved));
-    // Noticed even while both halves wait for credit, or have nothing to read.
-    let mut failure = pin!(tcp_failure(tcp));
-    let up_is_left = tokio::select! {
-        done = &mut up => { done?; false }
-        done = &mut down => { done?; true }
-        error = &mut failure => return Err(Cut::Tcp(error)),
+    let (from, into) = tcp.split();
+    let mut up = pin!(to_stream(from, writer, &moved));
+    let mut down = pin!(to_tcp(into, reader, &moved));
+    let from = tokio::select! {
+        from = &mut up => from?,
+        done = &mut down => {
+            done?;
+            // Few connections come to be half closed: the rest need no room for the timer.
+            return tokio::select! {
+                from = up => from.map(drop),
+                () = Box::pin(stillness(&moved)) => Err(Cut::Idle),
+            };
+        }
     };
+    tokio::select! {
+        done = down => done,
+        // Nobody reads any more, which would tell.
+        error = tcp_failure(from.as_ref()) => Err(Cut::Tcp(error)),
+        () = Box::pin(stillness(&moved)) => Err(Cut::Idle),
+    }
+}
+
+/// Resolves when nothing has moved for a whole period.
+async fn stillness(moved: &AtomicU64) {
     loop {
         let before = moved.load(Ordering::Relaxed);
-        tokio::select! {
-            done = &mut up, if up_is_left => return done,
-            done = &mut down, if !up_is_left => return done,
-            error = &mut failure => return Err(Cut::Tcp(error)),
-            () = tokio::time::sleep(HALF_CLOSED_IDLE) => if moved.load(Ordering::Relaxed) == before { return Err(Cut::Idle) },
+        tokio::time::sleep(HALF_CLOSED_IDLE).await;
+        if moved.load(Ordering::Relaxed) == before {
+            return;
         }
     }
 }
 
-/// TCP to stream, until the client's FIN.
-async fn to_stream(tcp: &TcpStream, writer: &mut WriteHalf, moved: &AtomicU64) -> Result<(), Cut> {
-    // Empty while there is nothing to read: an idle connection holds no memory.
-    let mut buffer = BytesMut::new();
+/// TCP to stream, until the client's FIN; what was read from is given back.
+async fn to_stream<'a>(
+    mut from: TcpReadHalf<'a>,
+    writer: &mut WriteHalf,
+    moved: &AtomicU64,
+) -> Result<TcpReadHalf<'a>, Cut> {
     loop {
-        if buffer.capacity() == 0 {
-            tokio::select! {
-                biased;
-                readable = tcp.readable() => readable.map_err(Cut::Tcp)?,
-                // The far client is gone, and there may never be anything to write that would tell.
-                error = writer.stopped() => return Err(Cut::Stream(error)),
-            }
+        let piece = tokio::select! {
+            biased;
+            piece = poll_fn(|context| poll_piece(&mut from, context)) => piece.map_err(Cut::Tcp)?,
+            // The far client is gone, and there may never be anything to write that would tell.
+            error = writer.stopped() => return Err(Cut::Stream(error)),
+        };
+        if piece.is_empty() {
+            writer.finish();
+            return Ok(from);
         }
-        buffer.reserve(READ_SIZE);
-        match tcp.try_read_buf(&mut buffer) {
-            Ok(0) => {
-                writer.finish();
-                return Ok(());
-            }
-            Ok(count) => {
-                writer.send(piece(&mut buffer)).await.map_err(Cut::Stream)?;
-                moved.fetch_add(count as u64, Ordering::Relaxed);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => buffer = BytesMut::new(),
-            Err(error) => return Err(Cut::Tcp(error)),
+        let count = piece.len();
+        tokio::select! {
+            biased;
+            sent = writer.send(piece) => sent.map_err(Cut::Stream)?,
+            // While there is no room nobody reads, which would tell.
+            error = tcp_failure(from.as_ref()) => return Err(Cut::Tcp(error)),
         }
+        moved.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
-/// What was read, in memory of about its size: it is kept until the peer has acknowledged it.
-fn piece(buffer: &mut BytesMut) -> Bytes {
-    if buffer.len() >= READ_SIZE / 4 {
-        return buffer.split().freeze();
-    }
-    let small = Bytes::copy_from_slice(buffer);
-    buffer.clear();
-    small
+/// Reads what is there, at most [`READ_SIZE`]; empty at the end.
+fn poll_piece(from: &mut TcpReadHalf<'_>, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    BUFFERS.with_borrow_mut(|buffers| {
+        ready!(poll_read_buf(Pin::new(from), context, buffers.empty()))?;
+        Poll::Ready(Ok(buffers.piece()))
+    })
 }
 
 /// Stream to TCP, until the peer's finish.
-async fn to_tcp(tcp: &TcpStream, reader: &mut ReadHalf, moved: &AtomicU64) -> Result<(), Cut> {
+async fn to_tcp(mut into: TcpWriteHalf<'_>, reader: &mut ReadHalf, moved: &AtomicU64) -> Result<(), Cut> {
     let mut chunks = VecDeque::new();
     loop {
         let Some(first) = reader.recv().await.map_err(Cut::Stream)? else { break };
         chunks.push_back(first);
         let finished = gather(reader, &mut chunks).await?;
-        tokio::select! {
-            biased;
-            written = write_all(tcp, &mut chunks, moved) => written.map_err(Cut::Tcp)?,
-            // The client takes nothing, and what it is to take was cut short: it is told now.
-            error = reader.failed() => return Err(Cut::Stream(error)),
+        while !chunks.is_empty() {
+            tokio::select! {
+                biased;
+                written = poll_fn(|context| poll_write(&mut into, context, &mut chunks)) => {
+                    moved.fetch_add(written.map_err(Cut::Tcp)? as u64, Ordering::Relaxed);
+                }
+                // The client takes nothing, and what it is to take was cut short: it is told now.
+                error = reader.failed() => return Err(Cut::Stream(error)),
+            }
         }
         if finished {
             break;
         }
     }
-    SockRef::from(tcp).shutdown(Shutdown::Write).map_err(Cut::Tcp)
+    SockRef::from(into.as_ref()).shutdown(Shutdown::Write).map_err(Cut::Tcp)
 }
 
 /// Takes what else is there already, so that one write moves it all. True when the stream has ended.
@@ -163,30 +180,28 @@ async fn gather(reader: &mut ReadHalf, chunks: &mut VecDeque<Bytes>) -> Result<b
     Ok(false)
 }
 
-/// Writes and removes the chunks.
-async fn write_all(tcp: &TcpStream, chunks: &mut VecDeque<Bytes>, moved: &AtomicU64) -> io::Result<()> {
-    while !chunks.is_empty() {
-        tcp.writable().await?;
-        let mut slices = [IoSlice::new(&[]); WRITE_PARTS];
-        for (slice, chunk) in slices.iter_mut().zip(&*chunks) {
-            *slice = IoSlice::new(chunk);
-        }
-        let mut written = match tcp.try_write_vectored(&slices[..chunks.len().min(WRITE_PARTS)]) {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
-        };
-        moved.fetch_add(written as u64, Ordering::Relaxed);
-        while let Some(chunk) = chunks.front_mut() {
-            if written < chunk.len() {
-                chunk.advance(written);
-                break;
-            }
-            written -= chunk.len();
-            chunks.pop_front();
-        }
+/// Writes chunks and removes what was written.
+fn poll_write(
+    into: &mut TcpWriteHalf<'_>,
+    context: &mut Context<'_>,
+    chunks: &mut VecDeque<Bytes>,
+) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); WRITE_PARTS];
+    for (slice, chunk) in slices.iter_mut().zip(&*chunks) {
+        *slice = IoSlice::new(chunk);
     }
-    Ok(())
+    let slices = &slices[..chunks.len().min(WRITE_PARTS)];
+    let written = ready!(Pin::new(into).poll_write_vectored(context, slices))?;
+    let mut left = written;
+    while let Some(chunk) = chunks.front_mut() {
+        if left < chunk.len() {
+            chunk.advance(left);
+            break;
+        }
+        left -= chunk.len();
+        chunks.pop_front();
+    }
+    Poll::Ready(Ok(written))
 }
 
 /// Resolves when the connection has failed, without reading from it.
@@ -211,6 +226,55 @@ fn prepare(tcp: &TcpStream) -> io::Result<()> {
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
+/// What all connections of a thread read into, so that one that is idle holds none.
+///
+/// Large pieces are handed on in the memory they were read into. A handle to it is kept, by which it is used again once
+/// nobody else holds it: the system's allocator would give blocks of this size back and fetch them anew, zeroed.
+#[derive(Default)]
+struct Buffers {
+    /// What the next read goes into; empty between reads.
+    next: BytesMut,
+    /// Handed on, longest ago first; at most [`LENT`].
+    lent: VecDeque<BytesMut>,
+}
+
+impl Buffers {
+    /// An empty buffer with room for [`READ_SIZE`].
+    fn empty(&mut self) -> &mut BytesMut {
+        let tries = if self.next.capacity() == 0 { self.lent.len().min(TRIES) } else { 0 };
+        for _ in 0..tries {
+            let Some(mut lent) = self.lent.pop_front() else { break };
+            if lent.try_reclaim(READ_SIZE) {
+                self.next = lent;
+                break;
+            }
+            self.lent.push_back(lent);
+        }
+        self.next.reserve(READ_SIZE);
+        &mut self.next
+    }
+
+    /// What was read, in memory of about its size: it is kept until the peer has acknowledged it.
+    fn piece(&mut self) -> Bytes {
+        if self.next.len() < READ_SIZE / 4 {
+            let small = Bytes::copy_from_slice(&self.next);
+            self.next.clear();
+            return small;
+        }
+        let piece = self.next.split().freeze();
+        if self.lent.len() >= LENT {
+            // Its reader is slow: the memory is the reader's alone from now on.
+            self.lent.pop_front();
+        }
+        self.lent.push_back(std::mem::take(&mut self.next));
+        piece
+    }
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
 /// How long the other half of a half-closed connection may move nothing before both are reset: some clients
 /// vanish after their FIN. Looked at once per period, so it is cut after one to two of them.
 const HALF_CLOSED_IDLE: Duration = Duration::from_secs(300);
@@ -223,3 +287,9 @@ const WRITE_SIZE: usize = 128 << 10;
 
 /// Chunks of one write: as many full records as make up [`WRITE_SIZE`], twice over.
 const WRITE_PARTS: usize = 16;
+
+/// Buffers remembered by a thread at most, 1 MiB: as much as a link takes that keeps up.
+const LENT: usize = 16;
+
+/// Buffers looked at before a new one is made: one slow connection's must not hide those of the others.
+const TRIES: usize = 4;

@@ -151,8 +151,12 @@ impl Listener {
 
 async fn carry(client: TcpStream, plane: Plane, key: RoutingKey) {
     let request = OpenRequest::to_key(key).wait_for_path(PATIENCE);
-    match plane.open(request).await {
-        Ok(stream) => copy::carry(client, stream).await,
+    // Opening needs more room than carrying, and not for long.
+    match Box::pin(plane.open(request)).await {
+        Ok(stream) => {
+            drop(plane);
+            copy::carry(client, stream).await;
+        }
         Err(error) => {
             tracing::debug!(%error, "no stream for a connection");
             copy::reset(&client);

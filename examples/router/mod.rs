@@ -1,6 +1,7 @@
 //! The router, as a module, so that the demonstration can start it as processes of its own binary.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use sitelink::{
     AccessSpec, Credentials, CredentialsSource, Following, Manifest, Plane, Resources, RoutingKey,
     SecretKind, Site,
 };
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,12 +43,11 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
                 .from_env_lossy(),
         )
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
         // A log file wants no colours.
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ended = runtime.map_err(Into::into).and_then(|runtime| {
+    let ended = runtime(args.threads).map_err(Into::into).and_then(|runtime| {
         let ended = runtime.block_on(run(args));
         // A look at a disk that hangs is not waited for.
         runtime.shutdown_background();
@@ -59,6 +60,18 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// One thread needs no other to wake it; several share the work.
+fn runtime(threads: Option<u16>) -> io::Result<Runtime> {
+    let mut builder = match threads {
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads {
+        builder.worker_threads(usize::from(threads));
+    }
+    builder.enable_all().build()
 }
 
 async fn run(args: Args) -> Outcome<()> {

@@ -262,11 +262,17 @@ impl Held {
         Poll::Ready(Ok(()))
     }
 
-    /// Asks for room, copies outside the lock, then queues.
+    /// Copies outside the lock: what is small before it is known that there is room, so that one lock does.
     fn poll_write(&self, cx: &Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let want = parts.iter().map(|part| part.len()).sum::<usize>().min(COPIED_AT_ONCE);
         if want == 0 {
             return Poll::Ready(Ok(0));
+        }
+        if want <= COPIED_BEFORE {
+            let mut bytes = gather(parts, want);
+            let written =
+                ready!(self.session.with(|session| session.poll_write(self.key, &mut bytes, cx.waker())))?;
+            return Poll::Ready(Ok(written));
         }
         let room = ready!(self.session.with(|session| session.poll_reserve(self.key, want, cx.waker())))?;
         let bytes = gather(parts, room);
@@ -274,11 +280,8 @@ impl Held {
         Poll::Ready(Ok(room))
     }
 
-    async fn send(&self, bytes: Bytes) -> Result<(), StreamError> {
-        if !bytes.is_empty() {
-            poll_fn(|cx| self.session.with(|session| session.poll_reserve(self.key, 1, cx.waker()))).await?;
-        }
-        self.session.with(|session| session.write(self.key, bytes))
+    async fn send(&self, mut bytes: Bytes) -> Result<(), StreamError> {
+        poll_fn(|cx| self.session.with(|session| session.poll_send(self.key, &mut bytes, cx.waker()))).await
     }
 
     fn finish(&self) {
@@ -396,3 +399,6 @@ fn gather(parts: &[IoSlice<'_>], len: usize) -> Bytes {
 
 /// What one write copies at most: a carrier's batch. Larger chunks would come from fresh pages each time.
 const COPIED_AT_ONCE: usize = 64 << 10;
+
+/// Up to this size a copy costs less than a second lock, even if it turns out to be in vain.
+const COPIED_BEFORE: usize = 2 << 10;

@@ -1,6 +1,6 @@
 //! What the application does with streams. Every call is short: it moves `Bytes` and counters.
 
-use std::task::{Poll, Waker};
+use std::task::{Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -193,6 +193,30 @@ impl Session {
             self.touched(key);
         }
         Ok(())
+    }
+
+    /// Queues as much of `bytes` as there is room for, and takes that off its front; returns how much it was.
+    pub(crate) fn poll_write(
+        &mut self,
+        key: StreamKey,
+        bytes: &mut Bytes,
+        waker: &Waker,
+    ) -> Poll<Result<usize, StreamError>> {
+        let room = ready!(self.poll_reserve(key, bytes.len(), waker))?;
+        Poll::Ready(self.write(key, bytes.split_to(room)).map(|()| room))
+    }
+
+    /// Queues all of `bytes`, and leaves none, as soon as there is room for any of it.
+    pub(crate) fn poll_send(
+        &mut self,
+        key: StreamKey,
+        bytes: &mut Bytes,
+        waker: &Waker,
+    ) -> Poll<Result<(), StreamError>> {
+        if !bytes.is_empty() {
+            ready!(self.poll_reserve(key, 1, waker))?;
+        }
+        Poll::Ready(self.write(key, std::mem::take(bytes)))
     }
 
     /// Takes the next bytes of a stream; `None` is the end that its peer made.

@@ -255,10 +255,10 @@ impl SendHalf {
         self.queued = 0;
     }
 
-    /// Queues written bytes.
+    /// Queues written bytes. Small writes are joined: each would otherwise become a frame of its own.
     pub(crate) fn push(&mut self, bytes: Bytes) {
         self.queued += bytes.len();
-        self.queue.push_back(bytes);
+        push_joined(&mut self.queue, bytes);
     }
 
     /// Takes up to `max` bytes off the queue for one frame, within the credit.
@@ -290,17 +290,7 @@ impl RecvHalf {
     /// the queue weigh many times what it holds; that copies at most [`JOINED`] bytes.
     pub(crate) fn push(&mut self, bytes: Bytes) {
         self.queued += bytes.len();
-        if bytes.len() <= TINY
-            && let Some(last) = self.queue.back_mut()
-            && last.len() + bytes.len() <= JOINED
-        {
-            let mut joined = BytesMut::with_capacity(last.len() + bytes.len());
-            joined.extend_from_slice(last);
-            joined.extend_from_slice(&bytes);
-            *last = joined.freeze();
-            return;
-        }
-        self.queue.push_back(bytes);
+        push_joined(&mut self.queue, bytes);
     }
 
     /// Takes the next chunk for the application.
@@ -319,7 +309,22 @@ impl RecvHalf {
     }
 }
 
-/// Frames up to this size are joined to what is queued before them.
+/// Queues a chunk, or joins it to the last one if both are small.
+fn push_joined(queue: &mut Chunks, bytes: Bytes) {
+    if bytes.len() <= TINY
+        && let Some(last) = queue.back_mut()
+        && last.len() + bytes.len() <= JOINED
+    {
+        let mut joined = BytesMut::with_capacity(last.len() + bytes.len());
+        joined.extend_from_slice(last);
+        joined.extend_from_slice(&bytes);
+        *last = joined.freeze();
+        return;
+    }
+    queue.push_back(bytes);
+}
+
+/// Frames and writes up to this size are joined to what is queued before them.
 const TINY: usize = 256;
 
 /// Up to this size of the joined chunk: a chunk costs about 100 bytes of bookkeeping, under a tenth of this.
@@ -363,6 +368,8 @@ mod tests {
         (0..10_000).for_each(|_| stream.recv.push(Bytes::from_static(b"x")));
         assert_eq!(stream.recv.queued, 10_000);
         assert!(stream.recv.queue.iter().count() <= 10_000 / JOINED + 1);
+        (0..10_000).for_each(|_| stream.send.push(Bytes::from_static(b"x")));
+        assert!(stream.send.queue.iter().count() <= 10_000 / JOINED + 1);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::wire::frame::{CloseScope, Frame, OpenTo};
 use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 
 mod liveness;
+mod windows;
 
 /// Both ends of a session on one carrier, and the time.
 struct Pair {

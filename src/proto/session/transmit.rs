@@ -302,6 +302,9 @@ fn next_control(stream: &mut Stream) -> Option<Frame> {
     if std::mem::take(&mut pending.accept) {
         return Some(Frame::Accept { stream: id });
     }
+    if std::mem::take(&mut pending.kept) && !matches!(stream.send.state, SendState::Ended(_)) {
+        return Some(Frame::Kept { stream: id, limit: stream.send.limit });
+    }
     if let Some(code) = pending.refuse.take() {
         return Some(Frame::Refuse { stream: id, code });
     }
@@ -315,6 +318,9 @@ fn next_control(stream: &mut Stream) -> Option<Frame> {
     }
     if let Some(code) = pending.stop.take() {
         return Some(Frame::Stop { stream: id, code });
+    }
+    if std::mem::take(&mut pending.shrink) {
+        return Some(Frame::Shrink { stream: id, limit: stream.recv.fallback() });
     }
     if std::mem::take(&mut pending.credit) {
         return Some(Frame::Credit { stream: id, limit: stream.recv.limit });

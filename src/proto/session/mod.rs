@@ -26,6 +26,7 @@ mod log;
 mod look;
 #[cfg(test)]
 mod model;
+mod pace;
 mod pool;
 mod receive;
 mod recover;

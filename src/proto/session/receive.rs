@@ -244,9 +244,7 @@ impl Session {
                 if recv.queued == 0 {
                     recv.unread = Some(now);
                 }
-                if recv.received == recv.edge {
-                    recv.filled = Some(now);
-                }
+                stream.filled |= recv.received == recv.edge;
                 recv.push(payload);
                 self.wakers.take(&mut recv.waker);
                 Ok(())

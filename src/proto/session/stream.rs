@@ -47,6 +47,8 @@ pub(crate) struct Stream {
     pub(crate) send: SendHalf,
     /// What this end receives.
     pub(crate) recv: RecvHalf,
+    /// Whether the peer filled its window to the byte: credit alone held it back.
+    pub(crate) filled: bool,
     /// Whether the application holds the stream (or waits for its verdict).
     pub(crate) held: bool,
 }
@@ -159,8 +161,8 @@ pub(crate) struct RecvHalf {
     pub(crate) window: u64,
     /// The limit that was in force when this window's worth began: a sender held back by credit stops here.
     pub(crate) edge: u64,
-    /// When the sender filled the window up to its edge.
-    pub(crate) filled: Option<Instant>,
+    /// When the edge was set; before the first it is the open that counts.
+    pub(crate) turned: Option<Instant>,
     /// Its place among the grown windows; 0 if it has none.
     pub(crate) place: u64,
     /// Since when the reader has taken nothing of what is queued; meaningless while nothing is.
@@ -213,12 +215,13 @@ impl Stream {
                 limit: MIN_WINDOW,
                 window: MIN_WINDOW,
                 edge: MIN_WINDOW,
-                filled: None,
+                turned: None,
                 place: 0,
                 unread: None,
                 state: RecvState::Open,
                 waker: None,
             },
+            filled: false,
             held: false,
         }
     }

@@ -17,6 +17,7 @@ use crate::wire::decoder::{Decoded, Decoder};
 use crate::wire::frame::{CloseScope, Frame, OpenTo};
 use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 
+mod fairness;
 mod liveness;
 mod windows;
 

@@ -169,7 +169,11 @@ impl Session {
         let mut over = Vec::new();
         let mut sent = 0;
         while let Some(key) = carrier.schedule.next_data() {
-            if *room < LEAST_DATA || carrier.log.in_flight() >= cap {
+            if carrier.log.in_flight() >= cap {
+                carrier.pace.holds_back();
+                break;
+            }
+            if *room < LEAST_DATA {
                 break;
             }
             let Some(stream) = self.streams.get_mut(key.slot as usize).filter(|stream| stream.id == key.id)

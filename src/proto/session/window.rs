@@ -9,10 +9,11 @@
 //!                             ╰─────────── window ─────────────╯
 //! ```
 //!
-//! **Growing.** The limit in force when a window's worth began is its *edge*. A sender that was held back by credit
-//! alone filled it to the byte; if the reader then took everything up to the edge at once, the window was what limited the two, and it
-//! grows. No measure of distance goes into this, so neither a queue nor slow wake-ups of threads can deceive it: a window is
-//! grown as far as the sender goes, and how far that is, is bounded by the flight of its carriers.
+//! **Growing.** The limit in force when a window's worth begins is its *edge*. When the reader has taken everything up to it
+//! within two least round trips, the window was what limited the two, and it grows. The least of them: a tuner that
+//! believes its latest measure feeds on its own queue. A sender that was held back by credit alone fills the
+//! window to the byte: then threads that wake slowly are allowed for as well. How far a window grows is bounded by the flight of the
+//! carriers.
 //!
 //! **Shrinking.** Credit that was given may be in use already, so it is not taken but asked back: SHRINK, and the room
 //! is kept until KEPT says what the peer holds itself to. Who is asked: streams that used little of their window for
@@ -79,12 +80,7 @@ impl RecvHalf {
     /// Whether it is time to give more credit: a quarter of the window is free, or the sender has used up all.
     fn wants_credit(&self) -> bool {
         let step = (self.window / 4).max(MIN_WINDOW / 2);
-        self.limit <= self.consumed + self.window - step || self.is_outrun()
-    }
-
-    /// Whether the sender filled the window to its edge and the reader has taken all of that.
-    fn is_outrun(&self) -> bool {
-        self.filled.is_some() && self.consumed >= self.edge
+        self.limit <= self.consumed + self.window - step || self.consumed >= self.edge
     }
 
     /// The window that what was received since the last credit would need, twice over.
@@ -122,11 +118,10 @@ impl Session {
         }
         let mut refused = 0;
         if recv.consumed >= recv.edge {
-            let outrun = recv.filled.take().is_some_and(|filled| {
-                let patience = self.least_trip.max(PROMPT);
-                now.saturating_duration_since(filled) < patience
-            });
-            if outrun {
+            let twice = (self.least_trip * 2).max(FAST);
+            let patience = if std::mem::take(&mut stream.filled) { twice + PROMPT } else { twice };
+            let turned = recv.turned.replace(now).or(stream.since);
+            if turned.is_some_and(|turned| now.saturating_duration_since(turned) < patience) {
                 let (wider, wanted) = self.pool.widen(recv.window, self.params.limits.max_window);
                 recv.window = wider;
                 refused = wanted;
@@ -237,7 +232,7 @@ impl Session {
         self.flood.pay(now)?;
         let Some(key) = self.find_stream(id) else { return Ok(()) };
         let slot = key.slot as usize;
-        let Some(Stream { recv, pending, .. }) = self.streams.get_mut(slot) else { return Ok(()) };
+        let Some(Stream { recv, pending, filled, .. }) = self.streams.get_mut(slot) else { return Ok(()) };
         let ended = matches!(recv.state, RecvState::Finished | RecvState::Failed(_));
         if ended || !pending.asked || pending.shrink {
             return Err(Violation::Unexpected);
@@ -253,7 +248,8 @@ impl Session {
             self.pool.give_back(recv.window - window);
             recv.window = window;
             // Where the sender stands still now is no sign of a window that is too small.
-            (recv.edge, recv.filled) = (limit, None);
+            *filled = false;
+            (recv.edge, recv.turned) = (limit, Some(now));
             self.grown.enter(now, slot, recv);
             self.grant(now, key);
         }
@@ -261,9 +257,12 @@ impl Session {
     }
 }
 
-/// A reader that has taken all of a full window within this time of its filling is quicker than its credit, whatever the
-/// distance: it is what a scheduler may give other threads first (base slices of 3 ms). A slower reader's window can so
-/// grow to no more than four times what it takes in that time.
+/// A reader that takes a window faster than this is held up by it, whatever the distance: it is the time until a thread that sleeps
+/// runs, at both ends.
+const FAST: Duration = Duration::from_micros(250);
+
+/// What a reader may take longer when its sender filled the window to the byte: what a scheduler may give other threads
+/// first (base slices of 3 ms). A slow reader's window can so grow to no more than four times what it takes in that time.
 const PROMPT: Duration = Duration::from_millis(5);
 
 /// Credit of which so little was used for so long is asked back. After that time what was measured of a way is

@@ -163,6 +163,8 @@ fn frames() -> Vec<Frame> {
         Frame::Reset { stream, code: StreamCode::CANCELLED },
         Frame::Stop { stream, code: StreamCode::application(0) },
         Frame::Credit { stream, limit: MIN_WINDOW },
+        Frame::Shrink { stream, limit: MIN_WINDOW },
+        Frame::Kept { stream, limit: 2 * MIN_WINDOW },
         Frame::MaxStreams { limit: 16_384 },
         control(0, ControlChange::Serve(key())),
         control(1, ControlChange::Withdraw(key())),

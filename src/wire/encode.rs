@@ -39,6 +39,8 @@ impl Frame {
             Self::Reset { .. } => kind::RESET,
             Self::Stop { .. } => kind::STOP,
             Self::Credit { .. } => kind::CREDIT,
+            Self::Shrink { .. } => kind::SHRINK,
+            Self::Kept { .. } => kind::KEPT,
             Self::MaxStreams { .. } => kind::MAX_STREAMS,
             Self::Control { .. } => kind::CONTROL,
             Self::CarrierDead { .. } => kind::CARRIER_DEAD,
@@ -68,7 +70,11 @@ impl Frame {
                 out.put_slice(payload);
             }
             Self::Finish { stream, total } => pair(stream.0, *total, out),
-            Self::Credit { stream, limit } => pair(stream.0, *limit, out),
+            Self::Credit { stream, limit }
+            | Self::Shrink { stream, limit }
+            | Self::Kept { stream, limit } => {
+                pair(stream.0, *limit, out);
+            }
             Self::MaxStreams { limit } => varint::encode(*limit, out),
             Self::Control { sequence, change } => {
                 varint::encode(*sequence, out);

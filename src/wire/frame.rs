@@ -77,6 +77,20 @@ pub enum Frame {
         /// The offset; a lower one than before changes nothing.
         limit: u64,
     },
+    /// Asks the peer to do with less credit than it has. Answered by a kept unless its half has ended.
+    Shrink {
+        /// The stream.
+        stream: StreamId,
+        /// The offset it is asked to keep to.
+        limit: u64,
+    },
+    /// Answers a shrink: the sender sends no more than this before the next credit.
+    Kept {
+        /// The stream.
+        stream: StreamId,
+        /// The offset: what was asked, or what the sender had sent already if that is more.
+        limit: u64,
+    },
     /// Allows the peer to have opened that many streams in the life of the session.
     MaxStreams {
         /// The count; a lower one than before changes nothing.

@@ -26,6 +26,10 @@ pub const MAX_STREAMS: u8 = 0x09;
 pub const CONTROL: u8 = 0x0a;
 /// A carrier is held dead.
 pub const CARRIER_DEAD: u8 = 0x0b;
+/// Asks the peer to do with less credit.
+pub const SHRINK: u8 = 0x0c;
+/// Answers a shrink.
+pub const KEPT: u8 = 0x0d;
 /// First on a carrier.
 pub const HELLO: u8 = 0x40;
 /// Acknowledges logged bytes.
@@ -60,7 +64,7 @@ pub fn limit(kind: u8) -> Result<usize, DecodeError> {
         DATA => MAX_PAYLOAD,
         OPEN => MAX_SIZE + 2 + MAX_TEXT_ID + MAX_METADATA,
         ACCEPT | MAX_STREAMS | PING | PONG => MAX_SIZE,
-        REFUSE | FINISH | RESET | STOP | CREDIT | CARRIER_DEAD | ACK => 2 * MAX_SIZE,
+        REFUSE | FINISH | RESET | STOP | CREDIT | SHRINK | KEPT | CARRIER_DEAD | ACK => 2 * MAX_SIZE,
         CONTROL => MAX_SIZE + 1 + MAX_TEXT_ID,
         HELLO => MAX_HELLO,
         CLOSE => 1 + 2 * MAX_SIZE + MAX_DETAIL,

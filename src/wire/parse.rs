@@ -30,6 +30,8 @@ impl Frame {
             kind::RESET => Self::Reset { stream: stream(&mut reader)?, code: stream_code(&mut reader)? },
             kind::STOP => Self::Stop { stream: stream(&mut reader)?, code: stream_code(&mut reader)? },
             kind::CREDIT => Self::Credit { stream: stream(&mut reader)?, limit: reader.number()? },
+            kind::SHRINK => Self::Shrink { stream: stream(&mut reader)?, limit: reader.number()? },
+            kind::KEPT => Self::Kept { stream: stream(&mut reader)?, limit: reader.number()? },
             kind::MAX_STREAMS => Self::MaxStreams { limit: reader.number()? },
             kind::CONTROL => Self::Control { sequence: reader.number()?, change: change(&mut reader)? },
             kind::CARRIER_DEAD => {

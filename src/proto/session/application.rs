@@ -1,7 +1,7 @@
 //! What the application does with streams. Every call is short: it moves `Bytes` and counters.
 
 use std::task::{Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use slab::Slab;
@@ -15,7 +15,6 @@ use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, 
 use crate::proto::session::transmit::has_left;
 use crate::proto::session::wakers::register;
 use crate::stats::Traffic;
-use crate::wire::MIN_WINDOW;
 use crate::wire::code::StreamCode;
 
 /// Why a stream was not opened.
@@ -156,6 +155,7 @@ impl Session {
             stream.recv.discard();
             stream.recv.state = RecvState::Stopped;
         }
+        self.fit(key);
         self.touched(key);
     }
 
@@ -297,6 +297,7 @@ impl Session {
     pub(crate) fn stop(&mut self, key: StreamKey, code: StreamCode) {
         let Some(stream) = self.stream_mut(key) else { return };
         stream.stop_receiving(code);
+        self.fit(key);
         self.touched(key);
     }
 
@@ -313,6 +314,7 @@ impl Session {
         }
         stream.stop_receiving(StreamCode::CANCELLED);
         stream.recv.discard();
+        self.fit(key);
         self.touched(key);
     }
 
@@ -338,27 +340,6 @@ impl Session {
         // What the peer or the session did says more than what was done here.
         let fault = received.filter(|fault| *fault != Fault::Closed).or(sent).or(received);
         fault.map(|fault| fault.error(self.ended()))
-    }
-
-    /// The reader took bytes: grants more once half a window is free, and widens the window of a reader that took
-    /// them within two round trips, as long as the budgets allow.
-    fn grant(&mut self, now: Instant, key: StreamKey) {
-        let least = self.carriers.iter().filter_map(|carrier| carrier.pace.round_trip().minimum).min();
-        let trips = least.map_or(FAST_READ, |least| (least * 2).max(FAST_READ));
-        let max = self.params.limits.max_window;
-        let Some(stream) = self.streams.get_mut(key.slot as usize) else { return };
-        let recv = &mut stream.recv;
-        if recv.state != RecvState::Open || recv.limit - recv.consumed > recv.window / 2 {
-            return;
-        }
-        let quick = recv.granted.is_some_and(|before| now.saturating_duration_since(before) < trips);
-        if quick && recv.window * 2 <= max && self.pool.take(recv.window) {
-            recv.window *= 2;
-        }
-        recv.granted = Some(now);
-        recv.limit = recv.consumed + recv.window;
-        stream.pending.credit = true;
-        self.touched(key);
     }
 
     /// A stream has changed: lists it for sending, or removes it if it is over and let go.
@@ -388,14 +369,14 @@ impl Session {
     }
 
     pub(super) fn remove(&mut self, slot: usize) {
-        let Some(stream) = self.streams.try_remove(slot) else { return };
+        let Some(mut stream) = self.streams.try_remove(slot) else { return };
         self.look_whether_drained();
         self.slots.remove(&stream.id);
         if self.streams.is_empty() && self.streams.capacity() > KEPT_SLOTS {
             self.streams = Slab::new();
             self.slots.shrink_to_fit();
         }
-        self.pool.give_back(stream.recv.window - MIN_WINDOW);
+        self.release_window(&mut stream);
         if let Some(carrier) = self.carriers.iter_mut().find(|carrier| Some(carrier.number) == stream.carrier)
         {
             carrier.streams -= 1;
@@ -424,7 +405,3 @@ impl Session {
 /// Tables that have emptied keep room for this many streams, some 300 KiB, and give the rest back: a session may live
 /// for a year after the busiest hour of its life.
 const KEPT_SLOTS: usize = 1024;
-
-/// A reader that takes half a window faster than this is held up by the window, whatever the distance: it is the
-/// time a scheduler may keep a task waiting.
-const FAST_READ: Duration = Duration::from_micros(250);

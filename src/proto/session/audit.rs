@@ -17,6 +17,27 @@ impl Session {
             stream
                 .audit(self.params.limits.send_buffer.max(crate::wire::MAX_PAYLOAD + crate::wire::HEADER))?;
         }
+        if self.ended().is_none() {
+            let (listed, asking) = self.grown.census();
+            let open = |stream: &Stream| stream.recv.state == RecvState::Open;
+            let mut grown: Vec<_> = self
+                .streams
+                .iter()
+                .filter(|(_, stream)| stream.recv.place > 0)
+                .map(|(slot, stream)| (stream.recv.place, slot))
+                .collect();
+            grown.sort_unstable();
+            hold(listed == grown, || format!("listed {listed:?}, grown {grown:?}"))?;
+            let asked = self.streams.iter().filter(|(_, stream)| stream.pending.asked).count();
+            hold(asked == asking, || format!("{asked} asked, {asking} counted"))?;
+            let lost = self.streams.iter().find(|(_, stream)| {
+                open(stream)
+                    && stream.recv.window > MIN_WINDOW
+                    && stream.recv.place == 0
+                    && !stream.pending.asked
+            });
+            hold(lost.is_none(), || format!("a window that nobody will ask for: {lost:?}"))?;
+        }
         let used = self.pool.used();
         hold(widened == used && used <= self.params.limits.pool, || {
             format!("windows {widened}, pool {used}")
@@ -79,7 +100,8 @@ impl Stream {
             && send.queued == queued
             && queued <= send_buffer
             && recv.received <= recv.limit
-            && recv.limit <= recv.consumed + recv.window
+            && (recv.state != RecvState::Open || recv.limit <= recv.consumed + recv.window)
+            && recv.window >= MIN_WINDOW
             && recv.queued == unread
             && unread as u64 <= recv.window;
         let counted = matches!(recv.state, RecvState::Stopped | RecvState::Failed(_))

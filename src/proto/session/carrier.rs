@@ -1,4 +1,4 @@
-//! One carrier as its session sees it: log, schedule, acknowledgements, distance and signs of life.
+//! One carrier as its session sees it: log, schedule, acknowledgements and signs of life.
 
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -9,8 +9,9 @@ use crate::config::Liveness;
 use crate::error::Violation;
 use crate::id::CarrierNumber;
 use crate::proto::session::log::Log;
+use crate::proto::session::pace::Pace;
 use crate::proto::session::schedule::Schedule;
-use crate::stats::{RoundTrip, Traffic};
+use crate::stats::Traffic;
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
 
@@ -93,6 +94,7 @@ impl Carrier {
             let waited = now.saturating_duration_since(mark.at);
             self.pace.sample(now, waited, delay, self.log.acked() - mark.acked);
         }
+        self.pace.progress(now, self.log.acked(), self.log.sent());
         self.life.progress(now, self.log.in_flight() > 0);
         Ok(fresh)
     }
@@ -161,112 +163,6 @@ impl Acks {
         if self.received > self.announced {
             self.due = Some(now);
         }
-    }
-}
-
-/// Round-trip time and delivery rate, and the bound on data in flight that follows from them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    round_trip: RoundTrip,
-    /// The least round trip of this and of the previous span.
-    least: [Option<Duration>; 2],
-    /// When this span began.
-    span: Option<Instant>,
-    /// The greatest delivery rate of this and of the previous rate span, in bytes per second.
-    rate: [f64; 2],
-    /// When this rate span began.
-    rate_span: Option<Instant>,
-    /// The distance of the peer before the first sample of this carrier.
-    expected: Duration,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self {
-            round_trip: RoundTrip::default(),
-            least: [None; 2],
-            span: None,
-            rate: [0.0; 2],
-            rate_span: None,
-            expected: UNKNOWN_TRIP,
-        }
-    }
-
-    /// The peer was so far away on other carriers: what is suspicious here before the first sample follows it, if
-    /// that is more than the usual assumption.
-    pub(crate) fn expect(&mut self, distance: Duration) {
-        self.expected = distance.max(UNKNOWN_TRIP);
-    }
-
-    /// How long an answer usually takes at most: four times the distance and four times its variation.
-    pub(crate) fn usual_wait(&self) -> Duration {
-        self.round_trip.smoothed.unwrap_or(self.expected) * 4 + self.round_trip.variation * 4
-    }
-
-    /// Takes one sample: `waited` from sending to acknowledgement, of which the peer says it held `delay`, while
-    /// `delivered` bytes were acknowledged.
-    fn sample(&mut self, now: Instant, waited: Duration, delay: Duration, delivered: u64) {
-        // A peer cannot claim to have held it longer than we waited for it.
-        let distance = self.distance(now, waited.saturating_sub(delay));
-        let rate = delivered as f64 / waited.max(CLOCK_GRAIN).as_secs_f64();
-        let span = self.round_trip.smoothed.unwrap_or(distance) * RATE_SPAN_TRIPS;
-        if self.rate_span.is_none_or(|since| now.saturating_duration_since(since) >= span) {
-            self.rate = [0.0, self.rate[0]];
-            self.rate_span = Some(now);
-        }
-        self.rate[0] = self.rate[0].max(rate);
-    }
-
-    /// The peer was seen to be so far away.
-    fn distance(&mut self, now: Instant, seen: Duration) -> Duration {
-        let distance = seen.max(CLOCK_GRAIN);
-        self.smooth(distance);
-        self.least_of(now, distance);
-        distance
-    }
-
-    /// RFC 6298 §2.
-    fn smooth(&mut self, distance: Duration) {
-        let round_trip = &mut self.round_trip;
-        match round_trip.smoothed {
-            None => {
-                round_trip.smoothed = Some(distance);
-                round_trip.variation = distance / 2;
-            }
-            Some(smoothed) => {
-                let error = smoothed.abs_diff(distance);
-                round_trip.variation = (round_trip.variation * 3 + error) / 4;
-                round_trip.smoothed = Some((smoothed * 7 + distance) / 8);
-            }
-        }
-    }
-
-    fn least_of(&mut self, now: Instant, distance: Duration) {
-        if self.span.is_none_or(|since| now.saturating_duration_since(since) >= LEAST_SPAN) {
-            self.least = [None, self.least[0]];
-            self.span = Some(now);
-        }
-        self.least[0] = Some(self.least[0].map_or(distance, |least| least.min(distance)));
-        self.round_trip.minimum = self.least.into_iter().flatten().min();
-    }
-
-    /// What is known of the way.
-    pub(crate) fn round_trip(&self) -> RoundTrip {
-        self.round_trip
-    }
-
-    /// About 2 × least round trip × delivery rate, so that the schedule and not a socket buffer decides who goes
-    /// next, never below [`LEAST_FLIGHT`] and never above [`MOST_FLIGHT`].
-    fn flight_cap(&self) -> u64 {
-        let rate = self.rate[0].max(self.rate[1]);
-        let least = self.round_trip.minimum.unwrap_or_default().as_secs_f64();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "finite, not negative; saturates"
-        )]
-        let twice = (2.0 * rate * least) as u64;
-        twice.clamp(LEAST_FLIGHT, MOST_FLIGHT)
     }
 }
 
@@ -392,25 +288,6 @@ const ACK_EVERY: u64 = 128 << 10;
 /// And at the latest after this time: a tenth of the least suspicion (250 ms), so that waiting never looks like silence.
 const ACK_DELAY: Duration = Duration::from_millis(20);
 
-/// Data in flight is never bound below this: at 1 GB/s over loopback less would idle the writer between two wake-ups.
-const LEAST_FLIGHT: u64 = 256 << 10;
-
-/// Nor above this: 2 × 10 Gbit/s × 100 ms. A peer chooses what it looks like, by the times of its acknowledgements:
-/// near once and far ever after looks as fast as memory and as far as it likes, and all in flight is held here.
-pub(crate) const MOST_FLIGHT: u64 = 256 << 20;
-
-/// Two of these spans make the window of the least round trip: 10 s, or a route change would starve the sender.
-const LEAST_SPAN: Duration = Duration::from_secs(5);
-
-/// The greatest delivery rate is that of the last ten to twenty round trips.
-const RATE_SPAN_TRIPS: u32 = 10;
-
-/// The least distance a sample may show: what the clock can tell apart.
-const CLOCK_GRAIN: Duration = Duration::from_micros(1);
-
-/// The distance of a peer before the first sample: as far as a geostationary satellite, both ways.
-const UNKNOWN_TRIP: Duration = Duration::from_millis(600);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,28 +303,6 @@ mod tests {
         assert_eq!(acks.take(start + ACK_DELAY * 9, true), None, "nothing new to say");
         acks.count(start, ACK_EVERY);
         assert_eq!(acks.take(start, false), Some((100 + ACK_EVERY, Duration::ZERO)));
-    }
-
-    #[test]
-    fn the_bound_on_data_in_flight_follows_rate_and_distance() {
-        let (start, mut pace) = (epoch(), Pace::new());
-        assert_eq!(pace.flight_cap(), LEAST_FLIGHT);
-        pace.sample(start, Duration::from_millis(10), Duration::ZERO, 10_000_000);
-        assert_eq!(pace.flight_cap(), 20_000_000);
-        pace.sample(start + LEAST_SPAN * 2, Duration::from_millis(1), Duration::ZERO, 0);
-        pace.sample(start + LEAST_SPAN * 4, Duration::from_millis(1), Duration::ZERO, 0);
-        assert_eq!(pace.flight_cap(), LEAST_FLIGHT, "an old rate is forgotten");
-    }
-
-    #[test]
-    fn a_peer_that_was_near_once_and_far_ever_after_does_not_lift_the_bound_on_data_in_flight() {
-        let (start, mut pace) = (epoch(), Pace::new());
-        pace.sample(start, Duration::from_secs(30), Duration::ZERO, 1);
-        pace.sample(start, CLOCK_GRAIN, Duration::ZERO, LEAST_FLIGHT);
-        let later = start + LEAST_SPAN;
-        pace.sample(later, Duration::from_secs(5), Duration::ZERO, 1);
-        pace.sample(later + LEAST_SPAN, Duration::from_secs(5), Duration::ZERO, 1);
-        assert_eq!(pace.flight_cap(), MOST_FLIGHT);
     }
 
     #[test]

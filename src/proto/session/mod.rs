@@ -28,6 +28,7 @@ mod log;
 mod look;
 #[cfg(test)]
 mod model;
+mod pace;
 mod pool;
 mod receive;
 mod recover;
@@ -39,6 +40,7 @@ pub(crate) mod testing;
 mod tests;
 mod transmit;
 mod wakers;
+mod window;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -60,6 +62,7 @@ pub(crate) use self::stream::OpenRequest;
 use self::stream::Stream;
 pub(crate) use self::transmit::Transmit;
 pub(crate) use self::wakers::Wakers;
+use self::window::Grown;
 use crate::config::{Liveness, SessionLimits};
 use crate::error::{CarrierEnd, SessionEnd};
 use crate::id::{CarrierNumber, Cost, RoutingKey, Side};
@@ -116,6 +119,10 @@ pub(crate) struct Session {
     peer: control::Incoming,
     flood: Flood,
     pool: SessionPool,
+    /// Streams whose windows have grown.
+    grown: Grown,
+    /// The least round trip of the carriers, as it was when one of them measured last; nothing before that.
+    least_trip: Duration,
     events: VecDeque<SessionEvent>,
     wakers: Wakers,
     traffic: Traffic,
@@ -224,6 +231,8 @@ impl Session {
             peer: control::Incoming::default(),
             flood: Flood::new(now),
             pool: SessionPool::new(params.pool.clone(), params.limits.pool),
+            grown: Grown::default(),
+            least_trip: Duration::ZERO,
             events: VecDeque::new(),
             wakers: Wakers::default(),
             traffic: Traffic::default(),
@@ -367,7 +376,7 @@ impl Session {
             State::Up | State::Ended(_) => None,
         };
         let accept = self.waiting.front().map(|(deadline, _)| *deadline);
-        [resume, accept].into_iter().flatten().min()
+        [resume, accept, self.grown.poll_timeout()].into_iter().flatten().min()
     }
 
     /// When [`Session::handle_timeout`] wants to be called next, for a carrier or the session.

@@ -1,4 +1,4 @@
-//! Two sessions on one carrier that is never lost, against a model that keeps every byte in a queue.
+//! Two sessions on one carrier at a time, against a model that keeps every byte in a queue.
 //!
 //! The simulated world finds what loss and time do; this finds what the order of calls does, and shrinks it.
 
@@ -65,6 +65,8 @@ enum Op {
     Pass {
         millis: u64,
     },
+    /// The carrier is lost with what is on the way, and another one joins.
+    Cut,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -82,6 +84,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (end.clone(), which).prop_map(|(end, which)| Op::Release { end, which }),
         9 => (end, prop_oneof![1..40usize, 1..100_000usize]).prop_map(|(end, bytes)| Op::Step { end, bytes }),
         1 => (0..100u64).prop_map(|millis| Op::Pass { millis }),
+        1 => (0..20_000u64).prop_map(|millis| Op::Pass { millis }),
+        1 => Just(Op::Cut),
     ]
 }
 
@@ -112,6 +116,7 @@ struct Model {
 /// Both ends, the line, and the model.
 struct Bench {
     now: Instant,
+    carrier: CarrierNumber,
     sessions: [Session; 2],
     decoders: [Decoder; 2],
     /// On the way, by the end that sends.
@@ -121,7 +126,8 @@ struct Bench {
     next: u8,
 }
 
-const CARRIER: CarrierNumber = CarrierNumber(0);
+/// Longer than any run.
+const LONG: Duration = Duration::from_secs(24 * 3600);
 
 impl Bench {
     fn new() -> Self {
@@ -134,8 +140,9 @@ impl Bench {
                 SessionParams {
                     side,
                     limits,
-                    liveness: Liveness::default(),
-                    accept_deadline: Duration::from_secs(10),
+                    // Time passes in leaps here, and nothing is ever late.
+                    liveness: Liveness { dead: LONG, ..Liveness::default() },
+                    accept_deadline: LONG,
                     peer_max_streams: limits.max_streams,
                     peer_window: MIN_WINDOW,
                     resume_window: limits.resume_window,
@@ -144,11 +151,13 @@ impl Bench {
                 },
             )
         };
+        let carrier = CarrierNumber(0);
         let mut sessions = [session(Side::Dialer), session(Side::Acceptor)];
-        sessions[0].handle_carrier_up(now, CARRIER, &[]).unwrap();
-        sessions[1].handle_join(now, CARRIER, &[], |_| Bytes::new()).unwrap();
+        sessions[0].handle_carrier_up(now, carrier, &[]).unwrap();
+        sessions[1].handle_join(now, carrier, &[], |_| Bytes::new()).unwrap();
         Self {
             now,
+            carrier,
             sessions,
             decoders: [Decoder::new(), Decoder::new()],
             lines: [VecDeque::new(), VecDeque::new()],
@@ -213,6 +222,7 @@ impl Bench {
                 }
             }
             Op::Step { end, bytes } => self.step(end, bytes),
+            Op::Cut => self.cut(),
             Op::Pass { millis } => {
                 self.now += Duration::from_millis(millis);
                 self.sessions.iter_mut().for_each(|session| session.handle_timeout(self.now));
@@ -319,7 +329,7 @@ impl Bench {
 
     fn step(&mut self, end: usize, bytes: usize) {
         let mut pieces = Vec::new();
-        self.sessions[end].poll_transmit(self.now, CARRIER, &mut pieces, Waker::noop());
+        self.sessions[end].poll_transmit(self.now, self.carrier, &mut pieces, Waker::noop());
         for piece in &pieces {
             self.lines[end].extend(piece.head());
             self.lines[end].extend(piece.payload());
@@ -330,9 +340,27 @@ impl Bench {
             frames.push(decoded);
         }
         if !arrived.is_empty() {
-            self.sessions[1 - end].handle_bytes(self.now, CARRIER, arrived.len());
-            self.sessions[1 - end].handle_frames(self.now, CARRIER, &mut frames);
+            self.sessions[1 - end].handle_bytes(self.now, self.carrier, arrived.len());
+            self.sessions[1 - end].handle_frames(self.now, self.carrier, &mut frames);
         }
+    }
+
+    /// The carrier is lost at both ends with what is on the way, and another one joins.
+    fn cut(&mut self) {
+        let [dialer, acceptor] = &mut self.sessions;
+        dialer.handle_carrier_lost(self.now, self.carrier, CarrierEnd::Eof);
+        acceptor.handle_carrier_lost(self.now, self.carrier, CarrierEnd::Eof);
+        let (number, dead) = dialer.prepare_join();
+        let mut answer = Vec::new();
+        let greet = |counts| {
+            answer = counts;
+            Bytes::new()
+        };
+        acceptor.handle_join(self.now, number, &dead, greet).unwrap();
+        dialer.handle_carrier_up(self.now, number, &answer).unwrap();
+        self.carrier = number;
+        self.decoders = [Decoder::new(), Decoder::new()];
+        self.lines.iter_mut().for_each(VecDeque::clear);
     }
 
     /// Everything is read, finished and let go; then nothing may be left.

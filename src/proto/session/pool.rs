@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::wire::MIN_WINDOW;
+
 /// The pool all sessions of a process share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessPool {
@@ -56,8 +58,31 @@ impl SessionPool {
         Self { process, used: 0, size }
     }
 
-    /// Takes bytes for a window that grows; `false` leaves everything as it was.
-    pub(crate) fn take(&mut self, bytes: u64) -> bool {
+    /// Takes what a window that has outgrown itself is to have more: three times as much while that is little beside the
+    /// pool, once as much if not, nothing beyond `max`. Returns the window it has now, and how many bytes it
+    /// was refused.
+    ///
+    /// A window may hold no more than half of what would be left to it, so that no stream can take all: the k-th
+    /// greedy one still gets its 2^-k.
+    pub(crate) fn widen(&mut self, window: u64, max: u64) -> (u64, u64) {
+        let held = window - MIN_WINDOW;
+        let most = held + self.size.saturating_sub(self.used + held) / 2;
+        let steps = [window.saturating_mul(3), window].into_iter();
+        let fits = |more: &u64| {
+            window.saturating_add(*more) <= max && (*more == window || *more <= self.size / PLENTY)
+        };
+        let mut refused = 0;
+        for more in steps.filter(fits).collect::<Vec<_>>() {
+            if held + more <= most && self.take(more) {
+                return (window + more, 0);
+            }
+            refused = more;
+        }
+        (window, refused)
+    }
+
+    /// Takes bytes; `false` leaves everything as it was.
+    fn take(&mut self, bytes: u64) -> bool {
         let granted = self.used + bytes <= self.size && self.process.take(self.used, bytes);
         if granted {
             self.used += bytes;
@@ -84,6 +109,10 @@ impl Drop for SessionPool {
         self.process.give_back(self.used);
     }
 }
+
+/// A step of no more than this part of the pool is small beside it: 64 MiB of the default, so that 16 KiB grow to 64 MiB, 1 Gbit/s
+/// over 300 ms, in six round trips.
+const PLENTY: u64 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -65,6 +65,7 @@ impl Session {
                 self.events.push_back(event);
             }
         }
+        self.ask_idle(now);
         if let State::Recovering { since, .. } = self.state
             && now.saturating_duration_since(since) >= self.params.resume_window
         {
@@ -97,6 +98,7 @@ impl Session {
                 self.flood.pay(now)?;
                 let delay = Duration::from_micros(delay_micros);
                 self.carriers[index].acknowledged(now, received, delay)?;
+                self.note_distance();
                 self.counts_were_acknowledged(index);
                 Ok(())
             }
@@ -109,6 +111,8 @@ impl Session {
             Frame::Reset { stream, code } => self.handle_reset(now, stream, code),
             Frame::Stop { stream, code } => self.handle_stop(now, stream, code),
             Frame::Credit { stream, limit } => self.handle_credit(now, stream, limit),
+            Frame::Shrink { stream, limit } => self.handle_shrink(now, stream, limit),
+            Frame::Kept { stream, limit } => self.handle_kept(now, stream, limit),
             Frame::MaxStreams { limit } => {
                 self.flood.pay(now)?;
                 self.peer_max_streams = self.peer_max_streams.max(limit);
@@ -134,6 +138,7 @@ impl Session {
             Frame::Pong { token } => {
                 self.flood.pay(now)?;
                 self.carriers[index].ponged(now, token);
+                self.note_distance();
                 Ok(())
             }
             Frame::Close { scope: CloseScope::Carrier, code, .. } => {
@@ -246,6 +251,7 @@ impl Session {
                 if recv.queued == 0 {
                     recv.unread = Some(now);
                 }
+                stream.filled |= recv.received == recv.edge;
                 recv.push(payload);
                 self.wakers.take(&mut recv.waker);
                 Ok(())
@@ -301,6 +307,7 @@ impl Session {
         };
         stream.pending.credit = false;
         self.wakers.take(&mut stream.recv.waker);
+        self.fit(key);
         self.touched(key);
         Ok(())
     }
@@ -317,6 +324,7 @@ impl Session {
         stream.recv.discard();
         stream.pending.credit = false;
         self.wakers.take(&mut stream.recv.waker);
+        self.fit(key);
         self.touched(key);
         Ok(())
     }
@@ -353,7 +361,7 @@ impl Session {
     }
 
     /// Finds a stream by its id, for a frame that is paid for already.
-    fn find_stream(&self, id: StreamId) -> Option<StreamKey> {
+    pub(super) fn find_stream(&self, id: StreamId) -> Option<StreamKey> {
         self.slots.get(&id).map(|slot| StreamKey { slot: *slot, id })
     }
 

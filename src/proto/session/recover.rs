@@ -283,6 +283,12 @@ impl Session {
         seen.unwrap_or(self.last_trip)
     }
 
+    /// A carrier measured its distance.
+    pub(super) fn note_distance(&mut self) {
+        let least = self.carriers.iter().filter_map(|carrier| carrier.pace.round_trip().minimum).min();
+        self.least_trip = least.unwrap_or(self.least_trip);
+    }
+
     fn raise(&mut self, now: Instant, number: CarrierNumber, dead: &[DeadCarrier]) -> Result<(), Violation> {
         if self.ended().is_some() {
             return Err(Violation::Unexpected);

@@ -47,6 +47,8 @@ pub(crate) struct Stream {
     pub(crate) send: SendHalf,
     /// What this end receives.
     pub(crate) recv: RecvHalf,
+    /// Whether the peer filled its window to the byte: credit alone held it back.
+    pub(crate) filled: bool,
     /// Whether the application holds the stream (or waits for its verdict).
     pub(crate) held: bool,
 }
@@ -88,12 +90,25 @@ pub(crate) struct Pending {
     pub(crate) stop: Option<StreamCode>,
     /// CREDIT up to the receiving half's limit.
     pub(crate) credit: bool,
+    /// SHRINK of the receiving half to what it needs.
+    pub(crate) shrink: bool,
+    /// Not a frame that waits, but an answer: SHRINK was sent, or is to be, and KEPT has not come.
+    pub(crate) asked: bool,
+    /// KEPT, with the sending half's limit.
+    pub(crate) kept: bool,
 }
 
 impl Pending {
     /// Whether anything waits.
     pub(crate) fn any(&self) -> bool {
-        self.open || self.accept || self.credit || self.refuse || self.reset.is_some() || self.stop.is_some()
+        self.open
+            || self.accept
+            || self.credit
+            || self.shrink
+            || self.kept
+            || self.refuse
+            || self.reset.is_some()
+            || self.stop.is_some()
     }
 }
 
@@ -140,12 +155,16 @@ pub(crate) struct RecvHalf {
     pub(crate) received: u64,
     /// Bytes the application has taken (or that were discarded).
     pub(crate) consumed: u64,
-    /// The credit granted. `limit <= consumed + window`
+    /// The credit granted. `limit <= consumed + window` while the half is open
     pub(crate) limit: u64,
     /// How far the credit runs ahead of the reader. `window >= MIN_WINDOW`
     pub(crate) window: u64,
-    /// When credit was last granted.
-    pub(crate) granted: Option<Instant>,
+    /// The limit that was in force when this window's worth began: a sender held back by credit stops here.
+    pub(crate) edge: u64,
+    /// When the edge was set; before the first it is the open that counts.
+    pub(crate) turned: Option<Instant>,
+    /// Its place among the grown windows; 0 if it has none.
+    pub(crate) place: u64,
     /// Since when the reader has taken nothing of what is queued; meaningless while nothing is.
     pub(crate) unread: Option<Instant>,
     /// How far its life has come.
@@ -195,11 +214,14 @@ impl Stream {
                 consumed: 0,
                 limit: MIN_WINDOW,
                 window: MIN_WINDOW,
-                granted: None,
+                edge: MIN_WINDOW,
+                turned: None,
+                place: 0,
                 unread: None,
                 state: RecvState::Open,
                 waker: None,
             },
+            filled: false,
             held: false,
         }
     }

@@ -17,7 +17,9 @@ use crate::wire::decoder::{Decoded, Decoder};
 use crate::wire::frame::{CloseScope, Frame, OpenTo};
 use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 
+mod fairness;
 mod liveness;
+mod windows;
 
 /// Both ends of a session on one carrier, and the time.
 struct Pair {

@@ -172,7 +172,11 @@ impl Session {
         let mut over = Vec::new();
         let mut sent = 0;
         while let Some(key) = carrier.schedule.next_data() {
-            if *room < LEAST_DATA || carrier.log.in_flight() >= cap {
+            if carrier.log.in_flight() >= cap {
+                carrier.pace.holds_back();
+                break;
+            }
+            if *room < LEAST_DATA {
                 break;
             }
             let Some(stream) = self.streams.get_mut(key.slot as usize).filter(|stream| stream.id == key.id)
@@ -305,6 +309,9 @@ fn next_control(stream: &mut Stream) -> Option<Frame> {
     if std::mem::take(&mut pending.accept) {
         return Some(Frame::Accept { stream: id });
     }
+    if std::mem::take(&mut pending.kept) && !matches!(stream.send.state, SendState::Ended(_)) {
+        return Some(Frame::Kept { stream: id, limit: stream.send.limit });
+    }
     if std::mem::take(&mut pending.refuse)
         && let Opening::Refused(code) = stream.opening
     {
@@ -320,6 +327,9 @@ fn next_control(stream: &mut Stream) -> Option<Frame> {
     }
     if let Some(code) = pending.stop.take() {
         return Some(Frame::Stop { stream: id, code });
+    }
+    if std::mem::take(&mut pending.shrink) {
+        return Some(Frame::Shrink { stream: id, limit: stream.recv.fallback() });
     }
     if std::mem::take(&mut pending.credit) {
         return Some(Frame::Credit { stream: id, limit: stream.recv.limit });

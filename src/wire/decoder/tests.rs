@@ -140,6 +140,8 @@ fn stream_frame() -> impl Strategy<Value = Frame> {
         (stream(), code()).prop_map(|(stream, code)| Frame::Reset { stream, code }),
         (stream(), code()).prop_map(|(stream, code)| Frame::Stop { stream, code }),
         (stream(), number()).prop_map(|(stream, limit)| Frame::Credit { stream, limit }),
+        (stream(), number()).prop_map(|(stream, limit)| Frame::Shrink { stream, limit }),
+        (stream(), number()).prop_map(|(stream, limit)| Frame::Kept { stream, limit }),
         number().prop_map(|limit| Frame::MaxStreams { limit }),
     ]
 }
@@ -225,6 +227,8 @@ fn one_byte_beyond_its_limit_refuses_a_frame_by_its_header_alone() {
         (kind::MAX_STREAMS, 8),
         (kind::CONTROL, 8 + 1 + 255),
         (kind::CARRIER_DEAD, 16),
+        (kind::SHRINK, 16),
+        (kind::KEPT, 16),
         (kind::HELLO, 4096),
         (kind::ACK, 16),
         (kind::PING, 8),
@@ -248,7 +252,7 @@ fn one_byte_beyond_its_limit_refuses_a_frame_by_its_header_alone() {
 
 #[test]
 fn an_unknown_kind_is_skipped_only_when_its_bit_says_so() {
-    for kind in [0x00, 0x0c, 0x3f, 0x45, 0x7f] {
+    for kind in [0x00, 0x0e, 0x3f, 0x45, 0x7f] {
         assert_eq!(refused(kind, b"x"), DecodeError::UnknownKind, "kind {kind:#x}");
     }
     for (kind, logged_bytes) in [(0x80, 4 + 300), (0xbf, 4 + 300), (0xc0, 0), (0xff, 0)] {
@@ -302,6 +306,8 @@ fn a_payload_that_is_not_what_its_kind_holds_is_malformed() {
         (kind::CONTROL, &[0, 4]),
         (kind::CONTROL, &[0, 4, 2]), // neither active nor on standby
         (kind::CONTROL, &[0, 4, 1, 0]),
+        (kind::SHRINK, &[0]),
+        (kind::KEPT, &[0, 0, 0]),
         (kind::CARRIER_DEAD, &[0]),
         (kind::CARRIER_DEAD, &[0xc0, 0, 0, 1, 0, 0, 0, 0, 0]), // a carrier beyond 32 bits
         (kind::ACK, &[0]),

@@ -83,6 +83,10 @@ fn every_kind_has_its_bytes() {
             "0b 000005  02 80010000",
             Frame::CarrierDead { carrier: CarrierNumber(2), received: 65_536 },
         ),
+        // SHRINK of stream 4 to 65,536
+        ("0c 000005  04 80010000", Frame::Shrink { stream: StreamId(4), limit: 65_536 }),
+        // KEPT: stream 4 to 494,878,333, which were sent
+        ("0d 000005  04 9d7f3e7d", Frame::Kept { stream: StreamId(4), limit: 494_878_333 }),
         // ACK of 131,072 logged bytes, the newest of them 250 µs ago
         ("41 000006  80020000 40fa", Frame::Ack { received: 131_072, delay_micros: 250 }),
         ("42 000001  25", Frame::Ping { token: 37 }),

@@ -111,7 +111,7 @@ impl World {
         let operation = input.byte() % script::OPERATIONS;
         match operation {
             script::RAW => self.raw(input),
-            script::OPEN..=script::HELLO => self.send_frame(operation, input),
+            script::OPEN..=script::HELLO | script::WINDOW => self.send_frame(operation, input),
             script::AGAIN => self.send_again(usize::from(input.byte()) * 40),
             script::ACCEPT_LOCAL..=script::CLOSE_CARRIER => self.application(operation, input),
             script::TICK => self.tick(input.wait()),
@@ -375,6 +375,14 @@ impl World {
                 Frame::Credit { stream, limit } => {
                     let far = self.streams.entry(*stream).or_default();
                     far.allowed = far.allowed.max(*limit);
+                }
+                Frame::Shrink { stream, limit } => {
+                    let far = self.streams.entry(*stream).or_default();
+                    assert!(*limit <= far.allowed.max(MIN_WINDOW), "asked for more than it gave");
+                }
+                Frame::Kept { stream, limit } => {
+                    let far = self.streams.entry(*stream).or_default();
+                    assert!(*limit <= far.granted.max(MIN_WINDOW), "keeps to more than it was given");
                 }
                 Frame::Data { stream, payload } => {
                     self.streams.entry(*stream).or_default().received += payload.len() as u64;

@@ -69,6 +69,16 @@ impl World {
                 far.granted = far.granted.max(limit);
                 Frame::Credit { stream, limit }
             }
+            script::WINDOW => {
+                let (stream, answers) = (self.stream(input), input.bool());
+                let far = self.streams.entry(stream).or_default();
+                let limit = match input.byte() {
+                    192.. => input.number(),
+                    choice if answers => far.allowed.max(far.sent).min(far.sent + (u64::from(choice) << 9)),
+                    choice => u64::from(choice) << 10,
+                };
+                if answers { Frame::Kept { stream, limit } } else { Frame::Shrink { stream, limit } }
+            }
             script::MAX_STREAMS => Frame::MaxStreams { limit: input.number() },
             script::CONTROL => self.control_frame(input),
             script::CARRIER_DEAD => {

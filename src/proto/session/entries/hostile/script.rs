@@ -93,4 +93,5 @@ pub(super) const TICK: u8 = 35;
 pub(super) const LOSE: u8 = 36;
 pub(super) const JOIN: u8 = 37;
 pub(super) const TRANSMIT: u8 = 38;
+pub(super) const WINDOW: u8 = 39;
 pub(super) const OPERATIONS: u8 = 40;

@@ -82,10 +82,10 @@ impl Session {
             sent: send.sent,
             received: recv.received,
             queued: send.queued as u64,
-            unread: recv.queued as u64,
+            unread: recv.queued(),
             credit: send.limit - send.sent,
             sending: self.sending_stall(stream),
-            receiving: recv.unread.filter(|_| recv.queued > 0).map(|since| (StallCause::OwnReader, since)),
+            receiving: recv.unread.filter(|_| recv.queued() > 0).map(|since| (StallCause::OwnReader, since)),
         }
     }
 

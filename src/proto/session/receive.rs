@@ -246,18 +246,18 @@ impl Session {
         }
         match recv.state {
             RecvState::Open => {
-                recv.received += len;
                 self.traffic.received_bytes += len;
-                if recv.queued == 0 {
+                if recv.queued() == 0 {
                     recv.unread = Some(now);
                 }
-                stream.filled |= recv.received == recv.edge;
                 recv.push(payload);
+                stream.filled |= recv.received == recv.edge;
                 self.wakers.take(&mut recv.waker);
                 Ok(())
             }
             RecvState::Stopped => {
                 recv.received += len;
+                recv.discard();
                 Ok(())
             }
             RecvState::Finished | RecvState::Failed(_) => Err(Violation::Unexpected),

@@ -36,7 +36,7 @@ pub(crate) struct Turn {
     /// In a data list.
     pub(crate) data: Listed,
     /// Bytes left of the current quantum; below zero when the last frame was larger than what was left.
-    pub(crate) deficit: i64,
+    pub(crate) deficit: i32,
 }
 
 impl Schedule {
@@ -114,4 +114,4 @@ impl Schedule {
 }
 
 /// What a turn is worth in bytes: one TLS record, so that a bulk stream's turn fills one.
-const QUANTUM: i64 = 16_384;
+const QUANTUM: i32 = 16_384;

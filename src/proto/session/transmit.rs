@@ -203,7 +203,8 @@ impl Session {
                     stream.send.dry = Some(now);
                 }
                 let piece = Piece::data(data_header(stream.id, len).as_ref(), payload);
-                stream.turn.deficit -= piece.len() as i64;
+                // A frame is no longer than a record.
+                stream.turn.deficit -= i32::try_from(piece.len()).unwrap_or(i32::MAX);
                 *room -= piece.len();
                 sent += len as u64;
                 carrier.log.push(piece.clone());

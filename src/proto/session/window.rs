@@ -153,7 +153,7 @@ impl Session {
             stream.pending.asked = false;
             self.grown.asking -= 1;
         }
-        let window = (recv.queued as u64).max(MIN_WINDOW).min(recv.window);
+        let window = recv.queued().max(MIN_WINDOW).min(recv.window);
         self.pool.give_back(recv.window - window);
         recv.window = window;
     }

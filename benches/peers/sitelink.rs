@@ -40,12 +40,11 @@ impl Peer for Sitelink {
     }
 
     async fn open(&self, first: Bytes, last: Last) -> io::Result<Self::Stream> {
-        let request = OpenRequest::to_key(self.key.clone()).initial_data(first).wait_for_path(PATIENCE);
-        let mut stream = self.plane.open(request).await.map_err(io::Error::other)?;
+        let mut request = OpenRequest::to_key(self.key.clone()).initial_data(first).wait_for_path(PATIENCE);
         if last == Last::Yes {
-            LinkStream::finish(&mut stream);
+            request = request.finish();
         }
-        Ok(stream)
+        self.plane.open(request).await.map_err(io::Error::other)
     }
 }
 

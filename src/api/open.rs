@@ -48,6 +48,7 @@ impl OpenRequest {
             destination,
             metadata: Bytes::new(),
             initial: Bytes::new(),
+            finished: false,
             wait: Duration::ZERO,
             idempotent: false,
         };
@@ -64,6 +65,13 @@ impl OpenRequest {
     /// to every candidate that is asked. Default none.
     pub fn initial_data(mut self, data: Bytes) -> Self {
         self.wanted.initial = data;
+        self
+    }
+
+    /// Ends the writing half with the open: after the initial data the acceptor reads end of file. A request and its
+    /// answer then take a single round trip. Default not.
+    pub fn finish(mut self) -> Self {
+        self.wanted.finished = true;
         self
     }
 

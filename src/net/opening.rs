@@ -28,6 +28,8 @@ pub(crate) struct Wanted {
     pub(crate) metadata: Bytes,
     /// Goes with the open.
     pub(crate) initial: Bytes,
+    /// Nothing follows it: the writing half ends with it.
+    pub(crate) finished: bool,
     /// How long a path may be waited for.
     pub(crate) wait: Duration,
     /// The caller says that opening twice does no harm.
@@ -107,7 +109,13 @@ async fn ask(session: &SessionHandle, wanted: &Wanted) -> Result<StreamKey, Open
         Destination::Site(_) => OpenTo::Site,
     };
     let request = OpenRequest { to, metadata: wanted.metadata.clone() };
-    let key = session.with(|session| session.open(request, wanted.initial.clone()))?;
+    let key = session.with(|session| {
+        let key = session.open(request, wanted.initial.clone())?;
+        if wanted.finished {
+            session.finish(key);
+        }
+        Ok(key)
+    })?;
     let asking = Asking { session: Some(session), key };
     poll_fn(|cx| session.with(|session| session.poll_verdict(key, cx.waker()))).await?;
     Ok(asking.granted())

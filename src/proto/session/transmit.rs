@@ -169,6 +169,8 @@ impl Session {
     fn transmit_data(&mut self, now: Instant, index: usize, out: &mut Vec<Piece>, room: &mut usize) {
         let carrier = &mut self.carriers[index];
         let cap = carrier.flight_cap();
+        // A writer that waits for room is woken for half a buffer of it, not for every frame that leaves.
+        let enough = self.params.limits.send_buffer / 2;
         let mut over = Vec::new();
         let mut sent = 0;
         while let Some(key) = carrier.schedule.next_data() {
@@ -209,7 +211,9 @@ impl Session {
                 sent += len as u64;
                 carrier.log.push(piece.clone());
                 out.push(piece);
-                self.wakers.take(&mut stream.send.waker);
+                if stream.send.queued <= enough {
+                    self.wakers.take(&mut stream.send.waker);
+                }
             }
             if stream.send.state == SendState::Finishing && stream.send.queued == 0 {
                 stream.send.state = SendState::Ended(None);

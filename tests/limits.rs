@@ -194,6 +194,38 @@ async fn metadata_and_initial_data_arrive_with_the_open() {
 }
 
 #[tokio::test]
+async fn an_open_may_end_the_writing_half_and_the_answer_still_comes() {
+    let stage = Stage::plain().await;
+    for initial in [Bytes::from_static(b"a whole request"), Bytes::new()] {
+        let request = OpenRequest::to_key(key("k")).initial_data(initial.clone()).finish();
+        let (near, incoming) = opening(&stage.west, &stage.east, request, "k").await;
+        let mut far = incoming.accept().unwrap();
+        let mut all = Vec::new();
+        // The acceptor reads to the end before the opener has done anything with the stream.
+        within(far.read_to_end(&mut all)).await.unwrap();
+        assert_eq!(all, initial);
+        let mut near = within(near).await.unwrap().unwrap();
+        let late = within(near.send(Bytes::from_static(b"more"))).await;
+        assert_eq!(late, Err(StreamError::Closed));
+        far.send(Bytes::from_static(b"answer")).await.unwrap();
+        far.finish();
+        assert_eq!(within(near.recv()).await.unwrap().as_deref(), Some(&b"answer"[..]));
+        assert_eq!(within(near.recv()).await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn a_finished_open_that_is_refused_is_over_at_both_ends() {
+    let stage = Stage::plain().await;
+    let request = OpenRequest::to_key(key("k")).initial_data(Bytes::from_static(b"x")).finish();
+    let (near, incoming) = opening(&stage.west, &stage.east, request, "k").await;
+    incoming.refuse(StreamCode::REFUSED);
+    assert_eq!(within(near).await.unwrap().unwrap_err(), OpenError::Refused(StreamCode::REFUSED));
+    poll_until(|| stage.west.status().sessions[0].streams == 0).await;
+    poll_until(|| stage.east.status().sessions[0].streams == 0).await;
+}
+
+#[tokio::test]
 async fn what_is_too_long_for_an_open_never_leaves() {
     let stage = Stage::plain().await;
     stage.east.serve(&key("k")).unwrap();

@@ -119,7 +119,11 @@ impl Driver {
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
         let received = self.receive(cx);
         let sent = match received {
-            Step::Over(end) => return Step::Over(end),
+            Step::Over(end) => {
+                // What came with the peer's hello may say why.
+                self.hand_over();
+                return Step::Over(end);
+            }
             Step::Waits if !self.more => Step::Waits,
             Step::Moved | Step::Waits => self.send(cx),
         };
@@ -472,3 +476,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a fenced carrier is left open for its dialer to end: by default a dialer waits no longer for the hello of
 /// the carrier that replaces it ([`Deadlines::hello`](crate::config::Deadlines::hello)).
 const FENCED: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

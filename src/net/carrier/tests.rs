@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -6,13 +7,13 @@ use super::*;
 use crate::config::{Liveness, SessionLimits};
 use crate::error::SessionEnd;
 use crate::event::Peer;
-use crate::id::{Instance, RouterName, SessionNumber, Side, SiteId, SiteName};
+use crate::id::{Instance, RouterName, SessionNumber, Side, SiteId, SiteName, StreamId};
 use crate::net::inbox::Inbox;
 use crate::net::incoming::IncomingQueue;
 use crate::net::testing::{Ends, accept_tls, dial_tls, listener, principal};
 use crate::proto::session::{ProcessPool, Session, SessionParams};
-use crate::wire::MIN_WINDOW;
-use crate::wire::frame::{CloseScope, Frame};
+use crate::wire::frame::{CloseScope, Frame, OpenTo};
+use crate::wire::{MAX_DATA, MIN_WINDOW};
 
 const NUMBER: CarrierNumber = CarrierNumber(0);
 
@@ -62,4 +63,24 @@ async fn a_close_that_came_with_the_hello_counts_though_the_connection_has_ended
     let (session, _incoming) = session();
     drive(session.clone(), NUMBER, secured).await;
     assert_eq!(session.with(|session| session.ended().cloned()), Some(SessionEnd::PeerClosed(code)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_carrier_keeps_no_memory_of_bulk_data() {
+    let (mut dialer, secured) = connection().await;
+    let (session, incoming) = session();
+    let stream = StreamId(0);
+    dialer.queue(&Frame::Open { stream, destination: OpenTo::Site, metadata: Bytes::new() }).unwrap();
+    dialer.queue(&Frame::Data { stream, payload: Bytes::from(vec![1; MAX_DATA]) }).unwrap();
+    dialer.flush_for_test();
+    let driving = tokio::spawn(drive(session.clone(), NUMBER, secured));
+    let arrived = incoming.next().await.unwrap().take_incoming().unwrap();
+    assert!(session.with(|session| session.accept(arrived.key)));
+    let read = poll_fn(|cx| session.with(|session| session.poll_read(clock::now(), arrived.key, cx.waker())));
+    let data = read.await.unwrap().unwrap();
+    assert!(!data.is_unique(), "the decoder would use its memory again");
+    // It is asked for signs of life by then, and not given up.
+    tokio::time::sleep(Liveness::default().dead / 2).await;
+    assert!(!driving.is_finished());
+    assert!(data.is_unique());
 }

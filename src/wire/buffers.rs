@@ -39,14 +39,16 @@ impl Buffers {
 
     /// What is in a buffer, for the reader. The buffer comes back when all handles to it are dropped.
     pub(super) fn lend(&mut self, mut buffer: BytesMut) -> Bytes {
-        let data = buffer.split().freeze();
-        if data.len() >= LEAST {
-            if self.lent.len() >= MOST {
-                // Its reader is slow: from now on the memory is the reader's alone.
-                self.lent.pop_front();
-            }
-            self.lent.push_back(buffer);
+        if buffer.len() < LEAST {
+            // Splitting it would allocate what its two halves share.
+            return buffer.freeze();
         }
+        let data = buffer.split().freeze();
+        if self.lent.len() >= MOST {
+            // Its reader is slow: from now on the memory is the reader's alone.
+            self.lent.pop_front();
+        }
+        self.lent.push_back(buffer);
         data
     }
 

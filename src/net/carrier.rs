@@ -51,8 +51,6 @@ struct Driver {
     buffer: Box<[u8]>,
     /// Wakes the driver when the session has something due.
     alarm: Pin<Box<Sleep>>,
-    /// Nothing came since the alarm rang last.
-    quiet: bool,
     /// The session may have something to send. It wakes the driver when it has something again.
     more: bool,
     /// Bytes read and encrypted in this poll.
@@ -104,7 +102,6 @@ impl Driver {
             slices: Vec::new(),
             buffer: vec![0; READ].into_boxed_slice(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            quiet: false,
             more: true,
             moved: 0,
             busy: false,
@@ -119,7 +116,11 @@ impl Driver {
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
         let received = self.receive(cx);
         let sent = match received {
-            Step::Over(end) => return Step::Over(end),
+            Step::Over(end) => {
+                // What came with the peer's hello may say why.
+                self.hand_over();
+                return Step::Over(end);
+            }
             Step::Waits if !self.more => Step::Waits,
             Step::Moved | Step::Waits => self.send(cx),
         };
@@ -144,7 +145,6 @@ impl Driver {
             Poll::Ready(Ok(read)) => read,
             Poll::Ready(Err(error)) => return Step::Over(CarrierEnd::Io(error.kind())),
         };
-        self.quiet = false;
         self.moved += read;
         if self.broken || self.leaving.is_some() {
             // Nothing counts any more; only the end is waited for.
@@ -332,14 +332,15 @@ impl Driver {
         }
         if let Some(next) = next {
             let next = tokio::time::Instant::from_std(next);
+            let rang = self.alarm.is_elapsed();
+            if rang {
+                self.decoder.rest();
+            }
             // An alarm that is early costs one look; setting it anew for every packet would cost more.
-            if self.alarm.is_elapsed() || next < self.alarm.deadline() {
+            if rang || next < self.alarm.deadline() {
                 self.alarm.as_mut().reset(next);
             }
             if self.alarm.as_mut().poll(cx).is_ready() {
-                if std::mem::replace(&mut self.quiet, true) {
-                    self.decoder.rest();
-                }
                 // Set for something that may have been put off since: the next exchange tells for when.
                 self.more = true;
                 return Step::Moved;
@@ -472,3 +473,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a fenced carrier is left open for its dialer to end: by default a dialer waits no longer for the hello of
 /// the carrier that replaces it ([`Deadlines::hello`](crate::config::Deadlines::hello)).
 const FENCED: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ use crate::wire::MAX_DATA;
 pub(super) struct Buffers {
     /// Given out before, longest ago first; at most [`MOST`].
     lent: VecDeque<BytesMut>,
+    /// One was asked for since the last rest.
+    used: bool,
 }
 
 impl Buffers {
@@ -24,6 +26,7 @@ impl Buffers {
         if length < LEAST {
             return BytesMut::with_capacity(length);
         }
+        self.used = true;
         for _ in 0..self.lent.len().min(TRIES) {
             let Some(mut buffer) = self.lent.pop_front() else { break };
             if buffer.try_reclaim(MAX_DATA) {
@@ -36,14 +39,16 @@ impl Buffers {
 
     /// What is in a buffer, for the reader. The buffer comes back when all handles to it are dropped.
     pub(super) fn lend(&mut self, mut buffer: BytesMut) -> Bytes {
-        let data = buffer.split().freeze();
-        if data.len() >= LEAST {
-            if self.lent.len() >= MOST {
-                // Its reader is slow: from now on the memory is the reader's alone.
-                self.lent.pop_front();
-            }
-            self.lent.push_back(buffer);
+        if buffer.len() < LEAST {
+            // Splitting it would allocate what its two halves share.
+            return buffer.freeze();
         }
+        let data = buffer.split().freeze();
+        if self.lent.len() >= MOST {
+            // Its reader is slow: from now on the memory is the reader's alone.
+            self.lent.pop_front();
+        }
+        self.lent.push_back(buffer);
         data
     }
 
@@ -54,9 +59,11 @@ impl Buffers {
         self.lend(buffer)
     }
 
-    /// Gives back the memory of buffers that nobody reads.
-    pub(super) fn clear(&mut self) {
-        self.lent = VecDeque::new();
+    /// Gives back the memory of buffers that nobody reads, unless one was asked for since the last call.
+    pub(super) fn rest(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            self.lent = VecDeque::new();
+        }
     }
 }
 
@@ -103,7 +110,10 @@ mod tests {
         let mut buffers = Buffers::default();
         let held: Vec<Bytes> = (0..MOST * 2).map(|_| buffers.copy(&[0; MAX_DATA])).collect();
         assert_eq!(buffers.lent.len(), MOST);
-        buffers.clear();
+        buffers.rest();
+        assert_eq!(buffers.lent.len(), MOST, "they were in use a moment ago");
+        buffers.rest();
+        assert!(buffers.lent.is_empty());
         assert!(held.iter().all(|data| data.len() == MAX_DATA));
     }
 }

@@ -59,9 +59,10 @@ impl Decoder {
         matches!(self.state, State::Header { held: 0, .. })
     }
 
-    /// Gives back memory that is only kept for the frames to come: for a carrier that falls idle.
+    /// Gives back memory that is only kept for the frames to come, if no large one came since the last call: for a
+    /// carrier that falls idle.
     pub fn rest(&mut self) {
-        self.buffers.clear();
+        self.buffers.rest();
     }
 
     /// The usual case: nothing is held and the frame lies whole in the input.

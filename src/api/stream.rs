@@ -88,7 +88,7 @@ impl LinkStream {
         poll_fn(|cx| self.held.poll_recv(cx, &mut self.unread)).await
     }
 
-    /// Queues bytes without copying them, once there is room; they may exceed the room that is there.
+    /// Queues bytes without copying them (but joins up to 256 to small ones that wait), once there is room; they may exceed the room that is there.
     ///
     /// # Errors
     /// The peer stopped reading, the half was finished or reset here, or the session is lost.
@@ -397,7 +397,7 @@ fn gather(parts: &[IoSlice<'_>], len: usize) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// What one write copies at most: a carrier's batch. Larger chunks would come from fresh pages each time.
+/// What one write copies at most: half a carrier's batch. Larger chunks would come from fresh pages each time.
 const COPIED_AT_ONCE: usize = 64 << 10;
 
 /// Up to this size a copy costs less than a second lock, even if it turns out to be in vain.

@@ -201,6 +201,7 @@ impl Driver {
         let (number, read, now) = (*number, std::mem::take(&mut self.read), clock::now());
         let (said, next) = self.session.with_incoming(|session| {
             if read > 0 || !frames.is_empty() {
+                session.driver_runs(number);
                 session.handle_bytes(now, number, read);
                 session.handle_frames(now, number, frames);
             }
@@ -335,6 +336,10 @@ impl Driver {
             let rang = self.alarm.is_elapsed();
             if rang {
                 self.decoder.rest();
+                // One read of tiny frames leaves room for tens of thousands.
+                self.frames.shrink_to(KEPT);
+                self.pieces.shrink_to(KEPT);
+                self.slices.shrink_to(KEPT);
             }
             // An alarm that is early costs one look; setting it anew for every packet would cost more.
             if rang || next < self.alarm.deadline() {
@@ -456,12 +461,15 @@ fn violation(error: crate::wire::DecodeError) -> CarrierEnd {
     CarrierEnd::Violation(Violation::from(error))
 }
 
-/// One read: four full records. More than 128 KiB leaves the cache, 16 KiB costs a system call per record.
+/// One read: eight full records. More than 128 KiB leaves the cache, 16 KiB costs a system call per record.
 const READ: usize = 128 << 10;
 
 /// Bytes moved in one poll before other tasks get theirs: one batch, some 0.1 ms of work, for a request beside bulk
 /// data waits that long at each end. To be polled again costs a thousandth of that.
 const QUANTUM: usize = 128 << 10;
+
+/// Frames and pieces for which a carrier keeps room: as many as a batch of bulk data has, and some.
+const KEPT: usize = 64;
 
 /// What a turn counts for beside its bytes, so that a poll has at most 64 of them.
 const TURN: usize = QUANTUM / 64;

@@ -22,7 +22,7 @@ struct Shared {
     peer: Peer,
     /// What its carriers run in, for the log.
     span: Span,
-    /// Held to move `Bytes` and counters only: never across a copy of user data, crypto, I/O or `.await`.
+    /// Held to move `Bytes` and counters only: never across a copy of user data (but for tiny writes that are joined), crypto, I/O or `.await`.
     machine: Mutex<Session>,
     /// Where the supervisor learns that this session has events.
     inbox: Arc<Inbox>,

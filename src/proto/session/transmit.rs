@@ -84,6 +84,13 @@ impl Session {
         }
     }
 
+    /// The driver of a carrier is about to ask what is to be sent: what comes to be until then need not wake it.
+    pub(crate) fn driver_runs(&mut self, number: CarrierNumber) {
+        if let Some(index) = self.find(number) {
+            self.carriers[index].driver = None;
+        }
+    }
+
     /// Hello, pong and ping, which no log holds.
     fn transmit_first(&mut self, now: Instant, index: usize, out: &mut Vec<Piece>, room: &mut usize) {
         let carrier = &mut self.carriers[index];

@@ -50,6 +50,10 @@ impl Session {
     ) -> Transmit {
         let Some(index) = self.find(number) else { return self.farewell(number, out) };
         let mut room = BATCH;
+        let carrier = &mut self.carriers[index];
+        if carrier.log.in_flight() == 0 {
+            carrier.pace.rests(now);
+        }
         self.transmit_first(now, index, out, &mut room);
         let before = out.len();
         self.transmit_resend(index, out, &mut room);

@@ -207,8 +207,7 @@ impl Session {
                     stream.send.dry = Some(now);
                 }
                 let piece = Piece::data(data_header(stream.id, len).as_ref(), payload);
-                // A frame is no longer than a record.
-                stream.turn.deficit -= i32::try_from(piece.len()).unwrap_or(i32::MAX);
+                carrier.schedule.sent(&mut stream.turn, piece.len());
                 *room -= piece.len();
                 sent += len as u64;
                 carrier.log.push(piece.clone());

@@ -283,7 +283,7 @@ impl Life {
 
 /// An acknowledgement goes out after this many bytes: eight full records, so that acknowledging costs little (each
 /// is a record, two system calls and a wake-up), and twice within the least bound on data in flight.
-const ACK_EVERY: u64 = 128 << 10;
+pub(super) const ACK_EVERY: u64 = 128 << 10;
 
 /// And at the latest after this time: a tenth of the least suspicion (250 ms), so that waiting never looks like silence.
 const ACK_DELAY: Duration = Duration::from_millis(20);
@@ -294,7 +294,7 @@ mod tests {
     use crate::proto::session::testing::epoch;
 
     #[test]
-    fn an_acknowledgement_is_due_after_four_records_or_a_moment() {
+    fn an_acknowledgement_is_due_after_eight_records_or_a_moment() {
         let start = epoch();
         let mut acks = Acks { received: 0, announced: 0, due: None, overdue: false, newest: start };
         acks.count(start, 100);

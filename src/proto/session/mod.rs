@@ -121,7 +121,7 @@ pub(crate) struct Session {
     pool: SessionPool,
     /// Streams whose windows have grown.
     grown: Grown,
-    /// The least round trip of the carriers, as it was when one of them measured last; nothing before that.
+    /// The least round trip of the farthest carrier, as it was when one of them measured last; nothing before that.
     least_trip: Duration,
     events: VecDeque<SessionEvent>,
     wakers: Wakers,

@@ -16,6 +16,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::proto::session::carrier::ACK_EVERY;
 use crate::stats::RoundTrip;
 
 /// Round-trip time and delivery rate of one carrier.
@@ -117,13 +118,20 @@ impl Pace {
             if acked < round.until || self.round_trip.minimum.is_some_and(|least| took < least) {
                 return;
             }
-            if self.draining > 0 {
+            // A probe lets through more, not less: it comes to its end first.
+            if self.draining > 0 && !matches!(self.phase, Phase::Probing { .. }) {
                 self.draining -= 1;
             } else if round.held_back {
                 self.judge((acked - round.acked) as f64 / took.as_secs_f64());
             }
         }
         self.round = Some(Round { began: now, acked, until: sent, held_back: false });
+    }
+
+    /// Nothing is in flight. If that is not from this very moment on, nobody wrote for a while, and the round would
+    /// measure how long.
+    pub(crate) fn rests(&mut self, now: Instant) {
+        self.round.take_if(|round| round.began < now);
     }
 
     /// There was more to send than the bound allowed.
@@ -206,14 +214,15 @@ impl Pace {
     pub(crate) fn flight_cap(&self) -> u64 {
         let rate = self.rate[0].max(self.rate[1]);
         let least = self.round_trip.minimum.unwrap_or_default().as_secs_f64();
-        let (gain, floor) = match self.phase {
-            Phase::Holding { .. } if self.draining > 0 => (DRAINING_GAIN, SLOW_FLIGHT as f64),
-            Phase::Starting { .. } => (STARTING_GAIN, LEAST_FLIGHT as f64),
+        let (gain, floor, lift) = match self.phase {
+            // What is lifted would queue, and count as distance.
+            Phase::Holding { .. } if self.draining > 0 => (DRAINING_GAIN, SLOW_FLIGHT as f64, 1.0),
+            Phase::Starting { .. } => (STARTING_GAIN, LEAST_FLIGHT as f64, self.lift),
             Phase::Holding { .. } | Phase::Probing { .. } => {
-                (HOLDING_GAIN, (rate * SHORT).clamp(SLOW_FLIGHT as f64, LEAST_FLIGHT as f64))
+                (HOLDING_GAIN, (rate * SHORT).clamp(SLOW_FLIGHT as f64, LEAST_FLIGHT as f64), self.lift)
             }
         };
-        let cap = (rate * (gain * least + WAKING)).max(floor) * self.lift;
+        let cap = (rate * (gain * least + WAKING)).max(floor) * lift;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -247,8 +256,9 @@ const LEAST_FLIGHT: u64 = 256 << 10;
 /// Unless this is more than so many seconds of the rate: on a slow way that is near it would be all the distance there is.
 const SHORT: f64 = 5e-3;
 
-/// And in no case below this: what is acknowledged at once.
-const SLOW_FLIGHT: u64 = 64 << 10;
+/// And in no case below this: what is acknowledged at once. With less the sender would wait for the timer of the
+/// acknowledgements each time, and take that for the rate.
+const SLOW_FLIGHT: u64 = ACK_EVERY;
 
 /// Nor above this: 2 × 10 Gbit/s × 100 ms. A peer chooses what it looks like, by the times of its acknowledgements:
 /// near once and far ever after looks as fast as memory and as far as it likes, and all in flight is held here.
@@ -359,6 +369,50 @@ mod tests {
         assert!(rate > 0.95 * way.rate, "{rate}");
         let holds = way.rate * way.trip.as_secs_f64();
         assert!((cap as f64) < 3.0 * holds, "{cap} of {holds}");
+    }
+
+    #[test]
+    fn a_lifted_bound_does_not_hide_the_distance() {
+        let (start, mut pace) = (epoch(), Pace::new());
+        pace.distance(start, Duration::from_millis(100));
+        pace.sample(start, Duration::from_millis(100), Duration::ZERO, 10_000_000);
+        (pace.phase, pace.lift) = (Phase::Holding { rate: 0.0, rounds: 0 }, 4.0);
+        assert!(pace.flight_cap() < 10_000_000, "{} of 10,000,000 that the way holds", pace.flight_cap());
+    }
+
+    #[test]
+    fn pauses_do_not_lift_the_bound() {
+        let way = Way { rate: 125e6, trip: Duration::from_millis(10), waking: Duration::ZERO };
+        let (mut now, mut acked, mut pace) = (epoch(), 0, Pace::new());
+        pace.distance(now, way.trip);
+        let mut highest = 0;
+        for burst in 0..500 {
+            for _ in 0..3 {
+                pace.rests(now);
+                let flight = pace.flight_cap();
+                pace.holds_back();
+                let took = way.trip.max(Duration::from_secs_f64(flight as f64 / way.rate));
+                now += took;
+                acked += flight;
+                pace.sample(now, took, Duration::ZERO, flight);
+                pace.progress(now, acked, acked);
+            }
+            // Long enough to show in the mean, not so long that all is forgotten.
+            now += Duration::from_millis(30);
+            highest = if burst < 20 { 0 } else { pace.flight_cap().max(highest) };
+        }
+        let holds = way.rate * way.trip.as_secs_f64();
+        assert!((highest as f64) < 3.0 * holds, "{highest} of {holds}");
+    }
+
+    #[test]
+    fn no_less_is_let_through_than_is_acknowledged_at_once() {
+        let (start, mut pace) = (epoch(), Pace::new());
+        pace.sample(start, Duration::from_millis(1), Duration::ZERO, 1000);
+        for draining in [0, DRAINED] {
+            (pace.phase, pace.draining) = (Phase::Holding { rate: 0.0, rounds: 0 }, draining);
+            assert!(pace.flight_cap() >= ACK_EVERY);
+        }
     }
 
     #[test]

@@ -283,9 +283,9 @@ impl Session {
         seen.unwrap_or(self.last_trip)
     }
 
-    /// A carrier measured its distance.
+    /// A carrier measured its distance. The farthest counts: by a nearer one the windows of its streams would never grow.
     pub(super) fn note_distance(&mut self) {
-        let least = self.carriers.iter().filter_map(|carrier| carrier.pace.round_trip().minimum).min();
+        let least = self.carriers.iter().filter_map(|carrier| carrier.pace.round_trip().minimum).max();
         self.least_trip = least.unwrap_or(self.least_trip);
     }
 

@@ -2,7 +2,9 @@
 //!
 //! A stream that has just become active is in the fresh list, which goes before the old one, so a sparse stream is
 //! quick. Each turn is worth one quantum, a fresh stream that empties passes through the old list once before it
-//! counts as fresh again, so a flood of sparse streams cannot starve bulk (RFC 8290 §4.2, deficit round robin).
+//! counts as fresh again, so a flood of sparse streams cannot starve bulk (RFC 8290 §4.2, deficit round robin). Streams
+//! that are all new could, since there may be any number of them: the fresh list goes before the old one until it is
+//! [`MOST_AHEAD`] bytes ahead, and then both take turns.
 
 use std::collections::VecDeque;
 
@@ -14,6 +16,8 @@ pub(crate) struct Schedule {
     control: VecDeque<StreamKey>,
     fresh: VecDeque<StreamKey>,
     old: VecDeque<StreamKey>,
+    /// By how many bytes the fresh list is ahead of the old one. `ahead <= MOST_AHEAD + a record`
+    ahead: usize,
 }
 
 /// Where a stream is in the data lists of its carrier's schedule.
@@ -75,7 +79,17 @@ impl Schedule {
 
     /// The stream whose turn it is to send data.
     pub(crate) fn next_data(&self) -> Option<StreamKey> {
-        self.fresh.front().or_else(|| self.old.front()).copied()
+        if self.is_freshs_turn() { self.fresh.front() } else { self.old.front() }.copied()
+    }
+
+    /// The stream whose turn it is sends a frame of that length, header included: no longer than a record.
+    pub(crate) fn sent(&mut self, turn: &mut Turn, len: usize) {
+        turn.deficit -= i32::try_from(len).unwrap_or(i32::MAX);
+        self.ahead = match turn.data {
+            // One that has reached it alone need not make up for what it sent beyond; one frame is always made up for.
+            Listed::Fresh => self.ahead.min(MOST_AHEAD) + len,
+            Listed::Old | Listed::No => self.ahead.saturating_sub(len),
+        };
     }
 
     /// Gives the stream whose turn it is another quantum and sends it to the end of the old list.
@@ -109,10 +123,17 @@ impl Schedule {
     }
 
     fn pop(&mut self) -> Option<StreamKey> {
-        self.fresh.pop_front().or_else(|| self.old.pop_front())
+        if self.is_freshs_turn() { self.fresh.pop_front() } else { self.old.pop_front() }
+    }
+
+    fn is_freshs_turn(&self) -> bool {
+        !self.fresh.is_empty() && (self.ahead < MOST_AHEAD || self.old.is_empty())
     }
 }
 
 /// What a turn is worth in bytes: four full records, half a batch. Each turn of a bulk stream wakes its writer here and
 /// its reader there, who then have 64 KiB to move and not a record; a sparse stream goes before it either way.
 const QUANTUM: i32 = 64 << 10;
+
+/// How far the fresh list may be ahead: one batch, hundreds of short requests or two full turns.
+const MOST_AHEAD: usize = 128 << 10;

@@ -159,7 +159,7 @@ pub(crate) struct RecvHalf {
     pub(crate) window: u64,
     /// The limit that was in force when this window's worth began: a sender held back by credit stops here.
     pub(crate) edge: u64,
-    /// When the edge was set; before the first it is the open that counts.
+    /// When the edge was set; before the first, and after credit was taken back, it is the open that counts.
     pub(crate) turned: Option<Instant>,
     /// Its place among the grown windows; 0 if it has none.
     pub(crate) place: u64,

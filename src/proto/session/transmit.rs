@@ -50,6 +50,10 @@ impl Session {
     ) -> Transmit {
         let Some(index) = self.find(number) else { return self.farewell(number, out) };
         let mut room = BATCH;
+        let carrier = &mut self.carriers[index];
+        if carrier.log.in_flight() == 0 {
+            carrier.pace.rests(now);
+        }
         self.transmit_first(now, index, out, &mut room);
         let before = out.len();
         self.transmit_resend(index, out, &mut room);
@@ -212,8 +216,7 @@ impl Session {
                     stream.send.dry = Some(now);
                 }
                 let piece = Piece::data(data_header(stream.id, len).as_ref(), payload);
-                // A frame is no longer than a record.
-                stream.turn.deficit -= i32::try_from(piece.len()).unwrap_or(i32::MAX);
+                carrier.schedule.sent(&mut stream.turn, piece.len());
                 *room -= piece.len();
                 sent += len as u64;
                 carrier.log.push(piece.clone());

@@ -38,7 +38,7 @@ pub(super) struct Grown {
     /// The last place given.
     last: u64,
     /// Streams that were asked and have not answered.
-    asking: usize,
+    pub(super) asking: usize,
 }
 
 impl Grown {
@@ -86,7 +86,8 @@ impl RecvHalf {
     /// The window that what was received since the last credit would need, twice over.
     fn needed(&self) -> u64 {
         let used = self.received.saturating_sub(self.limit.saturating_sub(self.window));
-        used.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX).max(MIN_WINDOW)
+        // Not rounded up: it would exceed half of a window that is no power of two, and be worth no question, ever.
+        used.saturating_mul(2).max(MIN_WINDOW)
     }
 
     /// The offset the sender is asked to keep to.
@@ -207,19 +208,22 @@ impl Session {
     }
 
     /// The peer asks this end to do with less credit: lowers it to what was asked, or to what was sent, and says so.
+    /// The credit that it takes back has paid for it: thousands of streams may fall idle at once.
     pub(super) fn handle_shrink(&mut self, now: Instant, id: StreamId, limit: u64) -> Result<(), Violation> {
-        self.flood.pay(now)?;
-        let Some(key) = self.find_stream(id) else { return Ok(()) };
+        let Some(key) = self.find_stream(id) else { return self.flood.pay(now) };
         let Some(stream) = self.streams.get_mut(key.slot as usize) else { return Ok(()) };
         if !matches!(stream.send.state, SendState::Open | SendState::Finishing) {
             // The end of the half is the answer.
-            return Ok(());
+            return self.flood.pay(now);
         }
         if std::mem::replace(&mut stream.pending.kept, true) {
             return Err(Violation::Unexpected);
         }
         let send = &mut stream.send;
-        send.limit = send.limit.min(limit.max(send.sent));
+        let kept = send.limit.min(limit.max(send.sent));
+        if std::mem::replace(&mut send.limit, kept) == kept {
+            self.flood.pay(now)?;
+        }
         if send.limit == send.sent {
             send.dry.get_or_insert(now);
         }
@@ -227,10 +231,10 @@ impl Session {
         Ok(())
     }
 
-    /// The peer says how far it goes on a stream until it is given more: what lies beyond is free.
+    /// The peer says how far it goes on a stream until it is given more: what lies beyond is free. It was asked, and no
+    /// more often than it answers.
     pub(super) fn handle_kept(&mut self, now: Instant, id: StreamId, limit: u64) -> Result<(), Violation> {
-        self.flood.pay(now)?;
-        let Some(key) = self.find_stream(id) else { return Ok(()) };
+        let Some(key) = self.find_stream(id) else { return self.flood.pay(now) };
         let slot = key.slot as usize;
         let Some(Stream { recv, pending, filled, .. }) = self.streams.get_mut(slot) else { return Ok(()) };
         let ended = matches!(recv.state, RecvState::Finished | RecvState::Failed(_));
@@ -247,9 +251,9 @@ impl Session {
             let window = limit.saturating_sub(recv.consumed).max(MIN_WINDOW);
             self.pool.give_back(recv.window - window);
             recv.window = window;
-            // Where the sender stands still now is no sign of a window that is too small.
+            // Where the sender stands still now is no sign of a window that is too small, how soon ever it is reached.
             *filled = false;
-            (recv.edge, recv.turned) = (limit, Some(now));
+            (recv.edge, recv.turned) = (limit, None);
             self.grown.enter(now, slot, recv);
             self.grant(now, key);
         }

@@ -49,8 +49,8 @@ fn a_byte_goes_with_the_next_batch_whatever_bulk_waits() {
         pair.dialer.write(near, Bytes::from_static(b"x")).unwrap();
         pair.bulk(&streams);
         assert_eq!(read_all(&mut pair.acceptor, pair.now, far), b"x");
-        // A stream that was fresh waits for its turn among the others once: 32 quanta, eight batches.
-        (0..10).for_each(|_| drop(pair.bulk(&streams)));
+        // A stream that was fresh waits for its turn among the others once: 32 quanta, sixteen batches.
+        (0..20).for_each(|_| drop(pair.bulk(&streams)));
     }
 }
 
@@ -75,4 +75,25 @@ fn a_flood_of_short_requests_leaves_bulk_more_than_half() {
     }
     assert!(beside * 2 >= alone, "{beside} beside, {alone} alone");
     assert!(answered >= 8 * 490, "{answered} answered");
+}
+
+#[test]
+fn streams_that_are_all_new_leave_bulk_its_half() {
+    let mut pair = Pair::new();
+    let bulk = [pair.open()];
+    (0..200).for_each(|_| drop(pair.bulk(&bulk)));
+    let alone: usize = (0..200).map(|_| pair.bulk(&bulk)[0]).sum();
+    let mut beside = 0;
+    for _ in 0..200 {
+        // With what an open may take along these fill every batch.
+        let initial = Bytes::from_static(&[2; 16_384]);
+        let asked: Vec<_> = (0..8).map(|_| pair.dialer.open(request(), initial.clone()).unwrap()).collect();
+        beside += pair.bulk(&bulk)[0];
+        while let Some((far, _)) = pair.acceptor.poll_incoming() {
+            assert!(pair.acceptor.accept(far));
+            pair.acceptor.release(far);
+        }
+        asked.into_iter().for_each(|near| pair.dialer.finish(near));
+    }
+    assert!(beside * 5 >= alone * 2, "{beside} beside, {alone} alone");
 }

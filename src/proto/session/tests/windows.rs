@@ -303,3 +303,73 @@ fn a_peer_that_takes_all_credit_back_stops_a_stream_until_it_gives_some_and_no_l
     let sent = batch(&mut pair.acceptor, now, carrier);
     assert!(sent.iter().any(|piece| piece.payload() == &b"late"[..]));
 }
+
+#[test]
+fn an_answer_is_no_sign_of_a_window_that_is_too_small() {
+    let (mut pair, near, _) = asking();
+    let kept = Frame::Kept { stream: near.id, limit: 1 << 20 };
+    feed(&mut pair.acceptor, pair.now, pair.carrier, &kept);
+    assert_eq!(budget(&pair.acceptor), 0);
+}
+
+#[test]
+fn an_idle_window_is_asked_back_whatever_its_size() {
+    let (mut pair, near, far, _) = grown();
+    pair.pass(IDLE);
+    batch(&mut pair.acceptor, pair.now, pair.carrier);
+    let kept = Frame::Kept { stream: near.id, limit: (1 << 20) + 100_000 };
+    feed(&mut pair.acceptor, pair.now, pair.carrier, &kept);
+    let sent = Bytes::from(vec![1; 24_000]);
+    for payload in [sent.slice(..12_000), sent.slice(12_000..)] {
+        feed(&mut pair.acceptor, pair.now, pair.carrier, &Frame::Data { stream: near.id, payload });
+    }
+    read_all(&mut pair.acceptor, pair.now, far);
+    let limit = pair.acceptor.stream(far).unwrap().recv.limit;
+    for _ in 0..3 {
+        pair.acceptor.handle_bytes(pair.now, pair.carrier, 1);
+        pair.pass(IDLE);
+        if batch(&mut pair.acceptor, pair.now, pair.carrier).len() > 1 {
+            let limit = limit.min(pair.acceptor.stream(far).unwrap().recv.fallback());
+            feed(&mut pair.acceptor, pair.now, pair.carrier, &Frame::Kept { stream: near.id, limit });
+        }
+    }
+    assert_eq!(budget(&pair.acceptor), 0);
+}
+
+#[test]
+fn a_far_carrier_counts_beside_a_near_one() {
+    let mut pair = Pair::new();
+    let far = pair.carrier;
+    pair.rejoin();
+    for (number, distance) in [(far, 100), (pair.carrier, 1)] {
+        let carrier = pair.acceptor.carriers.iter_mut().find(|carrier| carrier.number == number).unwrap();
+        carrier.pace = pace::Pace::new();
+        carrier.pace.distance(pair.now, Duration::from_millis(distance));
+    }
+    pair.acceptor.note_distance();
+    assert_eq!(pair.acceptor.least_trip, Duration::from_millis(100));
+}
+
+#[test]
+fn questions_that_were_called_for_and_their_answers_are_no_flood() {
+    let (mut pair, near, far, _) = grown();
+    let (now, carrier) = (pair.now, pair.carrier);
+    let stream = near.id;
+    // Each takes back what a credit gave.
+    for given in 1..=25_000_u64 {
+        let limit = given << 20;
+        feed(&mut pair.dialer, now, carrier, &Frame::Credit { stream, limit: (1 << 30) + limit });
+        feed(&mut pair.dialer, now, carrier, &Frame::Shrink { stream, limit: 0 });
+        batch(&mut pair.dialer, now, carrier);
+    }
+    assert_eq!(pair.dialer.ended(), None);
+    for _ in 0..30_000 {
+        let recv = &mut pair.acceptor.streams[far.slot as usize].recv;
+        let limit = recv.limit;
+        pair.acceptor.streams[far.slot as usize].pending.asked = true;
+        pair.acceptor.grown.asking += 1;
+        feed(&mut pair.acceptor, now, carrier, &Frame::Kept { stream, limit });
+        pair.acceptor.streams[far.slot as usize].recv.limit = limit;
+    }
+    assert_eq!(pair.acceptor.ended(), None);
+}

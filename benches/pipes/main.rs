@@ -11,6 +11,8 @@
 //! cargo bench --bench pipes -- --smoke            one short look at each: that it works
 //! ```
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark owns its tasks")]
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -117,8 +119,9 @@ fn lines(pki: &Pki, arguments: &Arguments) {
     for kind in kinds {
         let found = line::measure(pki, kind.line(), arguments.smoke);
         let trip = kind.trip.as_secs_f64();
-        let trips =
-            |after: Option<f64>| after.map_or("never".into(), |after| format!("{:.1} trips", after / trip));
+        let trips = |after: Option<f64>| {
+            after.map_or_else(|| "never".into(), |after| format!("{:.1} trips", after / trip))
+        };
         let row = vec![
             format!("{} Mbit/s, {} ms", kind.mbit, kind.trip.as_millis()),
             three_digits(found.tls.steady / 1e6),

@@ -196,7 +196,7 @@ impl Driver {
     }
 
     /// Hands over what came and takes what is to be sent, under one lock.
-    fn exchange(&mut self, cx: &mut Context<'_>) -> Transmit {
+    fn exchange(&mut self, cx: &Context<'_>) -> Transmit {
         let Self { number, frames, pieces, .. } = self;
         let (number, read, now) = (*number, std::mem::take(&mut self.read), clock::now());
         let (said, next) = self.session.with_incoming(|session| {

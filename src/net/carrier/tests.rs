@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test owns its tasks")]
+
 use std::future::poll_fn;
 use std::sync::Arc;
 

@@ -341,7 +341,7 @@ mod tests {
     fn a_long_way_is_filled_within_ten_round_trips_and_not_much_more_than_filled() {
         for trip in [50, 100, 300].map(Duration::from_millis) {
             let way = Way { rate: 125e6, trip, waking: Duration::ZERO };
-            let holds = (way.rate * trip.as_secs_f64()) as u64;
+            let holds = 125_000 * u64::try_from(trip.as_millis()).unwrap();
             let mut pace = Pace::new();
             let (_, cap) = way.send(&mut pace, epoch(), 8);
             assert!(cap >= holds, "{cap} of {holds} after eight round trips of {trip:?}");

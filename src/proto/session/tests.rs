@@ -470,7 +470,7 @@ fn a_stalled_reader_holds_its_window_and_nobody_else() {
     }
     assert!(got > 1_000_000, "only {got}");
     let held = pair.acceptor.stream(stalled_far).unwrap().recv.queued();
-    assert_eq!(held as u64, MIN_WINDOW);
+    assert_eq!(held, MIN_WINDOW);
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! `now` never runs backward between calls. Nothing here waits, allocates without bound, or panics on what a peer
 //! sends.
 
+mod acks;
 mod application;
 #[cfg(test)]
 mod audit;

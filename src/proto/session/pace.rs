@@ -16,7 +16,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::proto::session::carrier::ACK_EVERY;
+use crate::proto::session::acks::ACK_EVERY;
 use crate::stats::RoundTrip;
 
 /// Round-trip time and delivery rate of one carrier.

@@ -68,6 +68,26 @@ impl Session {
         self.fallen.is_empty() && self.farewells.is_empty() && self.attempted.is_empty()
     }
 
+    /// Whether a live carrier is on its way out here.
+    pub(crate) fn is_retiring(&self, number: CarrierNumber) -> bool {
+        self.carriers.iter().any(|carrier| carrier.number == number && carrier.retiring.is_some())
+    }
+
+    /// Whether any live carrier is.
+    pub(crate) fn has_retiring(&self) -> bool {
+        self.carriers.iter().any(|carrier| carrier.retiring.is_some())
+    }
+
+    /// Whether a carrier that was to send no more does so all the same, since there is no other.
+    pub(crate) fn has_come_back(&self) -> bool {
+        self.carriers.iter().any(crate::proto::session::carrier::Carrier::has_come_back)
+    }
+
+    /// The numbers of the live carriers.
+    pub(crate) fn live_numbers(&self) -> impl Iterator<Item = CarrierNumber> {
+        self.carriers.iter().map(|carrier| carrier.number)
+    }
+
     /// The id of the stream that is opened next.
     pub(crate) fn next_stream_id(&self) -> u64 {
         self.opened * 2 + u64::from(self.params.side == crate::id::Side::Acceptor)

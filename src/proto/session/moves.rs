@@ -226,6 +226,12 @@ impl Carrier {
         self.retiring.is_some_and(|retiring| retiring.said_at == Some(self.log.sent()))
     }
 
+    /// Whether anything was logged behind RETIRE, since no refuge was left.
+    #[cfg(test)]
+    pub(super) fn has_come_back(&self) -> bool {
+        self.retiring.and_then(|retiring| retiring.said_at).is_some_and(|at| at < self.log.sent())
+    }
+
     /// RETIRE was logged.
     pub(super) fn said_retire(&mut self) {
         let sent = self.log.sent();

@@ -52,7 +52,7 @@ pub(super) struct Args {
     /// Let --admin be an address that others than this host can reach; there is no password
     #[arg(long, requires = "admin")]
     pub admin_public: bool,
-    /// Threads that carry connections [default: one for each processor]
+    /// Threads that carry connections [default: one for every two processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// How events are written to standard output

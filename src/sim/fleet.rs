@@ -9,9 +9,10 @@ use crate::id::{
     CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, SessionId, SiteId,
     SiteName,
 };
+use crate::sim::agenda::{Dial, Happening};
 use crate::sim::faults::Fault;
 use crate::sim::wire::{Stage, Wire};
-use crate::sim::world::{Dial, Happening, World};
+use crate::sim::world::World;
 use crate::wire::MIN_WINDOW;
 use crate::wire::code::CloseCode;
 use crate::wire::decoder::Decoded;
@@ -54,7 +55,7 @@ impl World {
         let Some((number, dead)) = self.act(0, |session| session.prepare_join())? else { return Ok(()) };
         self.script.note(self.now, "dial", [number.0.into(), dead.len() as u64, 0]);
         let (nth, well) = (number.0 as usize, self.now >= self.plan.heals_at);
-        let meets = dial.errand.and_then(|errand| errand.fault).or(self.faults.get(nth).copied());
+        let meets = dial.errand.and_then(|errand| errand.fault).or_else(|| self.faults.get(nth).copied());
         let fault = meets.filter(|_| !well).unwrap_or(Fault::None);
         self.script.tell(self.now, &(fault, &dead));
         let claim = SessionClaim::Join { session: SESSION, proof: [0; 32] };
@@ -128,6 +129,7 @@ impl World {
             return self.settle(0);
         }
         self.settle(0)?;
+        self.ends[0].ledger.fenced_suspects()?;
         self.failures = 0;
         let driver = &mut self.wires[index].drivers[0];
         driver.stage = Stage::Up;
@@ -156,7 +158,8 @@ impl World {
             return self.settle(1);
         }
         self.wires[index].drivers[1].stage = Stage::Up;
-        self.settle(1)
+        self.settle(1)?;
+        self.ends[1].ledger.fenced_suspects()
     }
 
     /// A carrier became suspect: sometimes a replacement is dialed.

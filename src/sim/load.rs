@@ -68,7 +68,7 @@ impl Load {
         if !self.to_open[end].is_empty() && self.random[end].bool() {
             self.open(end, session)?;
         }
-        let mut moved = !self.healed;
+        let mut moved = !self.to_open[end].is_empty();
         while let Some((key, request)) = session.poll_incoming() {
             moved = true;
             let Some(flow) = self.flows.get_mut(&key.id) else {
@@ -91,7 +91,8 @@ impl Load {
             moved |= flow.turn(end, session, now)?;
         }
         let pause = &mut self.pause[end];
-        *pause = if moved { SHORTEST_PAUSE } else { (*pause * 2).min(LONGEST_PAUSE) };
+        let longest = if self.healed { LONGEST_PAUSE } else { LONGEST_PAUSE / 4 };
+        *pause = if moved { SHORTEST_PAUSE } else { (*pause * 2).min(longest) };
         Ok(Some(pause.mul_f64(self.random[end].f64().max(0.1))))
     }
 

@@ -1,8 +1,9 @@
 //! The simulated world: two sessions, the carriers between them, and everything that can befall those.
 //!
 //! Time is virtual, and one seed decides everything: it writes a script of lines, streams, faults and replacements
-//! ([`plan`], [`faults`], [`errand`]), and every choice on the way derives from it. Carriers are pairs of pipes that carry
-//! the real bytes ([`pipe`]), driven as the real driver does it ([`drive`]) and dialed again when lost ([`fleet`]).
+//! ([`plan`], [`faults`], [`blow`]), and every choice on the way derives from it. Carriers are pairs of pipes that carry
+//! the real bytes ([`pipe`]), driven as the real driver does it ([`drive`]), dialed again when lost ([`fleet`]) and
+//! replaced as planned ([`errand`]).
 //! Applications write what can be checked by its offset ([`load`], [`flow`]). The laws are looked at after every step
 //! ([`laws`]), and in the end the world becomes well and must come to rest with nothing left.
 //!
@@ -10,6 +11,8 @@
 //! runs so many, from `SIM_FIRST` on. A seed that fails is run again with ever less of its script, until nothing more can
 //! be left out; what is left is printed, with the command that replays that (`SIM_KEEP`, `SIM_BYTES`).
 
+mod agenda;
+mod blow;
 mod content;
 mod drive;
 mod errand;
@@ -23,7 +26,6 @@ mod plan;
 mod script;
 mod seeds;
 mod shrink;
-#[cfg(test)]
 mod tests;
 mod wire;
 mod world;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::{Liveness, SessionLimits};
-use crate::sim::errand::{Blow, Errand, Manner};
+use crate::sim::blow::{Blow, Errand, Manner};
 use crate::sim::faults::{Fate, Fault, name, pick, seen};
 use crate::sim::flow::{Ending, Habit, Reader};
 use crate::sim::pipe::Shape;
@@ -283,7 +283,7 @@ fn shape(random: &mut fastrand::Rng) -> Shape {
         latency: Duration::from_micros(micros),
         nanos_per_byte: *pick(random, &[0, 1, 80, 1000]),
         capacity: *pick(random, &[narrowest, 20_000, 300_000]),
-        cuts: *pick(random, &[1, 3, 10, 100]),
+        cuts: *pick(random, &[1, 1, 1, 3, 3, 3, 10, 10, 100]),
         lost_percent: 0,
     }
 }
@@ -322,7 +322,7 @@ impl fmt::Display for Item {
 
 impl fmt::Display for StreamPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let to = self.key.map_or("the site".to_owned(), |key| format!("key {key}"));
+        let to = self.key.map_or_else(|| "the site".to_owned(), |key| format!("key {key}"));
         write!(f, "{} opens a stream to {to} with {} bytes at once", name(self.opener), self.initial)?;
         for (end, habit) in self.habits.iter().enumerate() {
             write!(f, "; {} writes {}, then {:?}", name(end), habit.goal, habit.ending)?;

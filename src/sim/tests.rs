@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::sim::errand::Blow;
+use crate::sim::blow::Blow;
 use crate::sim::plan::{Item, Plan};
 use crate::sim::seeds::SEEDS;
 use crate::sim::world::World;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::id::CarrierNumber;
-use crate::sim::errand::Errand;
+use crate::sim::blow::Errand;
 use crate::sim::faults::{Fault, Seen};
 use crate::sim::pipe::{Pipe, Shape};
 use crate::wire::decoder::Decoder;

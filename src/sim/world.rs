@@ -1,15 +1,13 @@
 //! The world: two ends of one session, the carriers between them, and the time.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use crate::config::SessionLimits;
 use crate::error::SessionEnd;
-use crate::id::{CarrierNumber, Side};
+use crate::id::Side;
 use crate::proto::session::testing::epoch;
 use crate::proto::session::{ProcessPool, Session, SessionParams};
-use crate::sim::errand::{Blow, Errand};
+use crate::sim::agenda::{Agenda, Happening};
 use crate::sim::faults::{Fate, Fault};
 use crate::sim::laws::Ledger;
 use crate::sim::load::Load;
@@ -47,9 +45,7 @@ pub(super) struct World {
     pub(super) now: Duration,
     pub(super) ends: [End; 2],
     pub(super) wires: Vec<Wire>,
-    /// What will happen, each with a number that keeps what falls together in order.
-    agenda: BinaryHeap<Reverse<Entry>>,
-    entries: u64,
+    agenda: Agenda,
     /// Dials that are on the agenda.
     pub(super) dials_due: usize,
     /// Attempts that failed since the last one that did not.
@@ -64,63 +60,6 @@ pub(super) struct End {
     pub(super) session: Option<Session>,
     /// What was told of it so far.
     pub(super) ledger: Ledger,
-}
-
-/// What the agenda holds.
-#[derive(Debug)]
-struct Entry {
-    at: Duration,
-    /// Keeps what falls together in order.
-    number: u64,
-    happening: Happening,
-}
-
-/// What happens at a time.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Happening {
-    /// The dialer dials.
-    Dial(Dial),
-    /// Something befalls the lines.
-    Blow(Blow),
-    /// The acceptor's patience with a carrier is over.
-    CutOff(CarrierNumber),
-    /// The session meets its fate.
-    Fate,
-    /// The application of an end does something.
-    Tick(usize),
-}
-
-/// A carrier to be dialed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Dial {
-    /// What it is to be made for, if not for want of carriers.
-    pub(super) errand: Option<Errand>,
-}
-
-impl Entry {
-    fn key(&self) -> (Duration, u64) {
-        (self.at, self.number)
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
-    }
 }
 
 impl World {
@@ -149,8 +88,7 @@ impl World {
             now: Duration::ZERO,
             ends,
             wires: Vec::new(),
-            agenda: BinaryHeap::new(),
-            entries: 0,
+            agenda: Agenda::default(),
             dials_due: 0,
             failures: 0,
             load,
@@ -221,12 +159,13 @@ impl World {
 
     /// Everything that is due now.
     fn step(&mut self) -> Result<(), String> {
-        while self.agenda.peek().is_some_and(|Reverse(entry)| entry.at <= self.now) {
-            if let Some(Reverse(entry)) = self.agenda.pop() {
-                self.happen(entry.happening)?;
-            }
+        while let Some(happening) = self.agenda.take_due(self.now) {
+            self.happen(happening)?;
         }
         for index in 0..self.wires.len() {
+            if self.wires[index].next_at().is_none_or(|at| at > self.now) {
+                continue;
+            }
             self.weather(index);
             for end in 0..2 {
                 self.receive(index, end)?;
@@ -343,9 +282,8 @@ impl World {
             let at = timeout(self.ends[end].session.as_ref()?, &self.wires, end)?;
             Some(at.saturating_duration_since(self.epoch))
         });
-        let agenda = self.agenda.peek().map(|Reverse(entry)| entry.at);
         let wires = self.wires.iter().filter_map(Wire::next_at);
-        timeouts.chain(agenda).chain(wires).min().unwrap_or(Duration::MAX / 2)
+        timeouts.chain(self.agenda.next_at()).chain(wires).min().unwrap_or(Duration::MAX / 2)
     }
 
     /// Does something with a session, then everything its caller owes it, and looks whether the laws hold.
@@ -361,8 +299,7 @@ impl World {
 
     /// Puts something on the agenda.
     pub(super) fn enter(&mut self, at: Duration, happening: Happening) {
-        self.entries += 1;
-        self.agenda.push(Reverse(Entry { at, number: self.entries, happening }));
+        self.agenda.enter(at, happening);
     }
 
     /// The present.

@@ -124,6 +124,9 @@ impl World {
         self.ends[end].ledger.compare(session)?;
         // It may be closed by a peer that has another.
         self.disturbed |= session.has_come_back();
+        if session.waits_in_vain() {
+            return Err(format!("law 5: end {end} waits for a suspect that is to go"));
+        }
         let resent = session.traffic().resent_bytes;
         if resent > 0 && !self.disturbed {
             return Err(format!("law 5: nothing was lost, and end {end} sent {resent} bytes again"));

@@ -83,6 +83,13 @@ impl Session {
         self.carriers.iter().any(crate::proto::session::carrier::Carrier::has_come_back)
     }
 
+    /// Whether a carrier that is under suspicion keeps streams that are to leave it, though another would take them.
+    pub(crate) fn waits_in_vain(&self) -> bool {
+        let lasts = |number: CarrierNumber| !self.is_retiring(number);
+        let refuge = self.carriers.iter().any(|carrier| !carrier.life.suspect && lasts(carrier.number));
+        refuge && self.carriers.iter().any(|carrier| carrier.life.suspect && !lasts(carrier.number))
+    }
+
     /// The numbers of the live carriers.
     pub(crate) fn live_numbers(&self) -> impl Iterator<Item = CarrierNumber> {
         self.carriers.iter().map(|carrier| carrier.number)

@@ -2,6 +2,7 @@
 
 use crate::id::CarrierNumber;
 use crate::proto::session::Session;
+use crate::proto::session::schedule::Listed;
 use crate::proto::session::stream::{Opening, RecvState, Stream};
 use crate::wire::MIN_WINDOW;
 
@@ -60,7 +61,24 @@ impl Session {
                 self.streams.iter().filter(|(_, stream)| stream.carrier == Some(carrier.number)).count();
             hold(streams == carrier.streams, || format!("{streams} streams, {} counted", carrier.streams))?;
         }
+        for (_, stream) in &self.streams {
+            self.audit_place(stream)?;
+        }
         Ok(())
+    }
+
+    /// A stream has a carrier, live or unsettled, as long as there is any; on a live one what it has to send is listed.
+    fn audit_place(&self, stream: &Stream) -> Result<(), String> {
+        let Some(number) = stream.carrier else {
+            return hold(self.carriers.is_empty(), || format!("no carrier for {stream:?}"));
+        };
+        if self.find(number).is_none() {
+            let unsettled = self.fallen.iter().any(|fallen| fallen.count().number == number);
+            return hold(unsettled, || format!("nobody will move {stream:?}"));
+        }
+        let listed = (!stream.pending.any() || stream.turn.control)
+            && (!stream.wants_data() || stream.turn.data != Listed::No);
+        hold(listed, || format!("nobody will send what waits of {stream:?}"))
     }
 
     /// Whether the counts of all dead carriers are settled and no attempt to join is open.

@@ -33,7 +33,8 @@ impl World {
         };
         let there = self.wires.iter().filter(lasts).count();
         for _ in there + self.dials_due..self.wanted {
-            let longest = (self.plan.dial_delay * 2_u32.pow(self.failures.min(10))).min(LONGEST_DELAY);
+            let longest =
+                (self.plan.dial_delay * 2_u32.pow(self.failures.min(10))).min(self.plan.longest_delay);
             let wait = longest.mul_f64(self.random.f64());
             self.dials_due += 1;
             self.enter(self.now + wait, Happening::Dial(Dial { errand: None }));
@@ -230,8 +231,5 @@ fn close(scope: CloseScope, code: CloseCode) -> Bytes {
     Frame::Close { scope, code, retry_after_millis: 0, detail: String::new() }.encode(&mut bytes);
     bytes.freeze()
 }
-
-/// The longest wait between two dials: a fifth of the usual one, since worlds are short.
-const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
 const SESSION: SessionId = SessionId([9; 16]);

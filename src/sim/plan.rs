@@ -18,8 +18,10 @@ pub(super) struct Plan {
     pub(super) seed: u64,
     /// What happens, beside the plainest world there is: one carrier over a perfect line, and nothing to carry.
     pub(super) script: Vec<Item>,
-    /// The longest wait before dialing again.
+    /// The longest wait before dialing again, at first.
     pub(super) dial_delay: Duration,
+    /// And after any number of failures.
+    pub(super) longest_delay: Duration,
     /// When everything becomes well.
     pub(super) heals_at: Duration,
     /// How long after that everything may take to come to rest.
@@ -90,6 +92,7 @@ impl Plan {
             seed,
             script: vec![Item::Line(shape(random)), Item::Talk],
             dial_delay: Duration::from_millis(*pick(random, &[1, 20, 100])),
+            longest_delay: LONGEST_DELAY,
             heals_at: horizon,
             patience: PATIENCE,
             limits,
@@ -103,6 +106,10 @@ impl Plan {
         if random.u32(..6) == 0 {
             // Only what is meant to happen does: nothing may be sent twice.
             plan.write_moves(*pick(random, &[3, 10, 30]), horizon, false, random);
+            return plan;
+        }
+        if random.u32(..40) == 0 {
+            plan.write_storm(random);
             return plan;
         }
         plan.write_faults(random);
@@ -199,6 +206,29 @@ impl Plan {
                 let patience = Duration::from_millis(random.u64(1..200));
                 self.script.push(Item::Impatient { nth, patience });
             }
+        }
+    }
+
+    /// The session is without a carrier, and more joins in a row fail than can be told of: half of them before they were
+    /// admitted, half after. That many may be admitted without an answer, and not more.
+    fn write_storm(&mut self, random: &mut fastrand::Rng) {
+        // With another carrier up, or over a long line, they would be told of in time, or by far too late.
+        self.script.retain(|item| !matches!(item, Item::Carrier | Item::Line(_)));
+        self.longest_delay = Duration::from_millis(random.u64(1..20));
+        self.heals_at = Duration::from_secs(4);
+        let from = Duration::from_micros(random.u64(..1_000_000));
+        let none = [None, None];
+        for nth in 0..MOST_FAULTS {
+            let fault = match nth {
+                0 => Fault::End { from, seen: seen(random), lose: random.bool() },
+                _ if nth < 100 && random.bool() => {
+                    Fault::HalfOpen { way: 1, after: random.u64(..60), seen: none }
+                }
+                _ => Fault::Cut { way: 0, after: random.u64(..60), seen: none, lose: true },
+            };
+            self.script.push(Item::Meets { nth, fault });
+            let patience = Duration::from_micros(random.u64(1..10_000));
+            self.script.extend((nth > 0).then_some(Item::Impatient { nth, patience }));
         }
     }
 
@@ -346,6 +376,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// 20 streams of 250 kB each way at the guaranteed window, which is 8 kB/s over two seconds.
 const SATELLITE_PATIENCE: Duration = Duration::from_secs(600);
+
+/// The longest wait between two dials: a fifth of the usual one, since worlds are short.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
 /// Carriers beyond so many meet nothing: more than twice as many as may be unsettled at once.
 const MOST_FAULTS: usize = 150;

@@ -16,9 +16,11 @@ use tokio::time::timeout;
 
 use self::process::Router;
 use self::relay::Relay;
+use self::router::events::readable;
 use self::screen::Screen;
 use self::support::{Authority, Outcome};
 
+#[path = "../support/process.rs"]
 mod process;
 mod relay;
 #[path = "../router/mod.rs"]
@@ -113,6 +115,13 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// Starts a router whose events are shown.
+    fn router(&self, name: &'static str, arguments: Vec<OsString>) -> Outcome<Router> {
+        let (mut command, screen) = (Router::command(name)?, self.screen.clone());
+        command.args(arguments);
+        Router::start(name, command, move |event| screen.event(name, &readable(event)))
+    }
+
     /// Starts east, which takes links and serves both keys. The port is that of its link access.
     async fn east(&self, sink: u16, echo: u16) -> Outcome<(Router, u16)> {
         let credentials = self.folder.join("east");
@@ -122,7 +131,7 @@ impl Stage<'_> {
         arguments.extend(["--server-credentials".into(), credentials.into_os_string()]);
         arguments.extend(["--tcp-connector".into(), format!("sink=127.0.0.1:{sink}").into()]);
         arguments.extend(["--tcp-connector".into(), format!("echo=127.0.0.1:{echo}").into()]);
-        let mut east = Router::start("east", self.screen, arguments)?;
+        let mut east = self.router("east", arguments)?;
         let access = east.event("access_up").await?;
         let address: SocketAddr = access["address"].as_str().ok_or("an access has an address")?.parse()?;
         Ok((east, address.port()))
@@ -138,7 +147,7 @@ impl Stage<'_> {
         let mut arguments: Vec<OsString> = vec!["--resources".into(), resources.into_os_string()];
         arguments.extend(["--tcp-listener".into(), "sink=127.0.0.1:0".into()]);
         arguments.extend(["--tcp-listener".into(), "echo=127.0.0.1:0".into()]);
-        Router::start("west", self.screen, arguments)
+        self.router("west", arguments)
     }
 
     /// Starts a third site that trusts the right authority and was certified by another, and waits until both
@@ -149,8 +158,7 @@ impl Stage<'_> {
         let resources = self.folder.join("north.yaml");
         let (link, secret) = (support::link("to-east", port, "north-tls"), bundle.secret("north-tls"));
         std::fs::write(&resources, format!("{link}---\n{secret}"))?;
-        let mut north =
-            Router::start("north", self.screen, ["--resources".into(), resources.into_os_string()])?;
+        let mut north = self.router("north", vec!["--resources".into(), resources.into_os_string()])?;
 
         let refused = east.event("peer_refused").await?;
         let failed = north.event("dial_failed").await?;

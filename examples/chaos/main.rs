@@ -145,7 +145,7 @@ sample of the fault's kind. Slots without a fault, between the others, are the c
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Carriers that a session has when nothing is wrong.
-const CARRIERS: usize = 1;
+const CARRIERS: usize = 2;
 
 /// The grace of a router's end, twice, and then some.
 const GOODBYE: Duration = Duration::from_secs(30);

@@ -87,7 +87,8 @@ async fn streams_links_and_refused_dials_leave_nothing_behind() {
             });
         }
     });
-    let both_whole = || [1, 5].map(|carriers| Census::take(&stage).entries[carriers]) == [Carriers::default().0; 2];
+    let both_whole =
+        || [1, 5].map(|carriers| Census::take(&stage).entries[carriers]) == [Carriers::default().0; 2];
     poll_until(both_whole).await;
     let census = Census::take(&stage);
     open_and_close(&stage.west).await;

@@ -127,13 +127,14 @@ async fn a_cut_below_a_thousand_bulk_streams_sends_no_more_again_than_was_unackn
     }
     let sent = |plane: &Plane| plane.status().sessions[0].traffic.sent_bytes;
     poll_until(|| sent(&stage.west) > 10_000_000).await;
-    stage.relay.stall();
-    // What is under way fills up to its bound, and then nothing moves any more.
-    let mut last = None;
+    // What had arrived is acknowledged still; what is sent from now on fills up to its bound, and then all is quiet.
+    stage.relay.stall_requests();
+    let (mut last, mut quiet) = (None, 0);
     poll_until(|| {
         let look =
             [&stage.west, &stage.east].map(|plane| (sent(plane), carriers(plane)[0].unacknowledged_bytes));
-        std::mem::replace(&mut last, Some(look)) == Some(look)
+        quiet = if last.replace(look) == Some(look) { quiet + 1 } else { 0 };
+        quiet == 50
     })
     .await;
     let [west, east] = last.unwrap();

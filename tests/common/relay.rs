@@ -152,6 +152,12 @@ impl Relay {
             .send_modify(|orders| (orders.stalled_up, orders.stalled_down) = (accepted, accepted));
     }
 
+    /// From now on, nothing the dialer sends is forwarded on the connections there are.
+    pub(crate) fn stall_requests(&self) {
+        let accepted = self.accepted();
+        self.shared.orders.send_modify(|orders| orders.stalled_up = accepted);
+    }
+
     /// From now on, nothing the access sends is forwarded on the connections there are.
     pub(crate) fn stall_answers(&self) {
         let accepted = self.accepted();

@@ -58,6 +58,9 @@ struct Args {
     /// Connections through the routers
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(5..=2000))]
     connections: u16,
+    /// Carriers of the link
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    carriers: u8,
     /// Each kind of fault once, and briefly: that it runs, and that nothing is lost
     #[arg(long, conflicts_with = "seconds")]
     smoke: bool,
@@ -96,7 +99,7 @@ async fn run(args: &Args) -> Outcome<bool> {
     let tally = Arc::new(Tally::new(seed, usize::from(args.connections)));
     let ending = CancellationToken::new();
     let server = load::serve(Arc::clone(&tally), ending.clone()).await?;
-    let mut stage = Stage::new(folder.path(), server).await?;
+    let mut stage = Stage::new(folder.path(), server, args.carriers).await?;
     let load = tokio_util::task::TaskTracker::new().spawn(load::run(
         stage.entrance,
         Arc::clone(&tally),
@@ -109,7 +112,7 @@ async fn run(args: &Args) -> Outcome<bool> {
         stage: &mut stage,
         tally: &tally,
         deck: Deck::new(seed, args.smoke),
-        carriers: CARRIERS,
+        carriers: usize::from(args.carriers),
         verbose: args.verbose,
         done: Done::default(),
     };
@@ -143,9 +146,6 @@ sample of the fault's kind. Slots without a fault, between the others, are the c
 
 /// Before the first fault.
 const WARM_UP: Duration = Duration::from_secs(2);
-
-/// Carriers that a session has when nothing is wrong.
-const CARRIERS: usize = 2;
 
 /// The grace of a router's end, twice, and then some.
 const GOODBYE: Duration = Duration::from_secs(30);

@@ -31,7 +31,7 @@ pub(crate) struct Rotator {
 
 impl Stage {
     /// Starts both routers; the link is up and leads to `server` when it returns.
-    pub(crate) async fn new(folder: &Path, server: u16) -> Outcome<Self> {
+    pub(crate) async fn new(folder: &Path, server: u16, carriers: u8) -> Outcome<Self> {
         let (authority, told) = (Authority::new("chaos authority")?, Told::new());
         // As `--credentials` wants it: a folder for each name.
         let secrets = folder.join("secrets");
@@ -66,6 +66,8 @@ impl Stage {
                 document.into_os_string(),
                 "--credentials".into(),
                 secrets.into_os_string(),
+                "--carriers".into(),
+                carriers.to_string().into(),
                 "--tcp-listener".into(),
                 format!("{KEY}=127.0.0.1:0").into(),
             ],

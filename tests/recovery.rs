@@ -29,7 +29,7 @@ fn carriers(plane: &Plane) -> Vec<CarrierView> {
 
 /// A stage with all its carriers.
 async fn whole(config: PlaneConfig) -> Stage {
-    let stage = Stage::new(config.clone(), config).await;
+    let stage = Box::pin(Stage::new(config.clone(), config)).await;
     is_whole(&stage).await;
     stage
 }

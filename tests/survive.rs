@@ -419,7 +419,7 @@ async fn a_hello_that_comes_after_its_dialer_gave_it_up_leaves_no_carrier_behind
 
 /// All carriers are cut, and the network is gone until `back`: every stream goes on, and nothing is lost of it.
 async fn outlive(door: Door, config: PlaneConfig, back: impl AsyncFnOnce(&mut Stage)) {
-    let mut stage = Stage::new(config.clone(), config).await;
+    let mut stage = Box::pin(Stage::new(config.clone(), config)).await;
     let (tell, done) = watch::channel(false);
     let mut tasks = open_all(&stage.west, &stage.east, 0, &done).await;
     tasks.extend(open_all(&stage.east, &stage.west, 25, &done).await);

@@ -172,6 +172,12 @@ fn frames() -> Vec<Frame> {
         control(3, ControlChange::Drain),
         control(64, ControlChange::Active(true)),
         Frame::CarrierDead { carrier: CarrierNumber(1), received: 65_536 },
+        Frame::Retire { carrier: CarrierNumber(1) },
+        Frame::RequestCarrier {
+            carrier: CarrierNumber(1),
+            code: CloseCode::EXPIRED,
+            deadline_millis: 30_000,
+        },
         Frame::Ack { received: 15_293, delay_micros: 20_000 },
         Frame::Ping { token: 1 << 40 },
         Frame::Pong { token: 1 << 40 },

@@ -282,6 +282,8 @@ impl Known {
                 SessionFact::CarrierSuspect { carrier: number, last_received_ago, round_trip }
             }
             SessionEvent::CarrierTrusted { number } => SessionFact::CarrierTrusted { carrier: number },
+            // The dialer replaces what it loses; until then the carrier may be used.
+            SessionEvent::CarrierRequested { .. } => return,
             SessionEvent::Drained => SessionFact::Drained,
             SessionEvent::Ended { end, traffic } => SessionFact::Ended { end, traffic },
             SessionEvent::Recovering { .. } => SessionFact::Recovering,

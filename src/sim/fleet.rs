@@ -9,6 +9,7 @@ use crate::id::{
     CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, SessionId, SiteId,
     SiteName,
 };
+use crate::proto::session::Session;
 use crate::sim::wire::{Stage, Wire};
 use crate::sim::world::{Happening, World};
 use crate::wire::MIN_WINDOW;
@@ -152,7 +153,7 @@ impl World {
         self.settle(1)
     }
 
-    /// A replacement is up: the oldest other carrier is closed in good order, by either end.
+    /// A replacement is up: the oldest other carrier is left in good order or closed at once, by either end.
     fn retire_oldest(&mut self, new: CarrierNumber) -> Result<(), String> {
         let end = self.random.usize(..2);
         let up = self.wires.iter().filter(|wire| wire.drivers[end].stage == Stage::Up);
@@ -160,8 +161,10 @@ impl World {
             return Ok(());
         };
         let now = self.instant();
-        self.script.note(self.now, "retire", [old.0.into(), end as u64, 0]);
-        self.act(end, |session| session.close_carrier(now, old, CloseCode::NORMAL)).map(|_| ())
+        let at_once = self.random.bool();
+        self.script.note(self.now, "retire", [old.0.into(), end as u64, at_once.into()]);
+        let leave = if at_once { Session::close_carrier } else { Session::retire_carrier };
+        self.act(end, |session| leave(session, now, old, CloseCode::NORMAL)).map(|_| ())
     }
 
     /// A carrier became suspect: sometimes a replacement is dialed.

@@ -39,9 +39,9 @@ impl Ledger {
         let fits = !self.ended
             && match event {
                 SessionEvent::CarrierDown { number, .. } => self.up.remove(number),
-                SessionEvent::CarrierSuspect { number, .. } | SessionEvent::CarrierTrusted { number } => {
-                    self.up.contains(number)
-                }
+                SessionEvent::CarrierSuspect { number, .. }
+                | SessionEvent::CarrierTrusted { number }
+                | SessionEvent::CarrierRequested { number, .. } => self.up.contains(number),
                 SessionEvent::Drained | SessionEvent::PeerChanged => true,
                 SessionEvent::Ended { .. } => !std::mem::replace(&mut self.ended, true) && self.up.is_empty(),
                 SessionEvent::Recovering { .. } => {

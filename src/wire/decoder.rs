@@ -190,7 +190,7 @@ impl Head {
         match self.kind {
             kind::DATA => State::DataStream { head: self, bytes: [0; MAX_SIZE], held: 0 },
             _ if self.length <= SHORT => State::Short { head: self, bytes: [0; SHORT], held: 0 },
-            kind::OPEN | kind::CONTROL | kind::HELLO | kind::CLOSE => {
+            kind::OPEN | kind::CONTROL | kind::REQUEST_CARRIER | kind::HELLO | kind::CLOSE => {
                 State::Long { head: self, bytes: BytesMut::with_capacity(self.length) }
             }
             // Only an unknown kind is longer than `SHORT` and none of these.
@@ -250,7 +250,7 @@ fn append(bytes: &mut BytesMut, length: usize, input: &mut &[u8]) -> bool {
     bytes.len() == length
 }
 
-/// Two numbers: all that frames of a fixed form hold, so that none of them is allocated for.
+/// Two numbers: all that frames of a fixed form hold that come often, so that none of them is allocated for.
 const SHORT: usize = 2 * MAX_SIZE;
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ impl Frame {
             Self::MaxStreams { .. } => kind::MAX_STREAMS,
             Self::Control { .. } => kind::CONTROL,
             Self::CarrierDead { .. } => kind::CARRIER_DEAD,
+            Self::Retire { .. } => kind::RETIRE,
+            Self::RequestCarrier { .. } => kind::REQUEST_CARRIER,
             Self::Hello(_) => kind::HELLO,
             Self::Ack { .. } => kind::ACK,
             Self::Ping { .. } => kind::PING,
@@ -81,6 +83,11 @@ impl Frame {
                 change.encode(out);
             }
             Self::CarrierDead { carrier, received } => pair(carrier.0.into(), *received, out),
+            Self::Retire { carrier } => varint::encode(carrier.0.into(), out),
+            Self::RequestCarrier { carrier, code, deadline_millis } => {
+                pair(carrier.0.into(), code.0.into(), out);
+                varint::encode(*deadline_millis, out);
+            }
             Self::Hello(hello) => hello.encode(out),
             Self::Ack { received, delay_micros } => pair(*received, *delay_micros, out),
             Self::Ping { token } | Self::Pong { token } => varint::encode(*token, out),

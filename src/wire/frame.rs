@@ -110,6 +110,20 @@ pub enum Frame {
         /// Its logged bytes received into the session; nothing after them is processed.
         received: u64,
     },
+    /// Says that the sender moves its streams off a carrier, and asks the receiver to do the same.
+    Retire {
+        /// The carrier: named, since the frame may be sent again on another one.
+        carrier: CarrierNumber,
+    },
+    /// Asks the dialer for a carrier in the place of another, which the acceptor cuts at the deadline.
+    RequestCarrier {
+        /// The carrier to be replaced.
+        carrier: CarrierNumber,
+        /// Why.
+        code: CloseCode,
+        /// Milliseconds from when it comes.
+        deadline_millis: u64,
+    },
     /// First on every carrier, both ways.
     Hello(Box<Hello>),
     /// Acknowledges all logged bytes of this carrier up to a count.

@@ -30,6 +30,10 @@ pub const CARRIER_DEAD: u8 = 0x0b;
 pub const SHRINK: u8 = 0x0c;
 /// Answers a shrink.
 pub const KEPT: u8 = 0x0d;
+/// A carrier is to be left in good order.
+pub const RETIRE: u8 = 0x0e;
+/// Asks the dialer for a carrier in the place of another.
+pub const REQUEST_CARRIER: u8 = 0x0f;
 /// First on a carrier.
 pub const HELLO: u8 = 0x40;
 /// Acknowledges logged bytes.
@@ -63,8 +67,9 @@ pub fn limit(kind: u8) -> Result<usize, DecodeError> {
     Ok(match kind {
         DATA => MAX_PAYLOAD,
         OPEN => MAX_SIZE + 2 + MAX_TEXT_ID + MAX_METADATA,
-        ACCEPT | MAX_STREAMS | PING | PONG => MAX_SIZE,
+        ACCEPT | MAX_STREAMS | RETIRE | PING | PONG => MAX_SIZE,
         REFUSE | FINISH | RESET | STOP | CREDIT | SHRINK | KEPT | CARRIER_DEAD | ACK => 2 * MAX_SIZE,
+        REQUEST_CARRIER => 3 * MAX_SIZE,
         CONTROL => MAX_SIZE + 1 + MAX_TEXT_ID,
         HELLO => MAX_HELLO,
         CLOSE => 1 + 2 * MAX_SIZE + MAX_DETAIL,

@@ -37,6 +37,12 @@ impl Frame {
             kind::CARRIER_DEAD => {
                 Self::CarrierDead { carrier: CarrierNumber(reader.number32()?), received: reader.number()? }
             }
+            kind::RETIRE => Self::Retire { carrier: CarrierNumber(reader.number32()?) },
+            kind::REQUEST_CARRIER => Self::RequestCarrier {
+                carrier: CarrierNumber(reader.number32()?),
+                code: CloseCode(reader.number32()?),
+                deadline_millis: reader.number()?,
+            },
             kind::HELLO => Self::Hello(Box::new(Hello::decode(reader.remainder())?)),
             kind::ACK => Self::Ack { received: reader.number()?, delay_micros: reader.number()? },
             kind::PING => Self::Ping { token: reader.number()? },

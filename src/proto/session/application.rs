@@ -63,7 +63,7 @@ impl Session {
         if !initial.is_empty() {
             stream.send.push(initial);
         }
-        if let Some(index) = self.least_loaded() {
+        if let Some(index) = self.best_carrier() {
             stream.carrier = Some(self.carriers[index].number);
             self.carriers[index].streams += 1;
         }

@@ -10,6 +10,7 @@ use crate::error::Violation;
 use crate::id::CarrierNumber;
 use crate::proto::session::acks::Acks;
 use crate::proto::session::log::Log;
+use crate::proto::session::moves::{Request, Retiring};
 use crate::proto::session::pace::Pace;
 use crate::proto::session::schedule::Schedule;
 use crate::stats::Traffic;
@@ -39,6 +40,12 @@ pub(crate) struct Carrier {
     pub(crate) pong: Option<u64>,
     /// The ping whose pong is awaited: its token, and when it was handed to the driver.
     pub(crate) ping: Option<(u64, Instant)>,
+    /// How far it has come on its way out, if it is to go.
+    pub(super) retiring: Option<Retiring>,
+    /// What this end, as acceptor, asks for in its place.
+    pub(super) request: Option<Request>,
+    /// Whether the peer, as acceptor, has asked for another in its place.
+    pub(super) requested: bool,
     /// The driver, when it waits for something to send.
     pub(crate) driver: Option<Waker>,
     /// What went over it.
@@ -70,6 +77,9 @@ impl Carrier {
             greeting: None,
             pong: None,
             ping: None,
+            retiring: None,
+            request: None,
+            requested: false,
             driver: None,
             traffic: Traffic::default(),
         }

@@ -126,6 +126,11 @@ impl Log {
         bytes
     }
 
+    /// Gives up the inherited frames that were not sent, for another carrier to send.
+    pub(crate) fn take_resend(&mut self) -> VecDeque<Piece> {
+        std::mem::take(&mut self.resend)
+    }
+
     /// Remembers that everything pushed so far was sent at `now`.
     pub(crate) fn mark(&mut self, now: Instant) {
         if self.marks.back().map_or(self.acked, |mark| mark.position) < self.sent && self.marks.len() < MARKS

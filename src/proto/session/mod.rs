@@ -3,7 +3,7 @@
 //! Sans-IO. Its callers stand under one lock and follow this order:
 //!
 //! - carriers come and go: [`Session::prepare_join`], [`Session::handle_carrier_up`], [`Session::handle_join`],
-//!   [`Session::handle_carrier_lost`];
+//!   [`Session::handle_carrier_lost`], [`Session::retire_carrier`];
 //! - a carrier's driver feeds it: [`Session::handle_frames`], [`Session::handle_timeout`], and takes from it:
 //!   [`Session::poll_transmit`], [`Session::poll_timeout`];
 //! - the application: [`Session::open`], [`Session::accept`], [`Session::poll_read`], [`Session::poll_reserve`], …;
@@ -29,6 +29,7 @@ mod log;
 mod look;
 #[cfg(test)]
 mod model;
+mod moves;
 mod pace;
 mod pool;
 mod receive;
@@ -181,6 +182,8 @@ pub(crate) enum SessionEvent {
     CarrierSuspect { number: CarrierNumber, last_received_ago: Duration, round_trip: RoundTrip },
     /// A suspect carrier gave a sign of life.
     CarrierTrusted { number: CarrierNumber },
+    /// The acceptor wants a carrier in the place of that one, which it will cut `deadline` from now. Once for each.
+    CarrierRequested { number: CarrierNumber, code: CloseCode, deadline: Duration },
     /// The session drains, its last stream is over, and the peer has received everything.
     Drained,
     /// The session ended for good. The last event.

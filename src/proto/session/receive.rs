@@ -17,7 +17,7 @@ impl Session {
     /// after the peer was told how far this end received on it, nothing more of it may count.
     pub(crate) fn handle_frames(&mut self, now: Instant, number: CarrierNumber, frames: &mut Vec<Decoded>) {
         for Decoded { frame, logged_bytes } in frames.drain(..) {
-            let Some(index) = self.find(number) else { return };
+            let Some(index) = self.find(number) else { break };
             if self.ended().is_some() {
                 return;
             }
@@ -32,6 +32,7 @@ impl Session {
                 return;
             }
         }
+        self.review_moves(now);
         self.look_whether_drained();
     }
 
@@ -42,11 +43,13 @@ impl Session {
         carrier.traffic.received_bytes += bytes as u64;
         if carrier.life.heard(now) {
             self.events.push_back(SessionEvent::CarrierTrusted { number });
+            self.review_moves(now);
         }
     }
 
     /// The time is `now`: what is due is done. Afterwards every timeout lies ahead.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let mut suspected = false;
         for index in (0..self.carriers.len()).rev() {
             // One that falls may be one too many to be unsettled, and take the session and the others with it.
             let Some(carrier) = self.carriers.get_mut(index) else { break };
@@ -63,7 +66,13 @@ impl Session {
             if carrier.life.becomes_suspect(now, carrier.pace.usual_wait()) {
                 let event = SessionEvent::CarrierSuspect { number, last_received_ago: silence, round_trip };
                 self.events.push_back(event);
+                suspected = true;
             }
+        }
+        if suspected {
+            // What it would have sent may now be for another to send, a retiring one perhaps.
+            self.wake_drivers();
+            self.review_moves(now);
         }
         self.ask_idle(now);
         if let State::Recovering { since, .. } = self.state
@@ -126,7 +135,14 @@ impl Session {
                 }
                 Ok(())
             }
-            Frame::CarrierDead { carrier, received } => self.handle_carrier_dead(now, carrier, received),
+            Frame::CarrierDead { carrier, received } => {
+                let over = self.carriers[index].number;
+                self.handle_carrier_dead(now, over, carrier, received)
+            }
+            Frame::Retire { carrier } => self.handle_retire(now, carrier),
+            Frame::RequestCarrier { carrier, code, deadline_millis } => {
+                self.handle_request(now, carrier, code, deadline_millis)
+            }
             Frame::Hello(_) => Err(Violation::Unexpected),
             Frame::Ping { token } => {
                 self.flood.pay(now)?;
@@ -181,8 +197,10 @@ impl Session {
         stream.to = request.to.clone();
         stream.since = Some(now);
         stream.request = Some(Box::new(request));
-        stream.carrier = Some(self.carriers[index].number);
-        self.carriers[index].streams += 1;
+        // Where its open came, unless that is to be left.
+        let home = if self.is_frozen(index) { self.best_carrier().unwrap_or(index) } else { index };
+        stream.carrier = Some(self.carriers[home].number);
+        self.carriers[home].streams += 1;
         let key = self.insert(stream);
         match refusal {
             Some(code) => self.turn_down(key, code),

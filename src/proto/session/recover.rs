@@ -15,7 +15,6 @@ use crate::error::{CarrierEnd, SessionEnd, Violation};
 use crate::id::{CarrierNumber, Side};
 use crate::proto::session::carrier::{Carrier, Closing};
 use crate::proto::session::log::Log;
-use crate::proto::session::schedule::Turn;
 use crate::proto::session::{Session, SessionEvent, State};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
@@ -179,12 +178,13 @@ impl Session {
     pub(super) fn handle_carrier_dead(
         &mut self,
         now: Instant,
+        over: CarrierNumber,
         number: CarrierNumber,
         received: u64,
     ) -> Result<(), Violation> {
         self.flood.pay(now)?;
         if let Some(index) = self.find(number) {
-            if self.carriers.len() == 1 {
+            if number == over {
                 // It came on this very carrier, which is plainly not dead.
                 return Err(Violation::Unexpected);
             }
@@ -321,8 +321,9 @@ impl Session {
             let resent_bytes = self.traffic.resent_bytes - before;
             self.events.push_back(SessionEvent::Resumed { after, resent_bytes });
         }
-        self.adopt(None, number);
+        self.adopt(None, Some(number));
         self.fence_suspects(now, number);
+        self.review_moves(now);
         self.look_whether_drained();
         Ok(())
     }
@@ -356,28 +357,13 @@ impl Session {
         let Some(log) = fallen.log.take() else { return Ok(()) };
         let tail = log.into_tail(received)?;
         self.fallen.retain(|fallen| !fallen.is_settled());
-        let Some(target) = self.least_loaded() else { return Ok(()) };
-        let carrier = &mut self.carriers[target];
-        let target = carrier.number;
+        let Some(best) = self.best_carrier() else { return Ok(()) };
+        let carrier = &mut self.carriers[best];
+        // Behind a tail streams stay together; without one each may go where it does best.
+        let target = (!tail.is_empty()).then_some(carrier.number);
         self.traffic.resent_bytes += carrier.log.inherit(tail);
-        self.wakers.take(&mut carrier.driver);
         self.adopt(Some(number), target);
         Ok(())
-    }
-
-    /// Moves all streams of one carrier (or of none) to a live one.
-    fn adopt(&mut self, from: Option<CarrierNumber>, to: CarrierNumber) {
-        let Some(index) = self.find(to) else { return };
-        let carrier = &mut self.carriers[index];
-        for (slot, stream) in &mut self.streams {
-            if stream.carrier == from {
-                stream.carrier = Some(to);
-                stream.turn = Turn::default();
-                carrier.streams += 1;
-                carrier.list(slot, stream);
-            }
-        }
-        self.wakers.take(&mut carrier.driver);
     }
 
     /// Takes a live carrier out, and tells that it ended.
@@ -414,12 +400,6 @@ impl Session {
         if self.fallen.len() > MAX_FALLEN {
             self.end(now, SessionEnd::ResumeExpired(self.params.resume_window), Some(CloseCode::NORMAL));
         }
-    }
-
-    /// The live carrier with the fewest streams, those above suspicion first.
-    pub(super) fn least_loaded(&self) -> Option<usize> {
-        (0..self.carriers.len())
-            .min_by_key(|index| (self.carriers[*index].life.suspect, self.carriers[*index].streams))
     }
 }
 

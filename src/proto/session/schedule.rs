@@ -122,6 +122,16 @@ impl Schedule {
         self.control.is_empty() && self.fresh.is_empty() && self.old.is_empty()
     }
 
+    /// Forgets all that are listed: their streams send elsewhere.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How many streams wait to send, those that turn out to have nothing included.
+    pub(crate) fn len(&self) -> usize {
+        self.control.len() + self.fresh.len() + self.old.len()
+    }
+
     fn pop(&mut self) -> Option<StreamKey> {
         if self.is_freshs_turn() { self.fresh.pop_front() } else { self.old.pop_front() }
     }

@@ -17,7 +17,7 @@ use crate::proto::session::log::Piece;
 use crate::proto::session::stream::{Opening, SendState, Stream};
 use crate::proto::session::wakers::register;
 use crate::wire::encode::{data_header, data_overhead, max_data};
-use crate::wire::frame::Frame;
+use crate::wire::frame::{CloseScope, Frame};
 
 /// What a driver is to do with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +56,14 @@ impl Session {
         }
         self.transmit_first(now, index, out, &mut room);
         let before = out.len();
-        self.transmit_resend(index, out, &mut room);
-        let all = self.transmit_control(now, index, out, &mut room);
-        if all {
-            self.transmit_data(now, index, out, &mut room);
+        let frozen = self.is_frozen(index);
+        if frozen {
+            self.transmit_retire(index, out, &mut room);
+        } else {
+            self.transmit_resend(index, out, &mut room);
+            if self.transmit_control(now, index, out, &mut room) {
+                self.transmit_data(now, index, out, &mut room);
+            }
         }
         let carrier = &mut self.carriers[index];
         let logged = out.len() > before;
@@ -73,8 +77,12 @@ impl Session {
             out.push(Piece::frame(&Frame::Ack { received, delay_micros }, &mut self.scratch));
         }
         carrier.traffic.sent_bytes += out.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        let rest = carrier.log.has_resend() || !carrier.schedule.is_empty();
-        if !out.is_empty() && (rest || self.has_session_control()) {
+        let rest = !frozen && (carrier.log.has_resend() || !carrier.schedule.is_empty());
+        if frozen && let Some(code) = self.has_retired(index) {
+            self.say_farewell(now, index, code, CloseScope::Carrier);
+            return if out.is_empty() { self.farewell(number, out) } else { Transmit::Batch };
+        }
+        if !out.is_empty() && (rest || self.has_session_control() && !self.leaves_it_to_others(index)) {
             return Transmit::Batch;
         }
         register(&mut self.carriers[index].driver, driver);
@@ -126,6 +134,16 @@ impl Session {
         }
     }
 
+    /// The last frame of a carrier that others take the place of.
+    fn transmit_retire(&mut self, index: usize, out: &mut Vec<Piece>, room: &mut usize) {
+        let Some(frame) = self.next_retire(index) else { return };
+        let carrier = &mut self.carriers[index];
+        if carrier.log.in_flight() < carrier.flight_cap() + CONTROL_SLACK {
+            emit(carrier, &frame, &mut self.scratch, out, room);
+            carrier.said_retire();
+        }
+    }
+
     /// Session-wide and stream control. Returns whether all of it went out, without which no data may follow.
     fn transmit_control(
         &mut self,
@@ -141,7 +159,8 @@ impl Session {
         let cap = carrier.flight_cap() + CONTROL_SLACK;
         let may_send =
             |carrier: &Carrier, room: usize| room >= LARGEST_CONTROL && carrier.log.in_flight() < cap;
-        while may_send(&self.carriers[index], *room) {
+        let elsewhere = self.leaves_it_to_others(index);
+        while !elsewhere && may_send(&self.carriers[index], *room) {
             let Some(frame) = self.next_session_control(index) else { break };
             emit(&mut self.carriers[index], &frame, &mut self.scratch, out, room);
         }
@@ -173,7 +192,7 @@ impl Session {
         }
         let all = carrier.schedule.next_control().is_none();
         over.into_iter().for_each(|slot| self.remove(slot as usize));
-        all && !self.has_session_control()
+        all && (elsewhere || !self.has_session_control())
     }
 
     /// Data and finishes, by turns.
@@ -259,7 +278,10 @@ impl Session {
 
     /// Whether [`Session::next_session_control`] has something.
     pub(super) fn has_session_control(&self) -> bool {
-        !self.outgoing.is_empty() || self.has_untold() || self.streams_to_announce().is_some()
+        !self.outgoing.is_empty()
+            || self.has_untold()
+            || self.has_request()
+            || self.streams_to_announce().is_some()
     }
 
     fn next_session_control(&mut self, index: usize) -> Option<Frame> {
@@ -269,6 +291,9 @@ impl Session {
         if let Some(limit) = self.streams_to_announce() {
             self.announced_streams = limit;
             return Some(Frame::MaxStreams { limit });
+        }
+        if let Some(request) = self.next_request() {
+            return Some(request);
         }
         let (sequence, change) = self.outgoing.next()?;
         Some(Frame::Control { sequence, change })

@@ -152,6 +152,10 @@ fn session_frame() -> impl Strategy<Value = Frame> {
         (number(), change()).prop_map(|(sequence, change)| Frame::Control { sequence, change }),
         (any::<u32>(), number())
             .prop_map(|(carrier, received)| Frame::CarrierDead { carrier: CarrierNumber(carrier), received }),
+        any::<u32>().prop_map(|carrier| Frame::Retire { carrier: CarrierNumber(carrier) }),
+        (any::<u32>(), any::<u32>(), number()).prop_map(|(carrier, code, deadline_millis)| {
+            Frame::RequestCarrier { carrier: CarrierNumber(carrier), code: CloseCode(code), deadline_millis }
+        }),
         hello().prop_map(|hello| Frame::Hello(Box::new(hello))),
         (number(), number()).prop_map(|(received, delay_micros)| Frame::Ack { received, delay_micros }),
         number().prop_map(|token| Frame::Ping { token }),
@@ -229,6 +233,8 @@ fn one_byte_beyond_its_limit_refuses_a_frame_by_its_header_alone() {
         (kind::CARRIER_DEAD, 16),
         (kind::SHRINK, 16),
         (kind::KEPT, 16),
+        (kind::RETIRE, 8),
+        (kind::REQUEST_CARRIER, 24),
         (kind::HELLO, 4096),
         (kind::ACK, 16),
         (kind::PING, 8),
@@ -252,7 +258,7 @@ fn one_byte_beyond_its_limit_refuses_a_frame_by_its_header_alone() {
 
 #[test]
 fn an_unknown_kind_is_skipped_only_when_its_bit_says_so() {
-    for kind in [0x00, 0x0e, 0x3f, 0x45, 0x7f] {
+    for kind in [0x00, 0x10, 0x3f, 0x45, 0x7f] {
         assert_eq!(refused(kind, b"x"), DecodeError::UnknownKind, "kind {kind:#x}");
     }
     for (kind, logged_bytes) in [(0x80, 4 + 300), (0xbf, 4 + 300), (0xc0, 0), (0xff, 0)] {
@@ -310,6 +316,12 @@ fn a_payload_that_is_not_what_its_kind_holds_is_malformed() {
         (kind::KEPT, &[0, 0, 0]),
         (kind::CARRIER_DEAD, &[0]),
         (kind::CARRIER_DEAD, &[0xc0, 0, 0, 1, 0, 0, 0, 0, 0]), // a carrier beyond 32 bits
+        (kind::RETIRE, &[]),
+        (kind::RETIRE, &[0, 0]),
+        (kind::RETIRE, &[0xc0, 0, 0, 1, 0, 0, 0, 0]), // a carrier beyond 32 bits
+        (kind::REQUEST_CARRIER, &[0, 3]),             // no deadline
+        (kind::REQUEST_CARRIER, &[0, 0xc0, 0, 0, 1, 0, 0, 0, 0, 0]), // a code beyond 32 bits
+        (kind::REQUEST_CARRIER, &[0, 3, 0, 0]),
         (kind::ACK, &[0]),
         (kind::ACK, &[0, 0, 0]),
         (kind::PING, &[]),

@@ -87,6 +87,17 @@ fn every_kind_has_its_bytes() {
         ("0c 000005  04 80010000", Frame::Shrink { stream: StreamId(4), limit: 65_536 }),
         // KEPT: stream 4 to 494,878,333, which were sent
         ("0d 000005  04 9d7f3e7d", Frame::Kept { stream: StreamId(4), limit: 494_878_333 }),
+        // RETIRE of carrier 2
+        ("0e 000001  02", Frame::Retire { carrier: CarrierNumber(2) }),
+        (
+            // REQUEST_CARRIER in the place of carrier 2: replaced, cut in 30,000 ms
+            "0f 000006  02 03 80007530",
+            Frame::RequestCarrier {
+                carrier: CarrierNumber(2),
+                code: CloseCode::REPLACED,
+                deadline_millis: 30_000,
+            },
+        ),
         // ACK of 131,072 logged bytes, the newest of them 250 µs ago
         ("41 000006  80020000 40fa", Frame::Ack { received: 131_072, delay_micros: 250 }),
         ("42 000001  25", Frame::Ping { token: 37 }),

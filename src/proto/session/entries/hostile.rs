@@ -111,9 +111,19 @@ impl World {
         let operation = input.byte() % script::OPERATIONS;
         match operation {
             script::RAW => self.raw(input),
-            script::OPEN..=script::HELLO | script::WINDOW => self.send_frame(operation, input),
+            script::OPEN..=script::HELLO | script::WINDOW | script::RETIRE | script::REQUEST => {
+                self.send_frame(operation, input)
+            }
             script::AGAIN => self.send_again(usize::from(input.byte()) * 40),
             script::ACCEPT_LOCAL..=script::CLOSE_CARRIER => self.application(operation, input),
+            script::RETIRE_LOCAL | script::REQUEST_LOCAL => {
+                let Some(number) = self.pick_carrier(input) else { return };
+                if operation == script::RETIRE_LOCAL {
+                    return self.session.retire_carrier(self.now, number, CloseCode::REPLACED);
+                }
+                let notice = input.wait();
+                self.session.request_carrier(number, CloseCode::EXPIRED, notice);
+            }
             script::TICK => self.tick(input.wait()),
             script::LOSE => {
                 if let Some(number) = self.pick_carrier(input) {

@@ -189,6 +189,10 @@ impl World {
             script::ARRIVE => self.arrive(input.below(self.joins.len())),
             script::ANSWER => self.answer(input.below(self.joins.len())),
             script::GIVE_UP => self.give_up(input.below(self.joins.len())),
+            script::RETIRE => {
+                let (index, end) = (input.below(self.connections.len()), input.below(2));
+                self.retire(index, end);
+            }
             _ => self.tick(input.wait()),
         }
     }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{FarStream, World, key, script};
-use crate::id::{Cost, Side, StreamId};
+use crate::id::{CarrierNumber, Cost, Side, StreamId};
 use crate::proto::session::entries::Input;
 use crate::wire::MIN_WINDOW;
 use crate::wire::code::{CloseCode, StreamCode};
@@ -85,6 +85,12 @@ impl World {
                 let count = self.dead_list(input).into_iter().next()?;
                 Frame::CarrierDead { carrier: count.number, received: count.received }
             }
+            script::RETIRE => Frame::Retire { carrier: CarrierNumber(u32::from(input.byte())) },
+            script::REQUEST => Frame::RequestCarrier {
+                carrier: CarrierNumber(u32::from(input.byte())),
+                code: CloseCode(u32::from(input.byte())),
+                deadline_millis: input.number(),
+            },
             script::ACK => {
                 let far = self.carriers.get(index)?;
                 let received = match input.byte() {

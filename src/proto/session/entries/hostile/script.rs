@@ -41,6 +41,15 @@ pub fn hostile_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("flood", &[1, PING, 0, 1, 7, AGAIN, 255, AGAIN, 255, TRANSMIT, 0]),
         ("carrier-dead", &[0, CARRIER_DEAD, 0, 1, 240, 7, 255, 255, 255, 255, 255, 255, 255, 255, 0, JOIN, 0, OPEN_LOCAL, 0]),
+        (
+            "retire",
+            &[
+                1, JOIN, 0, OPEN_LOCAL, 50, TRANSMIT, 0, RETIRE, 0, 0, TRANSMIT, 0, ACK, 0, 0, 0, TRANSMIT, 1, RETIRE_LOCAL, 1,
+                REQUEST_LOCAL, 1, TRANSMIT, 1, RETIRE, 1, 1, JOIN, 0, TRANSMIT, 1, ACK, 1, 0, 0, TRANSMIT, 2,
+            ],
+        ),
+        ("requests", &[0, JOIN, 0, REQUEST, 0, 1, 3, 3, 9, REQUEST, 0, 1, 3, 3, 9, REQUEST, 0, 77, 3, 7, 255, 255, 255, 255, 255, 255, 255, 255]),
+        ("retire-again-and-again", &[0, JOIN, 0, RETIRE, 0, 1, AGAIN, 255, AGAIN, 255, RETIRE, 0, 99, AGAIN, 255, AGAIN, 255]),
     ];
     let mut seeds: Vec<_> = scripts.iter().map(|(name, script)| (*name, script.to_vec())).collect();
     // As many carriers die unsettled as may, then two at once.
@@ -94,4 +103,8 @@ pub(super) const LOSE: u8 = 36;
 pub(super) const JOIN: u8 = 37;
 pub(super) const TRANSMIT: u8 = 38;
 pub(super) const WINDOW: u8 = 39;
-pub(super) const OPERATIONS: u8 = 40;
+pub(super) const RETIRE: u8 = 40;
+pub(super) const REQUEST: u8 = 41;
+pub(super) const RETIRE_LOCAL: u8 = 42;
+pub(super) const REQUEST_LOCAL: u8 = 43;
+pub(super) const OPERATIONS: u8 = 44;

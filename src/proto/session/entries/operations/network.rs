@@ -8,6 +8,7 @@ use super::{ACCEPTOR, Connection, DIALER, Join, Pipe, World};
 use crate::error::CarrierEnd;
 use crate::id::CarrierNumber;
 use crate::proto::session::Transmit;
+use crate::wire::code::CloseCode;
 
 impl World {
     /// The driver of one end writes a batch.
@@ -19,7 +20,7 @@ impl World {
         let mut out = Vec::new();
         let said = self.ends[end].session.poll_transmit(self.now, connection.number, &mut out, Waker::noop());
         match said {
-            Transmit::Batch | Transmit::Last => {
+            Transmit::Batch | Transmit::Last | Transmit::Farewell => {
                 let peer = &mut connection.pipes[1 - end];
                 // What an end writes after the other has let go of the connection comes nowhere.
                 if connection.open[1 - end] {
@@ -27,6 +28,12 @@ impl World {
                         peer.bytes.extend(piece.head());
                         peer.bytes.extend(&piece.payload()[..]);
                     }
+                }
+                if said == Transmit::Farewell {
+                    // A carrier that was retired: what comes after its close is dropped.
+                    let number = connection.number;
+                    connection.open[end] = false;
+                    self.ends[end].session.handle_carrier_lost(self.now, number, CarrierEnd::Eof);
                 }
                 true
             }
@@ -36,7 +43,6 @@ impl World {
                 connection.open[end] = false;
                 false
             }
-            Transmit::Farewell => panic!("farewell: {:?}", self.ends[end].session.ended()),
         }
     }
 
@@ -77,6 +83,14 @@ impl World {
         if let Some(index) = unanswered.filter(|_| hard || end == DIALER) {
             self.give_up(index);
         }
+    }
+
+    /// One end leaves a connection in good order.
+    pub(super) fn retire(&mut self, index: usize, end: usize) {
+        let Some(connection) = self.connections.get(index).filter(|connection| connection.is_up(end)) else {
+            return;
+        };
+        self.ends[end].session.retire_carrier(self.now, connection.number, CloseCode::REPLACED);
     }
 
     pub(super) fn join(&mut self) {

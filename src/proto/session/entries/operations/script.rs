@@ -14,6 +14,7 @@ pub fn operations_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("refused-reset-stopped", &[OPEN, 0, 0, OPEN, 0, 0, OPEN, 0, 0, PUMP, 0, 0, REFUSE, 1, ACCEPT, 1, ACCEPT, 1, RESET, 0, 1, STOP, 1, 2, PUMP, 0, 0, PUMP, 0, 1]),
         ("keys", &[SERVE, 0, 1, 1, SERVE, 0, 2, 1, ANNOUNCE, 0, 7, PUMP, 0, 0, SERVE, 0, 1, 0, TRANSMIT, 0, 0, CUT, 0, 0, JOIN, ARRIVE, 0, ANSWER, 0]),
         ("busy", &[OPEN, 0, 0, OPEN, 0, 0, OPEN, 0, 0, OPEN, 0, 0, OPEN, 0, 0, OPEN, 0, 0, PUMP, 0, 0, TICK, 250, PUMP, 0, 1]),
+        ("retired", &[OPEN, 0, 3, PUMP, 0, 0, ACCEPT, 1, PUMP, 0, 1, WRITE, 0, 0, 255, WRITE, 1, 0, 255, JOIN, ARRIVE, 0, ANSWER, 0, TRANSMIT, 0, 0, RETIRE, 0, 0, WRITE, 0, 0, 99, PUMP, 0, 0, PUMP, 0, 1, PUMP, 1, 0, PUMP, 0, 0, PUMP, 0, 1, RETIRE, 1, 1, CUT, 1, 0]),
     ];
     scripts.iter().map(|(name, script)| (*name, script.to_vec())).collect()
 }
@@ -40,4 +41,5 @@ pub(super) const ARRIVE: u8 = 17;
 pub(super) const ANSWER: u8 = 18;
 pub(super) const GIVE_UP: u8 = 19;
 pub(super) const TICK: u8 = 20;
+pub(super) const RETIRE: u8 = 21;
 pub(super) const OPERATIONS: u8 = 24;

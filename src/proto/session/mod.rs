@@ -34,6 +34,7 @@ mod pace;
 mod pool;
 mod receive;
 mod recover;
+mod retiring;
 mod schedule;
 mod stream;
 #[cfg(test)]

@@ -52,3 +52,7 @@ soak SECONDS="600":
 
 demo:
     cargo run --release --example demo
+
+# A network that does its worst: nothing lost, no byte wrong, and how long the pauses are.
+chaos SECONDS="300":
+    cargo run --release --example chaos -- --seconds {{SECONDS}}

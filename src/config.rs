@@ -18,6 +18,8 @@ pub struct PlaneConfig {
     pub deadlines: Deadlines,
     /// Bounds on accepting.
     pub access: AccessLimits,
+    /// Over how many carriers a session that this end dials runs.
+    pub carriers: Carriers,
     /// Signs of life.
     pub liveness: Liveness,
     /// Windows, budgets and bounds of sessions.
@@ -41,6 +43,29 @@ pub struct ClockSkew(pub Duration);
 impl Default for ClockSkew {
     fn default() -> Self {
         Self(Duration::from_secs(30))
+    }
+}
+
+/// Over how many carriers (TCP and TLS connections) a session that this end dials runs, 1..=8. An accepted session has
+/// those that its dialer makes.
+///
+/// Default 2: when one is cut or falls silent, the streams go on at once on the other and need not wait for a dial. One
+/// costs a connection, a task and some 100 KiB less at either end, and lets streams wait for the dial; they outlive the
+/// carrier all the same. More than two are for a link that is faster than one core encrypts, on a machine with more cores, since
+/// each carrier has a task of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a number with a meaning")]
+pub struct Carriers(pub usize);
+
+impl Carriers {
+    /// The most a session may have: more would not be faster on any machine, and each costs its acceptor a socket, a task and
+    /// some 100 KiB.
+    pub const MAX: Self = Self(8);
+}
+
+impl Default for Carriers {
+    fn default() -> Self {
+        Self(2)
     }
 }
 
@@ -245,7 +270,7 @@ impl PlaneConfig {
         let Backoff { cap, stable_after, retry_after_cap, .. } = self.backoff;
         let waits = [cap, stable_after, retry_after_cap];
         let watch = &self.watch;
-        let rules: [(bool, &'static str, &str); 15] = [
+        let rules: [(bool, &'static str, &str); 16] = [
             (longest.iter().any(|deadline| *deadline > LONGEST), "deadlines", "must not exceed 24 h"),
             (live.dead > LONGEST || live.suspect_cap > LONGEST, "liveness", "must not exceed 24 h"),
             (session.resume_window > MAX_RESUME_WINDOW, "session.resume_window", "must not exceed 1 h"),
@@ -255,6 +280,7 @@ impl PlaneConfig {
                 "watch.settle",
                 "must be above 0 and not exceed watch.poll",
             ),
+            (!(1..=Carriers::MAX.0).contains(&self.carriers.0), "carriers", "must be 1..=8"),
             (self.event_capacity.0 == 0, "event_capacity", "must be at least 1"),
             (waits.iter().any(|wait| *wait > LONGEST), "backoff", "must not exceed 24 h"),
             (self.backoff.first > self.backoff.cap, "backoff.first", "must not exceed backoff.cap"),
@@ -311,6 +337,15 @@ mod tests {
             let mut config = PlaneConfig::default();
             set(&mut config.backoff);
             assert!(matches!(config.checked(), Err(PlaneError::Setting { setting: "backoff", .. })));
+        }
+    }
+
+    #[test]
+    fn a_session_has_one_to_eight_carriers() {
+        for (carriers, holds) in [(0, false), (1, true), (8, true), (9, false)] {
+            let config = PlaneConfig { carriers: Carriers(carriers), ..PlaneConfig::default() };
+            let refused = matches!(config.checked(), Err(PlaneError::Setting { setting: "carriers", .. }));
+            assert_eq!(!refused, holds, "{carriers}");
         }
     }
 

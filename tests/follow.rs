@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::pki::{Bundle, TestCa};
-use common::stage::{Diary, WAYS, brisk, listen, pair, plane_with, poll_until, watching};
+use common::stage::{Diary, WAYS, brisk, listen, pair, plane_with, poll_until, single, watching};
 use common::{document, loopback, within};
 use sitelink::config::FileNotices;
 use sitelink::resource::status::Reason;
@@ -43,7 +43,8 @@ impl Scene {
         files: impl Fn(&TestCa, SocketAddr) -> Vec<(&'static str, String)>,
     ) -> Self {
         let ca = TestCa::new("ca");
-        let (west, east) = (plane_with("west", watching(notices)).await, plane_with("east", brisk()).await);
+        let (west, east) =
+            (plane_with("west", single(watching(notices))).await, plane_with("east", brisk()).await);
         let access = listen(&east, loopback(), &ca).await;
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("documents")).unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::pki::TestCa;
 use common::raw::{self, RawPeer};
 use common::relay::{Cut, Door, Relay};
-use common::stage::{Diary, brisk, listen, pair, plane_with, poll_until};
+use common::stage::{Diary, brisk, listen, pair, plane_with, poll_until, single};
 use common::{credentials, key, loopback, within};
 use sitelink::wire::frame::{CloseScope, Frame};
 use sitelink::wire::hello::SessionClaim;
@@ -196,7 +196,7 @@ async fn one_hello_is_said_however_many_alternates_are_reached() {
 async fn a_carrier_that_a_load_balancer_leads_to_another_router_is_refused_and_both_are_named() {
     let ca = TestCa::new("ca");
     let listener = TcpListener::bind(loopback()).await.unwrap();
-    let (west, east) = (plane_with("west", brisk()).await, plane_with("east", brisk()).await);
+    let (west, east) = (plane_with("west", single(brisk())).await, plane_with("east", brisk()).await);
     let access = listen(&east, loopback(), &ca).await;
     let balancer = Relay::between(&[access.address(), listener.local_addr().unwrap()]).await;
     let mut diary = Diary::of(&west);
@@ -228,7 +228,7 @@ async fn a_carrier_that_a_load_balancer_leads_to_another_router_is_refused_and_b
 #[tokio::test]
 async fn a_join_that_is_balanced_to_a_router_without_the_session_ends_it_and_a_successor_begins() {
     let ca = TestCa::new("ca");
-    let (west, one) = (plane_with("west", brisk()).await, plane_with("east", brisk()).await);
+    let (west, one) = (plane_with("west", single(brisk())).await, plane_with("east", brisk()).await);
     let other = plane_with("east", brisk()).await;
     let (at_one, at_other) = (listen(&one, loopback(), &ca).await, listen(&other, loopback(), &ca).await);
     let balancer = Relay::between(&[at_one.address(), at_other.address()]).await;
@@ -253,6 +253,27 @@ async fn a_join_that_is_balanced_to_a_router_without_the_session_ends_it_and_a_s
     // The third connection is led to the first router again, which has let go of what it held for the first one.
     assert_eq!(met.collect::<Vec<_>>(), [one.instance(); 2]);
     poll_until(|| one.status().sessions.len() == 1 && other.status().sessions.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_second_carrier_that_is_balanced_to_a_router_without_the_session_ends_nothing() {
+    let ca = TestCa::new("ca");
+    let (west, one) = (plane_with("west", brisk()).await, plane_with("east", brisk()).await);
+    let other = plane_with("east", brisk()).await;
+    let (at_one, at_other) = (listen(&one, loopback(), &ca).await, listen(&other, loopback(), &ca).await);
+    let balancer = Relay::between(&[at_one.address(), at_other.address()]).await;
+    let mut diary = Diary::of(&west);
+    link_to(&west, &ca, "east", "inter-router", &[balancer.address()]).await;
+    // The second connection is led to the other router; the third one joins.
+    let failed = diary.one(|kind| matches!(kind, EventKind::DialFailed { .. })).await;
+    let EventKind::DialFailed { error, .. } = failed.kind else { unreachable!() };
+    assert!(matches!(error, DialError::Closed { code: CloseCode::SESSION_GONE, .. }), "{error:?}");
+    diary.many(2, |kind| matches!(kind, EventKind::CarrierUp { .. })).await;
+    let status = west.status();
+    assert_eq!(status.sessions.len(), 1);
+    assert_eq!(status.sessions[0].peer.instance, one.instance());
+    assert_eq!(diary.count(|kind| matches!(kind, EventKind::SessionDown { .. })), 0);
+    assert!(other.status().sessions.is_empty());
 }
 
 #[tokio::test]

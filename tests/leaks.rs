@@ -10,14 +10,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::pki::TestCa;
-use common::stage::{Diary, Stage, brisk, reachable};
+use common::relay::{Cut, Door};
+use common::stage::{Diary, Stage, brisk, poll_until, reachable};
 use common::{credentials, key, link, loopback, within};
+use sitelink::config::Carriers;
 use sitelink::{
     AccessSpec, CloseCode, Credentials, EventKind, LinkRole, OpenRequest, PeerRefusal, Phase, Plane,
-    TlsReason,
+    SessionEnd, StreamError, TlsReason,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 /// What must be as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,23 +62,34 @@ impl Census {
 
 #[tokio::test]
 async fn streams_links_and_refused_dials_leave_nothing_behind() {
-    let stage = Stage::new(brisk(), brisk()).await;
+    let mut west = brisk();
+    west.session.resume_window = WINDOW;
+    let stage = Stage::new(west, brisk()).await;
     let server = credentials("server", &stage.ca.server(&["127.0.0.1"]));
     let for_edges = stage.east.listen(AccessSpec::new(loopback(), LinkRole::Edge), server).await.unwrap();
     stage.east.serve(&key("echo")).unwrap();
     reachable(&stage.west, "echo").await;
     let east = stage.east.clone();
+    let (tell, mut lost) = mpsc::channel(CUT_OFF);
     let server = tokio::task::spawn(async move {
         while let Some(incoming) = east.accept().await {
             let mut stream = incoming.accept().unwrap();
+            let tell = tell.clone();
             tokio::task::spawn(async move {
                 let mut request = Vec::new();
-                stream.read_to_end(&mut request).await.unwrap();
+                if let Err(error) = stream.read_to_end(&mut request).await {
+                    let error = error.get_ref().and_then(|error| error.downcast_ref::<StreamError>());
+                    tell.try_send(error.unwrap().clone()).unwrap();
+                    return;
+                }
                 stream.write_all(&request).await.unwrap();
                 stream.finish();
             });
         }
     });
+    let both_whole =
+        || [1, 5].map(|carriers| Census::take(&stage).entries[carriers]) == [Carriers::default().0; 2];
+    poll_until(both_whole).await;
     let census = Census::take(&stage);
     open_and_close(&stage.west).await;
     census.is_restored(&stage, "10,000 streams").await;
@@ -91,6 +105,9 @@ async fn streams_links_and_refused_dials_leave_nothing_behind() {
     let is_hello = |refusal: &PeerRefusal| matches!(refusal, PeerRefusal::Hello(CloseCode::ROLE_REFUSED));
     be_refused(&stage, for_edges.address(), known, Phase::Hello, is_hello).await;
     census.is_restored(&stage, "100 dials refused in the hello").await;
+
+    be_cut_off(&stage, &mut lost).await;
+    census.is_restored(&stage, "streams whose session was lost").await;
 
     server.abort();
     for plane in [&stage.west, &stage.east] {
@@ -119,6 +136,31 @@ async fn open_and_close(west: &Plane) {
     for client in clients {
         within(client).await.unwrap();
     }
+}
+
+/// The network is gone for longer than the resume window: streams in mid-request end at both ends, and say why.
+async fn be_cut_off(stage: &Stage, lost: &mut mpsc::Receiver<StreamError>) {
+    let mut diary = Diary::of(&stage.west);
+    let mut streams = Vec::new();
+    for _ in 0..CUT_OFF {
+        let mut stream = stage.west.open(OpenRequest::to_key(key("echo"))).await.unwrap();
+        stream.write_all(b"half a requ").await.unwrap();
+        streams.push(stream);
+    }
+    stage.relay.door(Door::Refusing);
+    stage.relay.cut(Cut::Reset);
+    // The smaller window of the two holds at both ends.
+    let end = SessionEnd::ResumeExpired(WINDOW);
+    for mut stream in streams {
+        assert_eq!(within(stream.recv()).await, Err(StreamError::SessionLost(end.clone())));
+        assert_eq!(within(lost.recv()).await, Some(StreamError::SessionLost(end.clone())));
+    }
+    assert_eq!(diary.session_end().await, end);
+    stage.relay.door(Door::Open);
+    diary.one(|kind| matches!(kind, EventKind::GroupUp { .. })).await;
+    // It serves as before.
+    reachable(&stage.west, "echo").await;
+    diary.leave().await;
 }
 
 /// 100 links to the same router, one after the other, each used once it is up.
@@ -153,3 +195,9 @@ async fn be_refused(
     west.leave().await;
     east.leave().await;
 }
+
+/// How long a session is kept without a carrier.
+const WINDOW: Duration = Duration::from_millis(300);
+
+/// Streams that are open when the network goes.
+const CUT_OFF: usize = 200;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::pki::TestCa;
 use common::relay::{Cut, Door};
-use common::stage::{Diary, Stage, brisk, listen, pair, plane_with, reachable};
+use common::stage::{Diary, Stage, brisk, listen, pair, plane_with, reachable, single};
 use common::{credentials, document, key, loopback, within};
 use sitelink::config::EventCapacity;
 use sitelink::resource::status::Reason;
@@ -235,7 +235,7 @@ async fn a_link_whose_session_was_disconnected_waits_before_it_dials() {
     for by_dialer in [true, false] {
         let mut patient = PlaneConfig::default();
         (patient.backoff.first, patient.backoff.cap) = (Duration::from_secs(600), Duration::from_secs(600));
-        let mut stage = Stage::new(patient, brisk()).await;
+        let mut stage = Stage::new(single(patient), brisk()).await;
         let dialed = stage.relay.accepted();
         let plane = if by_dialer { &stage.west } else { &stage.east };
         plane.disconnect(plane.status().sessions[0].session).await;
@@ -360,7 +360,7 @@ async fn a_silent_connection_is_suspected_within_a_second_and_replaced() {
 
 #[tokio::test]
 async fn a_suspect_connection_that_speaks_again_is_trusted_again_and_stays() {
-    let mut stage = Stage::new(brisk(), brisk()).await;
+    let mut stage = Stage::new(single(brisk()), brisk()).await;
     let (mut near, mut far) = stage.stream().await;
     talk(&mut near, &mut far).await;
     // No other connection can be had meanwhile.
@@ -533,7 +533,7 @@ async fn a_link_without_credentials_or_endpoints_is_an_error_until_it_is_changed
 
 #[tokio::test]
 async fn a_changed_cost_touches_no_stream_and_both_ends_learn_it() {
-    let mut stage = Stage::plain().await;
+    let mut stage = Stage::new(single(PlaneConfig::default()), PlaneConfig::default()).await;
     let (mut near, mut far) = stage.stream().await;
     let cost = sitelink::Cost::new(7).unwrap();
     stage.west.set_cost(stage.link, cost).await.unwrap();

@@ -416,3 +416,51 @@ async fn a_hello_that_comes_after_its_dialer_gave_it_up_leaves_no_carrier_behind
         assert_pairs(&diary.closed().await);
     }
 }
+
+/// All carriers are cut, and the network is gone until `back`: every stream goes on, and nothing is lost of it.
+async fn outlive(door: Door, config: PlaneConfig, back: impl AsyncFnOnce(&mut Stage)) {
+    let mut stage = Box::pin(Stage::new(config.clone(), config)).await;
+    let (tell, done) = watch::channel(false);
+    let mut tasks = open_all(&stage.west, &stage.east, 0, &done).await;
+    tasks.extend(open_all(&stage.east, &stage.west, 25, &done).await);
+    stage.relay.door(door);
+    stage.relay.cut(Cut::Reset);
+    for diary in [&mut stage.west_diary, &mut stage.east_diary] {
+        diary.one(|kind| matches!(kind, EventKind::SessionRecovering { .. })).await;
+    }
+    back(&mut stage).await;
+    stage.relay.door(Door::Open);
+    for diary in [&mut stage.west_diary, &mut stage.east_diary] {
+        let resumed = diary.one(|kind| matches!(kind, EventKind::SessionResumed { .. })).await;
+        println!("{door:?}: {:?}", resumed.kind);
+    }
+    tell.send(true).unwrap();
+    for task in tasks {
+        within(task).await.unwrap();
+    }
+    for diary in [&stage.west_diary, &stage.east_diary] {
+        assert_eq!(diary.count(|kind| matches!(kind, EventKind::SessionDown { .. })), 0, "{door:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_gone_for_less_than_the_resume_window_ends_no_stream() {
+    for door in [Door::Refusing, Door::Mute] {
+        let mut config = brisk();
+        // What is dialed while nothing is said is given up soon.
+        config.deadlines.tls = Duration::from_millis(50);
+        outlive(door, config, async |stage| {
+            stage.west_diary.many(10, |kind| matches!(kind, EventKind::DialFailed { .. })).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes ten seconds: the short form above runs always"]
+async fn a_network_gone_for_ten_seconds_ends_no_stream() {
+    outlive(Door::Refusing, PlaneConfig::default(), async |_| {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    })
+    .await;
+}

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sitelink::config::Carriers;
 use sitelink::{LinkStream, Plane, PlaneConfig};
 use tokio::runtime::Handle;
 
@@ -28,11 +29,12 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// Starts both and waits for the link; so many streams may be open beside the few that measure.
-    pub(crate) fn start(pki: &Pki, streams: usize) -> Self {
+    /// Starts both and waits for the link and so many carriers; so many streams may be open beside the few that measure.
+    pub(crate) fn start(pki: &Pki, streams: usize, carriers: usize) -> Self {
         let (west, east) = (End::start("west", Flavor::Current), End::start("east", Flavor::Current));
         let mut config = PlaneConfig::default();
         config.session.max_streams = config.session.max_streams.max(streams as u64 + 1024);
+        config.carriers = Carriers(carriers);
         let (sunk, kept) = (Arc::new(AtomicU64::new(0)), Kept::default());
         let counts = (Arc::clone(&sunk), Arc::clone(&kept));
         let (theirs, settings) = (pki.clone(), config.clone());
@@ -54,6 +56,9 @@ impl Ends {
         let plane = west.wait(PATIENCE, async move {
             let plane = planes::dial(&ours, config, to).await;
             request(&plane).await;
+            while plane.status().sessions[0].carriers.len() < carriers {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             plane
         });
         Self { west, _east: east, plane: plane.expect("handshakes take milliseconds"), sunk, kept }
@@ -90,20 +95,23 @@ impl Ends {
         done.expect("closing a stream takes less than milliseconds");
     }
 
-    /// Bytes a second over one stream.
-    pub(crate) fn bulk_rate(&self, window: Duration) -> f64 {
-        let plane = self.plane.clone();
-        let writer = self.west.handle().spawn(async move {
-            let block = Bytes::from(vec![7; BLOCK]);
-            let mut stream = open(&plane, Bytes::from_static(SINK)).await;
-            while stream.send(block.clone()).await.is_ok() {}
-        });
+    /// Bytes a second over so many streams.
+    pub(crate) fn bulk_rate(&self, streams: usize, window: Duration) -> f64 {
+        let begin = || {
+            let plane = self.plane.clone();
+            self.west.handle().spawn(async move {
+                let block = Bytes::from(vec![7; BLOCK]);
+                let mut stream = open(&plane, Bytes::from_static(SINK)).await;
+                while stream.send(block.clone()).await.is_ok() {}
+            })
+        };
+        let writers: Vec<_> = (0..streams).map(|_| begin()).collect();
         thread::sleep(window / 4);
         let (before, began) = (self.sunk.load(Ordering::Relaxed), clock::now());
         thread::sleep(window);
         let bytes = self.sunk.load(Ordering::Relaxed) - before;
         let rate = as_float(bytes) / (clock::now() - began).as_secs_f64();
-        writer.abort();
+        writers.iter().for_each(tokio::task::JoinHandle::abort);
         thread::sleep(window / 10);
         rate
     }

@@ -1,13 +1,15 @@
-//! Whether cost grows with the number of streams: memory per idle stream, and speed with 10,000 of them beside.
+//! Whether cost grows with numbers: memory per idle stream, speed with 10,000 of them beside, and speed over two carriers
+//! in place of one.
 //!
 //! ```text
 //! cargo bench --bench scale                              10,000 beside, then 100,000 reported
 //! cargo bench --bench scale -- --rounds 9 --seconds 2
 //! cargo bench --bench scale -- --idle 10000 --only memory
+//! cargo bench --bench scale -- --only carriers --carriers 4
 //! ```
 //!
 //! Loopback, mutual TLS 1.3, each end a current-thread runtime on a thread of its own. Speed is measured in turns on two
-//! pairs of ends, one with idle streams and one without, and what counts is the median ratio of samples of the same
+//! pairs of ends, one with idle streams (or more carriers) and one without, and what counts is the median ratio of samples of the same
 //! round. Memory is that of a process of its own per figure, both ends together, handles of the application included.
 //! An idle stream has carried a byte each way. The exit status says whether the targets hold.
 
@@ -16,6 +18,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use sitelink::config::Carriers;
 
 use crate::ends::Ends;
 use crate::pki::Pki;
@@ -48,6 +51,9 @@ struct Arguments {
     /// Idle streams of the large run, of which figures are reported and nothing is asked; 0 leaves it out.
     #[arg(long, default_value_t = 100_000)]
     large: usize,
+    /// Carriers that are compared with one.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=8))]
+    carriers: u8,
     /// Paired rounds.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -71,6 +77,8 @@ struct Arguments {
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Only {
+    /// Bulk and opens over several carriers.
+    Carriers,
     /// Memory per idle stream.
     Memory,
     /// Bulk and opens beside idle streams.
@@ -91,7 +99,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut held = true;
-    if arguments.only != Some(Only::Speed) {
+    let wanted = |part| arguments.only.is_none_or(|only| only == part);
+    if wanted(Only::Memory) {
         let weight = weigh_apart(arguments.idle, arguments.seconds);
         if arguments.large > 0 {
             weigh_apart(arguments.large, arguments.seconds);
@@ -99,13 +108,31 @@ fn main() -> ExitCode {
         held &= arguments.test
             || told("bytes per idle stream", weight, weight <= MOST_BYTES, "at most", MOST_BYTES);
     }
-    if arguments.only != Some(Only::Memory) {
-        let [bulk, opens] = speed(arguments.idle, arguments.rounds, window);
-        for (what, ratio) in [("bulk beside idle streams", bulk), ("opens beside idle streams", opens)] {
+    let (rounds, pki) = (arguments.rounds, Pki::new());
+    if wanted(Only::Speed) {
+        let (with, without) = (Ends::start(&pki, arguments.idle, usual()), Ends::start(&pki, 0, usual()));
+        let _streams = with.idle(arguments.idle);
+        println!("{} idle streams beside:", arguments.idle);
+        let measures = [ONE_STREAM, OPENS];
+        for (what, ratio) in compare(&measures, ("with", &with), ("without", &without), rounds, window) {
             held &= arguments.test || told(what, ratio, ratio >= LEAST_RATIO, "at least", LEAST_RATIO);
         }
     }
+    if wanted(Only::Carriers) {
+        let many = usize::from(arguments.carriers);
+        let (several, one) = (Ends::start(&pki, 0, many), Ends::start(&pki, 0, 1));
+        println!("{many} carriers in place of one:");
+        let measures = [ONE_STREAM, STREAMS, OPENS];
+        for (what, ratio) in compare(&measures, ("several", &several), ("one", &one), rounds, window) {
+            held &= arguments.test || told(what, ratio, ratio >= LEAST_OF_ONE, "at least", LEAST_OF_ONE);
+        }
+    }
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Carriers as every link has them.
+fn usual() -> usize {
+    Carriers::default().0
 }
 
 /// Says whether a target holds.
@@ -130,10 +157,10 @@ fn weigh_apart(count: usize, seconds: f64) -> f64 {
 
 /// Opens idle streams and says what that costs.
 fn weigh(count: usize, window: Duration) {
-    let ends = Ends::start(&Pki::new(), count);
+    let ends = Ends::start(&Pki::new(), count, usual());
     // What is made once is made before: windows, buffers, pages that the allocator keeps.
     ends.let_go(ends.idle(WARM));
-    ends.bulk_rate(window);
+    ends.bulk_rate(1, window);
     let (before, began) = (memory::resident_bytes(), clock::now());
     let streams = ends.idle(count);
     let took = clock::now() - began;
@@ -143,7 +170,7 @@ fn weigh(count: usize, window: Duration) {
         took.as_secs_f64(),
         count_of(count) / took.as_secs_f64()
     );
-    println!("{count} idle streams: bulk beside {:.2} GB/s", ends.bulk_rate(window) / 1e9);
+    println!("{count} idle streams: bulk beside {:.2} GB/s", ends.bulk_rate(1, window) / 1e9);
     let began = clock::now();
     ends.let_go(streams);
     let left = as_float(memory::resident_bytes().saturating_sub(before)) / count_of(count);
@@ -154,45 +181,40 @@ fn weigh(count: usize, window: Duration) {
     println!("{count} idle streams, both ends, bytes of each: {weight:.0}");
 }
 
-/// Bulk and opens with idle streams beside, each as a ratio to the same without.
-fn speed(idle: usize, rounds: usize, window: Duration) -> [f64; 2] {
-    let pki = Pki::new();
-    let (with, without) = (Ends::start(&pki, idle), Ends::start(&pki, 0));
-    let _streams = with.idle(idle);
-    let mut samples = [const { (Vec::new(), Vec::new()) }; 2];
+/// What is measured: its name, its unit, and how.
+type Measure = (&'static str, f64, fn(&Ends, Duration) -> f64);
+
+/// Measures everything in turns on two pairs of ends, and prints a table. Returns the ratio of each.
+fn compare(
+    measures: &[Measure],
+    (our_name, ours): (&'static str, &Ends),
+    (their_name, theirs): (&'static str, &Ends),
+    rounds: usize,
+    window: Duration,
+) -> Vec<(&'static str, f64)> {
+    let mut samples = vec![(Vec::new(), Vec::new()); measures.len()];
     for round in 0..=rounds {
-        let bulk = in_turns(round, || with.bulk_rate(window), || without.bulk_rate(window));
-        let opens = in_turns(round, || with.open_rate(window), || without.open_rate(window));
-        // The first round warms up.
-        if round > 0 {
-            for (kept, (ours, theirs)) in samples.iter_mut().zip([bulk, opens]) {
-                kept.0.push(Some(ours));
-                kept.1.push(Some(theirs));
+        for (kept, (.., measure)) in samples.iter_mut().zip(measures) {
+            let (our, their) = in_turns(round, || measure(ours, window), || measure(theirs, window));
+            // The first round warms up.
+            if round > 0 {
+                kept.0.push(Some(our));
+                kept.1.push(Some(their));
             }
         }
     }
-    let mut table = table::Table::new(["what", "with idle streams", "without", "ratio", "rounds"]);
-    let ratios = samples
-        .each_ref()
-        .map(|(with, without)| figures::paired_ratio(with, without).expect("there is a round"));
-    for ((name, unit), ((with, without), ratio)) in
-        [("bulk, 1 stream, GB/s", 1e9), ("open + 100 B echo + close, 32 at a time, 1000/s", 1e3)]
-            .into_iter()
-            .zip(samples.iter().zip(ratios))
-    {
+    let mut table = table::Table::new(["what", our_name, their_name, "ratio", "rounds"]);
+    let mut ratios = Vec::new();
+    for ((name, unit, _), (ours, theirs)) in measures.iter().zip(&samples) {
+        let ratio = figures::paired_ratio(ours, theirs).expect("there is a round");
         let middle = |samples: &[Option<f64>]| {
             let samples: Vec<f64> = samples.iter().flatten().map(|sample| sample / unit).collect();
             figures::three_digits(figures::median(&samples).expect("there is a round"))
         };
-        table.push(vec![
-            name.into(),
-            middle(with),
-            middle(without),
-            format!("{ratio:.2}"),
-            with.len().to_string(),
-        ]);
+        let rounds = ours.len().to_string();
+        table.push(vec![(*name).into(), middle(ours), middle(theirs), format!("{ratio:.2}"), rounds]);
+        ratios.push((*name, ratio));
     }
-    println!("{idle} idle streams beside:");
     table.print();
     ratios
 }
@@ -219,6 +241,19 @@ fn count_of(streams: usize) -> f64 {
 
 /// Both ends together.
 const MOST_BYTES: f64 = 1024.0;
+
+/// One stream as fast as it goes.
+const ONE_STREAM: Measure = ("bulk, 1 stream, GB/s", 1e9, |ends, window| ends.bulk_rate(1, window));
+
+/// Some, which several carriers share.
+const STREAMS: Measure = ("bulk, 16 streams, GB/s", 1e9, |ends, window| ends.bulk_rate(16, window));
+
+/// Streams that are opened for one small message there and back.
+const OPENS: Measure =
+    ("open + 100 B echo + close, 32 at a time, 1000/s", 1e3, |ends, window| ends.open_rate(window));
+
+/// Over several carriers, of over one.
+const LEAST_OF_ONE: f64 = 0.95;
 
 /// With idle streams, of without.
 const LEAST_RATIO: f64 = 0.9;

@@ -1,8 +1,9 @@
-//! The main job in one command: two sites, a link, a transfer that survives the loss of the link's connection.
+//! The main job in one command: two sites, a link, a transfer that survives the loss of the link's connections, and
+//! their replacement.
 //!
 //! `cargo run --release --example demo` makes throwaway certificates and real documents, starts two routers as
-//! processes of their own, pushes random data through TCP → link → TCP, cuts the link's TCP connection half way, and
-//! compares checksums. Then a third site with a foreign certificate is refused. The exit status is 0 only if all of it
+//! processes of their own, pushes random data through TCP → link → TCP, cuts the link's TCP connections half way, gives
+//! each end a new certificate, and compares checksums. Then a third site with a foreign certificate is refused. The exit status is 0 only if all of it
 //! held.
 
 use std::ffi::OsString;
@@ -16,9 +17,12 @@ use tokio::time::timeout;
 
 use self::process::Router;
 use self::relay::Relay;
+use self::router::events::readable;
 use self::screen::Screen;
+use self::support::mount::Mount;
 use self::support::{Authority, Outcome};
 
+#[path = "../support/process.rs"]
 mod process;
 mod relay;
 #[path = "../router/mod.rs"]
@@ -66,8 +70,9 @@ async fn show(bytes: u64) -> Outcome<String> {
     let (sink, echo) = (traffic::sink().await?, traffic::echo().await?);
 
     screen.heading("1. Two sites, each a router process, and a link with mutual TLS between them");
-    let stage =
-        Stage { folder: folder.path(), authority: Authority::new("demo authority")?, screen: &screen };
+    let authority = Authority::new("demo authority")?;
+    let east = Mount::new(&folder.path().join("east"), &authority.issue("east")?)?;
+    let mut stage = Stage { folder: folder.path(), authority, east, screen: &screen };
     let (mut east, link_port) = stage.east(sink, echo).await?;
     // The link runs through a relay, so that there is something to cut.
     let relay = Relay::start(link_port).await?;
@@ -83,14 +88,20 @@ async fn show(bytes: u64) -> Outcome<String> {
     screen.result(&format!("without routers: p50 {:.0?}, p99 {:.0?}", direct.median, direct.p99));
 
     screen.heading(&format!(
-        "3. {} MiB through the same way; the link's connection is cut half way",
+        "3. {} MiB or more through the same way; meanwhile the link is cut, and each end gets a new certificate",
         bytes >> 20
     ));
-    let transfer = traffic::push(far_sink, bytes, &screen, || relay.cut()).await?;
-    let resumed = west.event("session_resumed").await?;
-    screen.result(&format!("{:.2} GB/s, cut and hashing included", transfer.rate / 1e9));
+    let meanwhile = async {
+        relay.cut();
+        let resumed = west.event("session_resumed").await?;
+        stage.rotate_east(&mut east).await?;
+        stage.rotate_west(&mut west).await?;
+        Ok(resumed)
+    };
+    let (transfer, resumed) = traffic::push(far_sink, bytes, &screen, meanwhile).await?;
+    screen.result(&format!("{:.2} GB/s, cut, rotations and hashing included", transfer.rate / 1e9));
     screen.result(&format!(
-        "{} bytes were sent again; the application's connection noticed nothing",
+        "{} bytes were sent again after the cut; the application's connection noticed nothing",
         resumed["resent_bytes"]
     ));
 
@@ -109,20 +120,27 @@ struct Stage<'a> {
     folder: &'a Path,
     /// Whom east and west trust.
     authority: Authority,
+    /// East's credentials.
+    east: Mount,
     screen: &'a Screen,
 }
 
 impl Stage<'_> {
+    /// Starts a router whose events are shown.
+    fn router(&self, name: &'static str, arguments: Vec<OsString>) -> Outcome<Router> {
+        let (mut command, screen) = (Router::command(name)?, self.screen.clone());
+        command.args(arguments);
+        Router::start(name, command, move |event| screen.event(name, &readable(event)))
+    }
+
     /// Starts east, which takes links and serves both keys. The port is that of its link access.
     async fn east(&self, sink: u16, echo: u16) -> Outcome<(Router, u16)> {
-        let credentials = self.folder.join("east");
-        self.authority.issue("east")?.write(&credentials)?;
         let mut arguments: Vec<OsString> = Vec::new();
         arguments.extend(["--listen".into(), "inter-router=127.0.0.1:0".into()]);
-        arguments.extend(["--server-credentials".into(), credentials.into_os_string()]);
+        arguments.extend(["--server-credentials".into(), self.east.path().as_os_str().to_owned()]);
         arguments.extend(["--tcp-connector".into(), format!("sink=127.0.0.1:{sink}").into()]);
         arguments.extend(["--tcp-connector".into(), format!("echo=127.0.0.1:{echo}").into()]);
-        let mut east = Router::start("east", self.screen, arguments)?;
+        let mut east = self.router("east", arguments)?;
         let access = east.event("access_up").await?;
         let address: SocketAddr = access["address"].as_str().ok_or("an access has an address")?.parse()?;
         Ok((east, address.port()))
@@ -130,15 +148,31 @@ impl Stage<'_> {
 
     /// Starts west from real documents: a Link and the Secret it names.
     fn west(&self, port: u16) -> Outcome<Router> {
-        let resources = self.folder.join("west-resources");
+        let resources = self.folder.join(WEST_RESOURCES);
         std::fs::create_dir_all(&resources)?;
-        let secret = self.authority.issue("west")?.secret("to-east-tls");
-        std::fs::write(resources.join("link.yaml"), support::link("to-east", port, "to-east-tls"))?;
+        let secret = self.authority.issue("west")?.secret(SECRET);
+        std::fs::write(resources.join("link.yaml"), support::link("to-east", port, SECRET))?;
         std::fs::write(resources.join("secret.yaml"), secret)?;
         let mut arguments: Vec<OsString> = vec!["--resources".into(), resources.into_os_string()];
         arguments.extend(["--tcp-listener".into(), "sink=127.0.0.1:0".into()]);
         arguments.extend(["--tcp-listener".into(), "echo=127.0.0.1:0".into()]);
-        Router::start("west", self.screen, arguments)
+        self.router("west", arguments)
+    }
+
+    /// Brings east a new bundle, as Kubernetes brings a changed Secret, and waits until it is in use.
+    async fn rotate_east(&mut self, east: &mut Router) -> Outcome<()> {
+        self.east.swap(&self.authority.issue("east")?)?;
+        east.event("credentials_rotated").await.map(drop)
+    }
+
+    /// Writes west's Secret anew, and waits until it is in use.
+    async fn rotate_west(&self, west: &mut Router) -> Outcome<()> {
+        let secret = self.authority.issue("west")?.secret(SECRET);
+        // Written elsewhere and renamed, so that no reader sees half of it.
+        let written = self.folder.join("new-secret.yaml");
+        std::fs::write(&written, secret)?;
+        std::fs::rename(written, self.folder.join(WEST_RESOURCES).join("secret.yaml"))?;
+        west.event("credentials_rotated").await.map(drop)
     }
 
     /// Starts a third site that trusts the right authority and was certified by another, and waits until both
@@ -149,8 +183,7 @@ impl Stage<'_> {
         let resources = self.folder.join("north.yaml");
         let (link, secret) = (support::link("to-east", port, "north-tls"), bundle.secret("north-tls"));
         std::fs::write(&resources, format!("{link}---\n{secret}"))?;
-        let mut north =
-            Router::start("north", self.screen, ["--resources".into(), resources.into_os_string()])?;
+        let mut north = self.router("north", vec!["--resources".into(), resources.into_os_string()])?;
 
         let refused = east.event("peer_refused").await?;
         let failed = north.event("dial_failed").await?;
@@ -163,6 +196,12 @@ impl Stage<'_> {
         north.stop().await
     }
 }
+
+/// Where west's documents are, within the folder of the demonstration.
+const WEST_RESOURCES: &str = "west-resources";
+
+/// The Secret that west's Link names.
+const SECRET: &str = "to-east-tls";
 
 /// A machine ten times slower than the one this was written on still makes it.
 const DEADLINE: Duration = Duration::from_secs(170);

@@ -1,5 +1,6 @@
 //! The applications at both ends: one that sends, one that takes and counts, one that echoes.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::screen::Screen;
@@ -57,41 +59,48 @@ pub(crate) async fn echo() -> io::Result<u16> {
     .await
 }
 
-/// Sends random bytes, calls `half_way` half way, and compares count and SHA-256 with what the sink answers.
-pub(crate) async fn push(
+/// Sends random bytes, `least` or more: half way `meanwhile` begins, and sending goes on at least until that is over.
+/// Compares count and SHA-256 with what the sink answers.
+pub(crate) async fn push<T>(
     sink: SocketAddr,
-    bytes: u64,
+    least: u64,
     screen: &Screen,
-    half_way: impl FnOnce(),
-) -> Outcome<Transfer> {
-    let mut stream = TcpStream::connect(sink).await?;
-    let mut progress = screen.progress(bytes);
-    let mut random = fastrand::Rng::new();
-    let mut half_way = Some(half_way);
-    let (mut hash, mut sent, mut block) = (Sha256::new(), 0_u64, vec![0; BLOCK]);
-    let began = now();
-    while sent < bytes {
-        let length = BLOCK.min(usize::try_from(bytes - sent)?);
-        random.fill(&mut block[..length]);
-        hash.update(&block[..length]);
-        stream.write_all(&block[..length]).await?;
-        sent += length as u64;
-        progress.at(sent);
-        if sent >= bytes / 2
-            && let Some(call) = half_way.take()
-        {
-            call();
+    meanwhile: impl Future<Output = Outcome<T>>,
+) -> Outcome<(Transfer, T)> {
+    let (half_way, over) = (Notify::new(), Cell::new(false));
+    let sending = async {
+        let mut stream = TcpStream::connect(sink).await?;
+        let mut progress = screen.progress(least);
+        let mut random = fastrand::Rng::new();
+        let (mut hash, mut sent, mut block) = (Sha256::new(), 0_u64, vec![0; BLOCK]);
+        let began = now();
+        while sent < least || !over.get() {
+            random.fill(&mut block);
+            hash.update(&block);
+            stream.write_all(&block).await?;
+            sent += BLOCK as u64;
+            progress.at(sent.min(least));
+            if sent >= least / 2 {
+                half_way.notify_one();
+            }
         }
-    }
-    stream.shutdown().await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let elapsed = now() - began;
-    let expected = [&sent.to_be_bytes()[..], &hash.finalize()].concat();
-    if answer != expected {
-        return Err("what arrived is not what was sent".into());
-    }
-    Ok(Transfer { bytes: sent, rate: sent as f64 / elapsed.as_secs_f64() })
+        stream.shutdown().await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        let elapsed = now() - began;
+        let expected = [&sent.to_be_bytes()[..], &hash.finalize()].concat();
+        if answer != expected {
+            return Err("what arrived is not what was sent".into());
+        }
+        Ok(Transfer { bytes: sent, rate: sent as f64 / elapsed.as_secs_f64() })
+    };
+    let meanwhile = async {
+        half_way.notified().await;
+        let told = meanwhile.await?;
+        over.set(true);
+        Ok(told)
+    };
+    tokio::try_join!(sending, meanwhile)
 }
 
 /// Sends 100 bytes and waits for them, many times over.

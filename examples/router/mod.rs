@@ -7,9 +7,10 @@ use std::time::Duration;
 use std::{io, thread};
 
 use clap::Parser;
+use sitelink::config::Carriers;
 use sitelink::{
-    AccessSpec, Credentials, CredentialsSource, Following, Manifest, Plane, Resources, RoutingKey,
-    SecretKind, Site,
+    AccessSpec, Credentials, CredentialsSource, Following, Manifest, Plane, PlaneConfig, Resources,
+    RoutingKey, SecretKind, Site,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,7 +87,9 @@ async fn run(args: Args) -> Outcome<()> {
     let stop = CancellationToken::new();
 
     let site = Site::new(args.site_id.as_deref().unwrap_or(&args.site), &args.site)?;
-    let mut builder = Plane::builder(site).role(args.role);
+    let mut config = PlaneConfig::default();
+    config.carriers = Carriers(usize::from(args.carriers));
+    let mut builder = Plane::builder(site).role(args.role).config(config);
     if let Some(name) = &args.name {
         builder = builder.router_name(name.parse()?);
     }

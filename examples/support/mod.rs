@@ -1,4 +1,4 @@
-//! What the examples share: throwaway certificates and the documents made of them.
+//! What the examples share: throwaway certificates, and the documents and folders made of them.
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -13,6 +13,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
+
+pub(crate) mod mount;
 
 /// A certificate authority that lives as long as the process. For demonstrations only.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);

@@ -40,6 +40,8 @@ pub(crate) struct FleetConfig {
     pub(crate) local: Local,
     /// Waiting between attempts.
     pub(crate) backoff: Backoff,
+    /// How many carriers the session of a group should have.
+    pub(crate) carriers: usize,
     /// This end's resume window; the smaller of both ends' is in force.
     pub(crate) resume_window: Duration,
     /// How many accepted sessions there may be.
@@ -54,6 +56,7 @@ impl FleetConfig {
         Self {
             local,
             backoff: plane.backoff,
+            carriers: plane.carriers.0,
             resume_window: plane.session.resume_window,
             accepted_sessions: plane.access.sessions,
             regroup_grace: REGROUP_GRACE,

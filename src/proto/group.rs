@@ -14,18 +14,21 @@ use crate::snapshot::GroupState;
 
 /// One group of one link.
 ///
-/// It holds at most one session, and compares how many trusted carriers that session has with how many it
-/// should have ([`DESIRED_CARRIERS`]). Whatever is missing is dialed, in a [`Race`] of the alternates; every input ends
+/// It holds at most one session, and compares how many lasting carriers that session has with how many it
+/// should have. Whatever is missing is dialed, one after another, each in a [`Race`] of the alternates; every input ends
 /// in [`Group::settle`], which is the only place where an attempt starts. So no state is terminal: what is wanted
 /// and missing is either being dialed or waited for.
+///
+/// While a carrier of the session is trusted, a further one is *spare*: its failures have a pace of their own and end
+/// nothing. When the last trusted one is gone, nothing that the spare ones were told to wait for is waited for.
 ///
 /// ```text
 ///             unusable, no endpoints, given up
 ///   Idle ◄───────────────────────────────────────── any state without a session
 ///    │ wanted
 ///    ▼            failed
-///  Dialing ─────────────────► Waiting ──┐   a Join is dialed and waited for likewise,
-///  (Begin) ◄────────────────────────────┘   while the session is Suspect or Recovering
+///  Dialing ─────────────────► Waiting ──┐   a Join is dialed and waited for likewise, while
+///  (Begin) ◄────────────────────────────┘   the session, in whatever state, lacks carriers
 ///    │  │         time is up
 ///    │  └── duplicate ──────► Duplicate ──► Dialing, when time is up or the other group lost its session
 ///    │ begun
@@ -41,7 +44,12 @@ pub(crate) struct Group {
     name: GroupName,
     wish: Wish,
     alternates: Alternates,
+    /// How many carriers a session should have.
+    desired: usize,
+    /// Of beginning, and of joining while no carrier is trusted: streams wait.
     pace: Pace,
+    /// Of joining while one is.
+    spare_pace: Pace,
     hold: Option<Hold>,
     next: Next,
     /// No attempt starts earlier.
@@ -78,19 +86,29 @@ enum Next {
     Nothing,
     Wait {
         until: Instant,
+        /// For a carrier without which streams do not wait.
+        spare: bool,
     },
     /// Never empty but within an input.
     Race(Race),
 }
 
 impl Group {
-    /// A group that rests until [`Group::handle_wish`].
-    pub(crate) fn new(now: Instant, name: GroupName, targets: Vec<Target>, backoff: Backoff) -> Self {
+    /// A group that rests until [`Group::handle_wish`]. Its session is to have so many `carriers`.
+    pub(crate) fn new(
+        now: Instant,
+        name: GroupName,
+        targets: Vec<Target>,
+        backoff: Backoff,
+        carriers: usize,
+    ) -> Self {
         Self {
             name,
             wish: Wish::Rest,
             alternates: Alternates::new(targets),
+            desired: carriers,
             pace: Pace::new(backoff),
+            spare_pace: Pace::new(backoff),
             hold: None,
             next: Next::Nothing,
             not_before: None,
@@ -130,6 +148,7 @@ impl Group {
     /// Something has changed that failures may have been due to: whatever waits is dialed at once.
     pub(crate) fn nudge(&mut self, now: Instant, orders: &mut Orders) {
         self.pace.reset();
+        self.spare_pace.reset();
         self.not_before = None;
         self.duplicate_of = None;
         if matches!(self.next, Next::Wait { .. }) {
@@ -215,8 +234,25 @@ impl Group {
             hold.carriers = carriers;
             hold.trusted = trusted;
             hold.lasting = lasting;
+            if trusted == 0 && matches!(self.next, Next::Wait { spare: true, .. }) {
+                self.next = Next::Nothing;
+                self.not_before = None;
+            }
         }
         self.settle(now, orders);
+    }
+
+    /// A carrier that was not to be given up is lost, `lived` after it came up. [`Group::handle_carriers`] follows, and
+    /// dials another one: at once, unless what the peer takes it drops again.
+    pub(crate) fn handle_carrier_lost(&mut self, now: Instant, lived: Duration, orders: &mut Orders) {
+        let Some(hold) = &mut self.hold else { return };
+        hold.lived = Some(lived);
+        // Of the last one the session has yet to say what it makes of it.
+        if hold.carriers > 1 && matches!(self.next, Next::Nothing) {
+            let wait = self.spare_pace.lost(lived, &mut orders.rng);
+            self.alternates.lost(wait.is_zero());
+            self.not_before = Some(now + wait);
+        }
     }
 
     /// The session waits for a carrier: dial one, at once if the lost one had held for a while.
@@ -225,7 +261,7 @@ impl Group {
             return;
         };
         hold.recovering = true;
-        let lived = now.saturating_duration_since(hold.newest);
+        let lived = hold.lived.unwrap_or_else(|| now.saturating_duration_since(hold.newest));
         // A replacement that is being dialed or waited for already keeps its own time.
         if matches!(self.next, Next::Nothing) {
             let wait = self.pace.lost(lived, &mut orders.rng);
@@ -266,7 +302,7 @@ impl Group {
     /// When [`Group::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match &self.next {
-            Next::Wait { until } => Some(*until),
+            Next::Wait { until, .. } => Some(*until),
             Next::Race(race) => race.due(!self.alternates.is_round_over()),
             Next::Nothing => None,
         }
@@ -275,7 +311,7 @@ impl Group {
     /// When it is dialed next, if it waits for that.
     pub(crate) fn next_attempt(&self) -> Option<Instant> {
         match self.next {
-            Next::Wait { until } => Some(until),
+            Next::Wait { until, .. } => Some(until),
             Next::Nothing | Next::Race(_) => None,
         }
     }
@@ -328,16 +364,15 @@ impl Group {
     /// How long to wait before anything is dialed again, and gives up what a wait is for all alternates at once.
     fn wait_after(&mut self, error: &DialError, ended: bool, orders: &mut Orders) -> Duration {
         let over = matches!(&self.next, Next::Race(race) if race.is_empty());
+        let pace = if self.is_spare() { &mut self.spare_pace } else { &mut self.pace };
         let wait = match error {
             _ if ended => return Duration::ZERO,
             DialError::Duplicate { of } => {
                 self.duplicate_of = Some(of.clone());
                 DUPLICATE_WAIT.mul_f64(0.5 + orders.rng.f64() / 2.0)
             }
-            DialError::Closed { retry_after: Some(asked), .. } => {
-                self.pace.failed(Some(*asked), &mut orders.rng)
-            }
-            _ if over && self.alternates.is_round_over() => self.pace.failed(None, &mut orders.rng),
+            DialError::Closed { retry_after: Some(asked), .. } => pace.failed(Some(*asked), &mut orders.rng),
+            _ if over && self.alternates.is_round_over() => pace.failed(None, &mut orders.rng),
             _ => return Duration::ZERO,
         };
         self.cancel_race(orders);
@@ -404,10 +439,13 @@ impl Group {
         }
         match &self.hold {
             None => (self.wish == Wish::Keep).then_some(Purpose::Begin),
-            Some(hold) => {
-                (hold.lasting < DESIRED_CARRIERS).then_some(Purpose::Join { session: hold.session })
-            }
+            Some(hold) => (hold.lasting < self.desired).then_some(Purpose::Join { session: hold.session }),
         }
+    }
+
+    /// Whether what is dialed is a carrier for which nothing waits.
+    fn is_spare(&self) -> bool {
+        self.hold.as_ref().is_some_and(Hold::is_served)
     }
 
     /// Makes what is done fit what is missing.
@@ -436,7 +474,7 @@ impl Group {
 
     fn start(&mut self, now: Instant, purpose: Purpose) {
         if let Some(until) = self.not_before.filter(|until| *until > now) {
-            self.next = Next::Wait { until };
+            self.next = Next::Wait { until, spare: self.is_spare() };
             return;
         }
         self.alternates.begin();
@@ -467,9 +505,6 @@ impl Group {
         }
     }
 }
-
-/// How many trusted carriers a session should have.
-pub(crate) const DESIRED_CARRIERS: usize = 1;
 
 /// The longest wait of a duplicate group before it looks again: it costs a handshake each time, and only a change
 /// of the far site's routing helps, which the end of the other group's session mostly announces.

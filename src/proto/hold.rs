@@ -1,6 +1,6 @@
 //! The session of a group, as the group sees it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{DialError, SessionEnd};
 use crate::id::{Instance, SessionNumber};
@@ -19,6 +19,8 @@ pub(crate) struct Hold {
     pub(crate) lasting: usize,
     /// When the newest carrier came up.
     pub(crate) newest: Instant,
+    /// How long the carrier lived that fell last, if it fell unplanned.
+    pub(crate) lived: Option<Duration>,
     /// The session has said that it waits for a carrier.
     pub(crate) recovering: bool,
     /// Which other instance has answered, and how many times running.
@@ -35,6 +37,7 @@ impl Hold {
             trusted: 1,
             lasting: 1,
             newest: now,
+            lived: None,
             recovering: false,
             other: None,
         }
@@ -56,9 +59,21 @@ impl Hold {
         self.carriers == 0 && !self.recovering
     }
 
+    /// Whether it has a trusted carrier: another one is spare, and its streams do not wait for it.
+    pub(crate) fn is_served(&self) -> bool {
+        self.trusted > 0
+    }
+
     /// What a failed join says of the session: whether it is over, and what its peer is told.
+    ///
+    /// Nothing while a carrier is trusted, which knows better: the router is there and holds the session, and something
+    /// in between has led the dial elsewhere.
     pub(crate) fn judge(&mut self, error: &DialError) -> Option<(SessionEnd, CloseCode)> {
         match error {
+            _ if self.is_served() => {
+                self.other = None;
+                None
+            }
             DialError::Closed { code: CloseCode::SESSION_GONE, .. } => {
                 Some((SessionEnd::Gone, CloseCode::SESSION_GONE))
             }
@@ -76,6 +91,6 @@ impl Hold {
     }
 }
 
-/// So many answers of one and the same other instance mean that the router was replaced; fewer may be a load
-/// balancer's whim.
+/// So many answers of one and the same other instance to a session without a trusted carrier mean that the router was
+/// replaced; fewer may be a load balancer's whim.
 const REPLACED_AFTER: u32 = 3;

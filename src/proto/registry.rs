@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::config::Carriers;
 use crate::error::SessionEnd;
 use crate::event::Peer;
 use crate::id::{Principal, SessionId, SessionNumber, SiteId};
@@ -179,9 +180,9 @@ fn refusal(code: CloseCode, detail: &str) -> Refusal {
 /// What a peer is told that no policy names.
 const NOT_LISTED: &str = "not among those who may link here";
 
-/// A session runs over at most eight carriers: more would not be faster on any machine, and each costs its acceptor a
-/// socket, a task and some 100 KiB.
-const MAX_CARRIERS: usize = 8;
+/// An accepted session runs over at most 16 carriers: twice what a dialer may be set to keep, so that each of them can be
+/// replaced before it is given up, and one that this end holds alive while the dialer does not is in nobody's way.
+const MAX_CARRIERS: usize = 2 * Carriers::MAX.0;
 
 /// When a dialer sent away for want of room may ask again: the largest wait of the default backoff, so that a full
 /// access is asked no more often than one that is down.

@@ -99,6 +99,8 @@ pub(crate) struct Carrier {
     pub(crate) suspect: bool,
     /// Whether it may stay.
     pub(crate) stay: Stay,
+    /// When it came up.
+    pub(crate) up: Instant,
     /// Since when it is what it is.
     pub(crate) since: Instant,
 }
@@ -286,7 +288,7 @@ impl Member {
         self.certificate.clone_from(&certificate);
         self.carriers.insert(
             number,
-            Carrier { local, remote, certificate, suspect: false, stay: Stay::Free, since: now },
+            Carrier { local, remote, certificate, suspect: false, stay: Stay::Free, up: now, since: now },
         );
         if self.recovering.is_some() {
             self.rejoined.get_or_insert(now);

@@ -53,6 +53,8 @@ struct Orders {
     stalled_down: usize,
     /// Counts the releases of held connections.
     releases: u64,
+    /// The one connection that is cut by itself, by the address its dialer calls from.
+    cut_one: Option<(SocketAddr, Cut)>,
 }
 
 /// The relay. It ends with its runtime.
@@ -95,6 +97,7 @@ impl Relay {
             stalled_up: 0,
             stalled_down: 0,
             releases: 0,
+            cut_one: None,
         };
         let shared = Arc::new(Shared {
             targets: targets.to_vec(),
@@ -127,6 +130,11 @@ impl Relay {
         self.shared.cut(how);
     }
 
+    /// Cuts the connection that comes from `dialer`: the `local` of a carrier at the end that dialed.
+    pub(crate) fn cut_one(&self, dialer: SocketAddr, how: Cut) {
+        self.shared.orders.send_modify(|orders| orders.cut_one = Some((dialer, how)));
+    }
+
     /// Cuts all connections when `bytes` more were forwarded, and waits for that.
     pub(crate) async fn cut_after(&self, bytes: u32, how: Cut) {
         let mut orders = self.shared.orders.subscribe();
@@ -142,6 +150,12 @@ impl Relay {
         self.shared
             .orders
             .send_modify(|orders| (orders.stalled_up, orders.stalled_down) = (accepted, accepted));
+    }
+
+    /// From now on, nothing the dialer sends is forwarded on the connections there are.
+    pub(crate) fn stall_requests(&self) {
+        let accepted = self.accepted();
+        self.shared.orders.send_modify(|orders| orders.stalled_up = accepted);
     }
 
     /// From now on, nothing the access sends is forwarded on the connections there are.
@@ -190,6 +204,7 @@ impl Shared {
         for tcp in [&near, &far] {
             tcp.set_nodelay(true).unwrap();
         }
+        let caller = near.peer_addr().ok();
         let held = (orders.door == Door::HeldAfterFirst).then_some(orders.releases);
         let how = {
             let (near_read, near_write) = near.split();
@@ -200,10 +215,12 @@ impl Shared {
                     self.pump(far_read, near_write, Way::Down, number, None),
                 )
             };
-            let cut = control.wait_for(|now| now.cuts > orders.cuts);
+            let alone =
+                |now: &Orders| now.cut_one.filter(|(dialer, _)| Some(*dialer) == caller).map(|(_, how)| how);
+            let cut = control.wait_for(|now| now.cuts > orders.cuts || alone(now).is_some());
             tokio::select! {
                 biased;
-                cut = cut => cut.map(|orders| orders.cut),
+                cut = cut => cut.map(|orders| alone(&orders).unwrap_or(orders.cut)),
                 _ = both => return,
             }
         };

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sitelink::config::FileNotices;
+use sitelink::config::{Carriers, FileNotices};
 use sitelink::{
     Access, AccessSpec, Destination, Event, EventKind, Events, Incoming, LinkId, LinkRole, LinkStream,
     OpenRequest, Plane, PlaneConfig, SessionEnd, Site,
@@ -36,6 +36,13 @@ pub(crate) fn brisk() -> PlaneConfig {
     let mut config = PlaneConfig::default();
     config.backoff.first = Duration::from_millis(1);
     config.backoff.cap = Duration::from_millis(20);
+    config
+}
+
+/// The same with one carrier to a session, for what is about one connection.
+pub(crate) fn single(config: PlaneConfig) -> PlaneConfig {
+    let mut config = config;
+    config.carriers = Carriers(1);
     config
 }
 

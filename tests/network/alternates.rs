@@ -41,9 +41,12 @@ async fn link_by_two(lab: &Lab, first: (&str, u16)) -> (Duration, Vec<EventKind>
     (took, diary.kinds())
 }
 
-/// How a link came up, in a few words.
+/// How a link came up, in a few words. Its further carriers come later.
 fn story(told: &[EventKind]) -> Vec<&'static str> {
-    told.iter()
+    let operational = |kind: &EventKind| matches!(kind, EventKind::LinkOperational { operational: true, .. });
+    let came_up = told.iter().position(operational).map_or(told.len(), |place| place + 1);
+    told[..came_up]
+        .iter()
         .filter_map(|kind| match kind {
             EventKind::LinkConfigured { .. } => Some("configured"),
             EventKind::DialFailed { error: DialError::Connect { .. }, .. } => Some("refused"),

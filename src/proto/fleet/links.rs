@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::EventKind;
 use crate::id::{Cost, GroupName, LinkId};
+use crate::proto::facts::FleetConfig;
 use crate::proto::fleet::Fleet;
 use crate::proto::group::Group;
 use crate::proto::later::later;
@@ -101,7 +102,8 @@ impl Fleet {
         };
         for (name, targets) in known.wanted.groups.clone() {
             if known.group_mut(&name).is_none() {
-                known.groups.push(Group::new(now, name, targets, self.config.backoff));
+                let FleetConfig { backoff, carriers, .. } = self.config;
+                known.groups.push(Group::new(now, name, targets, backoff, carriers));
             }
         }
         let wanted = known.wanted.groups.clone();

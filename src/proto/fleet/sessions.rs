@@ -13,7 +13,7 @@ use crate::proto::group::Group;
 use crate::proto::orders::Orders;
 use crate::proto::paths::PathChange;
 use crate::proto::registry::{self, Ruling};
-use crate::proto::roster::{Beginning, Member, Origin};
+use crate::proto::roster::{Beginning, Member, Origin, Stay};
 use crate::proto::trust::shown;
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
@@ -70,12 +70,16 @@ impl Fleet {
         };
         match fact {
             SessionFact::CarrierDown { carrier, end, last_received_ago, traffic, round_trip } => {
-                if member.carriers.remove(&carrier).is_none() {
-                    return;
-                }
+                let Some(lost) = member.carriers.remove(&carrier) else { return };
                 let event =
                     EventKind::CarrierDown { session, carrier, end, last_received_ago, traffic, round_trip };
                 self.events.push_back(event);
+                if lost.stay == Stay::Free {
+                    let lived = now.saturating_duration_since(lost.up);
+                    self.on_group(now, session, |group, orders| {
+                        group.handle_carrier_lost(now, lived, orders)
+                    });
+                }
             }
             SessionFact::CarrierSuspect { carrier, last_received_ago, round_trip } => {
                 let Some(known) = member.carriers.get_mut(&carrier).filter(|known| !known.suspect) else {

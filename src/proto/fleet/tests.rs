@@ -38,7 +38,7 @@ fn config() -> FleetConfig {
         instance: Instance([0; 16]),
         role: RouterRole::Interior,
     };
-    FleetConfig { accepted_sessions: 8, ..FleetConfig::new(local, &PlaneConfig::default()) }
+    FleetConfig { accepted_sessions: 8, carriers: 1, ..FleetConfig::new(local, &PlaneConfig::default()) }
 }
 
 /// A link with these groups, each with so many endpoints.

@@ -19,11 +19,32 @@ struct Bench {
 }
 
 impl Bench {
-    /// Idle, with so many endpoints.
+    /// Idle, with so many endpoints, to have one carrier.
     fn idle(endpoints: u16) -> Self {
+        Self::with(endpoints, 1)
+    }
+
+    fn with(endpoints: u16, carriers: usize) -> Self {
         let (now, targets) = (some_moment(), (1..=endpoints).map(target).collect());
-        let group = Group::new(now, GroupName::new("a").unwrap(), targets, Backoff::default());
+        let group = Group::new(now, GroupName::new("a").unwrap(), targets, Backoff::default(), carriers);
         Self { group, orders: Orders::new(1), now }
+    }
+
+    /// With two carriers up for a minute.
+    fn twofold() -> Self {
+        let mut bench = Self::with(1, 2);
+        bench.wish(Wish::Keep);
+        begin(&mut bench);
+        join(&mut bench);
+        bench.steps();
+        bench.now += LONG;
+        bench
+    }
+
+    /// Loses one of several carriers that came up `lived` ago; so many are left, all trusted.
+    fn lose_one(&mut self, lived: Duration, left: usize) {
+        self.group.handle_carrier_lost(self.now, lived, &mut self.orders);
+        self.carriers(left, left);
     }
 
     fn dialing(endpoints: u16) -> Self {
@@ -326,4 +347,100 @@ fn a_carrier_that_hardly_lived_is_not_replaced_at_once() {
     assert_eq!((bench.dials(), bench.state()), (vec![], GroupState::Recovering));
     bench.wait();
     assert_eq!(bench.dials(), [(1, JOIN)]);
+}
+
+#[test]
+fn the_other_carriers_are_dialed_one_after_another_once_the_session_has_begun() {
+    let mut bench = Bench::with(2, 3);
+    bench.wish(Wish::Keep);
+    bench.steps();
+    begin(&mut bench);
+    for _ in 0..2 {
+        assert_eq!((bench.dials(), bench.state()), (vec![(1, JOIN)], GroupState::Up));
+        join(&mut bench);
+    }
+    assert_eq!((bench.dials(), bench.group.poll_timeout()), (vec![], None));
+}
+
+#[test]
+fn a_lost_carrier_is_redialed_at_once_while_the_session_goes_on() {
+    let mut bench = Bench::twofold();
+    bench.lose_one(LONG, 1);
+    assert_eq!((bench.dials(), bench.state()), (vec![(1, JOIN)], GroupState::Up));
+}
+
+#[test]
+fn a_further_carrier_that_the_peer_takes_and_drops_is_waited_for_ever_longer() {
+    let mut bench = Bench::twofold();
+    let mut waited = Duration::ZERO;
+    for _ in 0..12 {
+        bench.lose_one(Duration::ZERO, 1);
+        assert_eq!(bench.dials(), []);
+        let before = bench.now;
+        bench.wait();
+        waited = waited.max(bench.now - before);
+        join(&mut bench);
+        bench.steps();
+    }
+    assert!(waited > Duration::from_secs(1), "{waited:?}");
+}
+
+#[test]
+fn a_further_carrier_that_cannot_be_had_ends_nothing_and_delays_nothing() {
+    let gone = closed(CloseCode::SESSION_GONE, None);
+    let busy = closed(CloseCode::BUSY, Some(LONG));
+    for error in [gone, other(2), other(2), other(2), refused(), busy] {
+        let mut bench = Bench::twofold();
+        bench.lose_one(LONG, 1);
+        for _ in 0..5 {
+            bench.fail(error.clone());
+            assert_eq!((bench.ends(), bench.state()), (vec![], GroupState::Up));
+            bench.wait();
+        }
+        bench.fail(error);
+        assert!(bench.group.next_attempt().is_some(), "it is tried again");
+        bench.steps();
+        // The last one that was trusted is gone: what the spare one was to wait for counts no more.
+        bench.lose_one(LONG, 0);
+        bench.group.handle_recovering(bench.now, &mut bench.orders);
+        assert_eq!((bench.dials(), bench.state()), (vec![(1, JOIN)], GroupState::Recovering));
+    }
+}
+
+#[test]
+fn the_last_carrier_that_turns_suspect_ends_the_wait_for_a_spare_one() {
+    let mut bench = Bench::twofold();
+    bench.carriers(2, 1);
+    bench.fail(closed(CloseCode::BUSY, Some(LONG)));
+    bench.steps();
+    bench.carriers(2, 0);
+    assert_eq!((bench.dials(), bench.state()), (vec![(1, JOIN)], GroupState::Suspect));
+}
+
+#[test]
+fn answers_of_another_instance_count_from_the_loss_of_trust_on() {
+    let mut bench = Bench::twofold();
+    bench.carriers(2, 1);
+    for _ in 0..4 {
+        bench.fail(other(2));
+        bench.wait();
+    }
+    bench.carriers(2, 0);
+    for _ in 0..2 {
+        bench.fail(other(2));
+        assert_eq!(bench.ends(), []);
+        bench.wait();
+    }
+    bench.fail(other(2));
+    assert_eq!(bench.ends(), [SessionEnd::Replaced { instance: Instance([2; 16]) }]);
+}
+
+#[test]
+fn one_suspect_of_two_is_replaced_and_a_false_alarm_gives_the_dial_up() {
+    let mut bench = Bench::twofold();
+    bench.carriers(2, 1);
+    assert_eq!((bench.dials(), bench.state()), (vec![(1, JOIN)], GroupState::Up));
+    bench.carriers(2, 2);
+    assert!(matches!(bench.steps()[..], [Step::Cancel { .. }]));
+    assert_eq!(bench.group.poll_timeout(), None);
 }

@@ -31,7 +31,7 @@ impl Bench {
     fn new(endpoints: u16) -> (Self, Vec<Asked>) {
         let start = some_moment();
         let targets = (1..=endpoints).map(|port| Target { host: "east.example".into(), port }).collect();
-        let group = Group::new(start, GroupName::new("a").unwrap(), targets, Backoff::default());
+        let group = Group::new(start, GroupName::new("a").unwrap(), targets, Backoff::default(), 1);
         let mut bench = Self { group, orders: Orders::new(1), start, now: start, attempts: Vec::new() };
         bench.group.handle_wish(start, Wish::Keep, &mut bench.orders);
         let asked = bench.asked();

@@ -168,6 +168,7 @@ impl Facts {
 impl World {
     fn new(seed: u64) -> Self {
         let mut config = config();
+        config.carriers = 1 + seed as usize / 2 % 3;
         if seed % 2 == 1 {
             config.local.role = RouterRole::Edge;
         }

@@ -114,6 +114,7 @@ impl World {
 
     fn boot(&mut self, index: usize, boot: u8) -> Site {
         let mut config = config();
+        config.carriers = 1 + index % 3;
         config.local.site_id = site_id(index);
         config.local.instance = instance((index, boot));
         if index == 2 {

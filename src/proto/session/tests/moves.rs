@@ -60,12 +60,14 @@ impl Lines {
     /// One batch of an end on a carrier arrives. Returns whether there was anything.
     fn step(&mut self, sender: usize, number: CarrierNumber) -> bool {
         let pieces = batch(&mut self.ends[sender], self.now, number);
-        if self.silent.contains(&number) {
-            return false;
-        }
+        !self.silent.contains(&number) && self.deliver(sender, number, &pieces) && !pieces.is_empty()
+    }
+
+    /// A batch arrives. Returns whether there is such a carrier.
+    fn deliver(&mut self, sender: usize, number: CarrierNumber, pieces: &[Piece]) -> bool {
         let Some(decoders) = self.lines.get_mut(&number) else { return false };
         let mut frames = Vec::new();
-        for piece in &pieces {
+        for piece in pieces {
             for mut part in [piece.head(), &piece.payload()[..]] {
                 frames.extend(std::iter::from_fn(|| decoders[sender].decode(&mut part).unwrap()));
             }
@@ -78,7 +80,7 @@ impl Lines {
         for end in &mut self.ends {
             assert_eq!(end.audit(), Ok(()));
         }
-        !pieces.is_empty()
+        true
     }
 
     /// One batch each way on every carrier.
@@ -691,6 +693,27 @@ fn a_session_that_drains_says_so_after_its_moves() {
     assert!(lines.ends.iter().all(Session::is_idle));
     let drained = std::iter::from_fn(|| lines.ends[DIALER].poll_event());
     assert_eq!(drained.filter(|event| *event == SessionEvent::Drained).count(), 1);
+}
+
+#[test]
+fn a_session_has_drained_only_when_no_open_can_be_on_its_way_on_another_carrier() {
+    let mut lines = Lines::new(2);
+    let near = lines.open_somewhere(SECOND);
+    let on_its_way = batch(&mut lines.ends[DIALER], lines.now, SECOND);
+    lines.ends[ACCEPTOR].drain();
+    while lines.step(DIALER, FIRST) | lines.step(ACCEPTOR, FIRST) {}
+    let drained = |lines: &mut Lines| {
+        std::iter::from_fn(|| lines.ends[ACCEPTOR].poll_event()).any(|event| event == SessionEvent::Drained)
+    };
+    assert!(lines.ends[DIALER].peer_draining(), "it has heard of it");
+    assert!(lines.ends[ACCEPTOR].is_idle() && !drained(&mut lines));
+    lines.deliver(DIALER, SECOND, &on_its_way);
+    lines.settle();
+    let verdict = lines.ends[DIALER].poll_verdict(near, Waker::noop());
+    assert_eq!(verdict, Poll::Ready(Err(OpenFailure::Refused(StreamCode::DRAINING))));
+    lines.ends[DIALER].release(near);
+    lines.settle();
+    assert!(drained(&mut lines));
 }
 
 #[test]

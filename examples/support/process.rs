@@ -1,6 +1,6 @@
-//! A router in a process of its own: its events are shown as they come, and can be waited for.
+//! A router in a process of its own: its events are handed to whoever starts it, and can be waited for.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,8 +12,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::router::events::readable;
-use crate::screen::Screen;
 use crate::support::Outcome;
 
 /// A running router. Dropping it kills the process.
@@ -27,29 +25,29 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// Starts this program as a router.
+    /// This program as the router of a site of that name, not started yet.
+    pub(crate) fn command(name: &str) -> Outcome<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["router", "--site", name, "--events", "json"].map(OsStr::new));
+        Ok(command)
+    }
+
+    /// Starts it; `tell` is given each event as it comes.
     pub(crate) fn start(
         name: &'static str,
-        screen: &Screen,
-        arguments: impl IntoIterator<Item = OsString>,
+        mut command: Command,
+        tell: impl Fn(&Value) + Send + 'static,
     ) -> Outcome<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["router", "--site", name, "--events", "json"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdout = child.stdout.take().ok_or("the router has no output")?;
         let mut lines = BufReader::new(stdout).lines();
-        let (tell, events) = mpsc::channel(EVENTS);
-        let screen = screen.clone();
+        let (keep, events) = mpsc::channel(EVENTS);
         TaskTracker::new().spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 let event = serde_json::from_str(&line).unwrap_or_default();
-                screen.event(name, &readable(&event));
+                tell(&event);
                 // Never waited for: a router must not stand still because nobody looks.
-                let _ = tell.try_send(event);
+                let _ = keep.try_send(event);
             }
         });
         Ok(Self { name, child, events, seen: Vec::new() })
@@ -95,5 +93,5 @@ impl Router {
 /// Longer than any phase of linking may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Far more than the routers of the demonstration have to tell.
+/// Far more than the routers have to tell while one event is waited for.
 const EVENTS: usize = 4096;

@@ -48,6 +48,8 @@ struct Orders {
     /// Counts the cuts; a connection made under a lower number is cut.
     cuts: u64,
     cut: Cut,
+    /// Connections beyond this one are spared.
+    cut_up_to: usize,
     /// Connections up to this one forward nothing from the dialer, or from the access.
     stalled_up: usize,
     stalled_down: usize,
@@ -92,6 +94,7 @@ impl Relay {
             door: Door::Open,
             cuts: 0,
             cut: Cut::Reset,
+            cut_up_to: usize::MAX,
             stalled_up: 0,
             stalled_down: 0,
             releases: 0,
@@ -125,6 +128,21 @@ impl Relay {
     /// Cuts all connections now.
     pub(crate) fn cut(&self, how: Cut) {
         self.shared.cut(how);
+    }
+
+    /// Cuts those of the connections there are that were among the first so many.
+    pub(crate) fn cut_first(&self, connections: usize, how: Cut) {
+        self.shared.orders.send_modify(|orders| {
+            orders.cuts += 1;
+            (orders.cut, orders.cut_up_to) = (how, connections);
+        });
+    }
+
+    /// From now on, nothing is forwarded on the first so many connections; they stay open.
+    pub(crate) fn stall_first(&self, connections: usize) {
+        self.shared
+            .orders
+            .send_modify(|orders| (orders.stalled_up, orders.stalled_down) = (connections, connections));
     }
 
     /// Cuts all connections when `bytes` more were forwarded, and waits for that.
@@ -168,7 +186,7 @@ impl Shared {
     fn cut(&self, how: Cut) {
         self.orders.send_modify(|orders| {
             orders.cuts += 1;
-            orders.cut = how;
+            (orders.cut, orders.cut_up_to) = (how, usize::MAX);
         });
     }
 
@@ -200,7 +218,7 @@ impl Shared {
                     self.pump(far_read, near_write, Way::Down, number, None),
                 )
             };
-            let cut = control.wait_for(|now| now.cuts > orders.cuts);
+            let cut = control.wait_for(|now| now.cuts > orders.cuts && number <= now.cut_up_to);
             tokio::select! {
                 biased;
                 cut = cut => cut.map(|orders| orders.cut),

@@ -36,6 +36,8 @@ mod end;
 #[path = "../support/figures.rs"]
 mod figures;
 mod h2;
+#[path = "../support/host.rs"]
+mod host;
 mod io_stream;
 #[path = "../support/memory.rs"]
 mod memory;

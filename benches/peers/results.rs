@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::end::Flavor;
 use crate::figures::{median, paired_ratio, three_digits};
+use crate::host;
 use crate::metric::{Better, Metric, Target};
 use crate::names::PeerName;
 use crate::table::Table;
@@ -52,7 +53,7 @@ impl Results {
                 table.push(row);
             }
         }
-        println!("\nruntime: {}\n", name_of(self.flavor));
+        println!("\n{}\nruntime: {}\n", host::describe(), name_of(self.flavor));
         table.print();
     }
 

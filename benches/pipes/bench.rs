@@ -87,14 +87,15 @@ impl<S: Subject> Bench<S> {
         Trace { points, steady: (last - first) / (end - begin) }
     }
 
-    /// Asks one byte after the other, `gap` between the last answer and the next question; seconds of each.
-    pub(crate) fn ask(&self, count: usize, gap: Duration) -> Vec<f64> {
+    /// Asks for an echo of `size` bytes again and again, `gap` between an answer and the next question; seconds of each.
+    pub(crate) fn ask(&self, count: usize, size: usize, gap: Duration) -> Vec<f64> {
         let times = self.begin([ECHO, 0], move |mut stream| async move {
+            let question = Bytes::from(vec![9; size]);
             let mut times = Vec::with_capacity(count);
             for _ in 0..count + 1 {
                 let asked = clock::now();
-                stream.send(&Bytes::from_static(&[9; 100])).await.expect("the other end is there");
-                let mut left = 100;
+                stream.send(&question).await.expect("the other end is there");
+                let mut left = size;
                 while left > 0 {
                     left -= stream.receive().await.expect("it answers").expect("it answers").len();
                 }

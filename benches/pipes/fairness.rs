@@ -31,7 +31,7 @@ pub(crate) fn measure(pki: &Pki, seconds: u64) {
         ">= 0.90",
     );
     let count = usize::try_from(seconds * 500).expect("a few");
-    let times = bench.ask(count, Duration::from_millis(1));
+    let times = bench.ask(count, 1, Duration::from_millis(1));
     row("a byte a millisecond beside them, p50 ms", quantile(&times, 0.5).unwrap_or(0.0) * 1e3, "");
     row("a byte a millisecond beside them, p99 ms", quantile(&times, 0.99).unwrap_or(0.0) * 1e3, "< 5");
     drop(bench);

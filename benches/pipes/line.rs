@@ -30,11 +30,11 @@ pub(crate) fn measure(pki: &Pki, line: Line, smoke: bool) -> Found {
     let sitelink = trace::<Sitelink>(pki, line, time);
     let bench = Bench::<Sitelink>::start(pki, Some(line));
     let asks = if smoke { 3 } else { ASKS };
-    let bare = median(&bench.ask(asks, Duration::ZERO)).expect("it was asked");
+    let bare = median(&bench.ask(asks, REQUEST, Duration::ZERO)).expect("it was asked");
     (0..CROWD).for_each(|name| bench.bulk(name));
     thread::sleep(time);
     let (began, before) = (clock::now(), bench.counters.sum());
-    let beside = median(&bench.ask(asks, Duration::ZERO)).expect("it was asked");
+    let beside = median(&bench.ask(asks, REQUEST, Duration::ZERO)).expect("it was asked");
     let crowd = as_float(bench.counters.sum() - before) / since(began);
     Found { tls, sitelink, bare, beside, crowd }
 }
@@ -55,3 +55,6 @@ const TRIPS: u32 = 24;
 
 /// And how long at least.
 const LEAST: Duration = Duration::from_secs(2);
+
+/// A small request, in bytes, as in the other benchmarks.
+const REQUEST: usize = 100;

@@ -35,6 +35,8 @@ mod fairness;
 #[expect(dead_code, reason = "other benches use the rest")]
 #[path = "../support/figures.rs"]
 mod figures;
+#[path = "../support/host.rs"]
+mod host;
 mod line;
 #[path = "../support/pki.rs"]
 mod pki;
@@ -137,7 +139,7 @@ fn lines(pki: &Pki, arguments: &Arguments) {
         println!("{}", row.join("  "));
         table.push(row);
     }
-    println!();
+    println!("\n{}", host::describe());
     table.print();
 }
 

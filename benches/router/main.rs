@@ -21,6 +21,8 @@ use self::systems::{Files, System};
 mod client;
 #[path = "../support/figures.rs"]
 mod figures;
+#[path = "../support/host.rs"]
+mod host;
 mod load;
 mod options;
 mod process;
@@ -73,6 +75,7 @@ fn run(options: &Options) -> support::Outcome<()> {
             report.end_round(row);
         }
     }
+    println!("\n{}", host::describe());
     report.print();
     match &options.json {
         Some(path) => report.write(path, options.pace()),

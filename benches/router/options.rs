@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Another build of the router, measured in the same rounds
     #[arg(long, value_name = "PATH")]
     pub(crate) other: Option<PathBuf>,
-    /// Threads of each router [default: as many as the machine has processors]
+    /// Threads of each router [default: the router's own]
     #[arg(long, value_name = "N")]
     pub(crate) router_threads: Option<u16>,
     /// Threads of each HAProxy

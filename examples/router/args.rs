@@ -55,7 +55,7 @@ pub(super) struct Args {
     /// Over how many connections the session of a link runs, 1 to 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8), default_value = "2")]
     pub carriers: u8,
-    /// Threads that carry connections [default: one for each processor]
+    /// Threads that carry connections [default: one for every two processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// How events are written to standard output

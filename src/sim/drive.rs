@@ -133,7 +133,7 @@ impl World {
             return;
         }
         let before = wire.drivers[end].outbox.len();
-        let broke = wire.pipes[end].write(self.now, &mut wire.drivers[end].outbox, &mut self.random);
+        let broke = wire.pipes[end].write(self.now, &mut wire.drivers[end].outbox);
         let driver = &mut wire.drivers[end];
         if driver.outbox.len() < before {
             driver.gives_up_at = (!driver.outbox.is_empty()).then_some(self.now + self.plan.liveness.dead);
@@ -144,8 +144,10 @@ impl World {
             return;
         }
         self.script.note(self.now, "pipe breaks", [wire.number.0.into(), end as u64, 0]);
-        if let Fault::Cut { seen, lose, .. } = wire.fault {
-            wire.sever(self.now, seen, lose);
+        match wire.fault {
+            Fault::Cut { seen, lose, .. } => wire.sever(self.now, seen, lose),
+            Fault::HalfOpen { seen, .. } => wire.show(self.now, seen),
+            _ => {}
         }
     }
 }

@@ -9,9 +9,10 @@ use crate::id::{
     CarrierNumber, Cost, GroupName, Instance, LinkName, LinkRole, Ordinal, RouterName, SessionId, SiteId,
     SiteName,
 };
-use crate::proto::session::Session;
+use crate::sim::agenda::{Dial, Happening};
+use crate::sim::faults::Fault;
 use crate::sim::wire::{Stage, Wire};
-use crate::sim::world::{Happening, World};
+use crate::sim::world::World;
 use crate::wire::MIN_WINDOW;
 use crate::wire::code::CloseCode;
 use crate::wire::decoder::Decoded;
@@ -21,46 +22,49 @@ use crate::wire::hello::{DeadCarrier, Hello, SessionClaim};
 impl World {
     /// Plans dials until there are, or will be, as many carriers as wanted.
     pub(super) fn want_carriers(&mut self) {
-        let over = self.ends[0].session.as_ref().is_none_or(|session| session.ended().is_some());
-        let alive = |wire: &&Wire| matches!(wire.drivers[0].stage, Stage::Greeting | Stage::Up);
-        let there = self.wires.iter().filter(alive).count();
-        if over {
+        let Some(session) = &self.ends[0].session else { return };
+        if session.ended().is_some() {
             return;
         }
-        for _ in there + self.dials_due..self.plan.carriers {
-            let longest = (self.plan.dial_delay * 2_u32.pow(self.failures.min(10))).min(LONGEST_DELAY);
+        let lasts = |wire: &&Wire| match wire.drivers[0].stage {
+            Stage::Greeting => true,
+            Stage::Up => !session.is_retiring(wire.number),
+            _ => false,
+        };
+        let there = self.wires.iter().filter(lasts).count();
+        for _ in there + self.dials_due..self.wanted {
+            let longest =
+                (self.plan.dial_delay * 2_u32.pow(self.failures.min(10))).min(self.plan.longest_delay);
             let wait = longest.mul_f64(self.random.f64());
             self.dials_due += 1;
-            self.enter(self.now + wait, Happening::Dial(false));
+            self.enter(self.now + wait, Happening::Dial(Dial { errand: None }));
         }
     }
 
     /// Dials: the joining hello is on its way.
-    pub(super) fn dial(&mut self, replaces: bool) -> Result<(), String> {
+    pub(super) fn dial(&mut self, dial: Dial) -> Result<(), String> {
         self.dials_due -= 1;
         if self.end_of(0).is_some() {
             return Ok(());
         }
-        if self.plan.is_dark(self.now) {
+        if self.is_dark() {
             // Connecting takes its time to fail.
             self.dials_due += 1;
-            self.enter(self.now + Duration::from_millis(100), Happening::Dial(replaces));
+            self.enter(self.now + Duration::from_millis(100), Happening::Dial(dial));
             return Ok(());
         }
         let Some((number, dead)) = self.act(0, |session| session.prepare_join())? else { return Ok(()) };
         self.script.note(self.now, "dial", [number.0.into(), dead.len() as u64, 0]);
-        let fault = self.plan.fault(self.now, &mut self.random);
+        let (nth, well) = (number.0 as usize, self.now >= self.plan.heals_at);
+        let meets = dial.errand.and_then(|errand| errand.fault).or_else(|| self.faults.get(nth).copied());
+        let fault = meets.filter(|_| !well).unwrap_or(Fault::None);
         self.script.tell(self.now, &(fault, &dead));
         let claim = SessionClaim::Join { session: SESSION, proof: [0; 32] };
         let hello = encode(&hello(number, claim, dead));
-        let mut wire = Wire::new(self.now, number, self.plan.shape, fault, hello);
-        wire.replaces = replaces;
+        let mut wire = Wire::new(self.now, number, self.shape, fault, hello, self.plan.seed);
+        wire.errand = dial.errand;
         // Some attempts are given up early, as when a faster one won: the answer then comes late.
-        let early = !self.plan.calm && self.random.u32(..10) == 0;
-        let patience = match early {
-            true => Duration::from_millis(self.random.u64(1..200)),
-            false => self.plan.hello_deadline,
-        };
+        let patience = self.impatience.get(nth).copied().flatten().unwrap_or(self.plan.hello_deadline);
         wire.drivers[0].deadline = Some(self.now + patience);
         wire.drivers[1].deadline = Some(self.now + self.plan.hello_deadline);
         self.wires.push(wire);
@@ -79,7 +83,9 @@ impl World {
             self.wires[index].drivers[0].outbox = close(CloseScope::Carrier, code);
             self.flush(index, 0);
         }
+        let errand = self.wires[index].errand;
         self.leave(index, 0);
+        errand.into_iter().for_each(|errand| self.retry_errand(errand));
         Ok(())
     }
 
@@ -109,6 +115,11 @@ impl World {
         let (number, now) = (self.wires[index].number, self.instant());
         self.script.note(self.now, "up at the dialer", [number.0.into(), hello.dead.len() as u64, 0]);
         self.script.tell(self.now, &hello.dead);
+        if self.end_of(0).is_some() {
+            // Closed while the answer was on its way.
+            self.leave(index, 0);
+            return Ok(());
+        }
         self.ends[0].ledger.came_up(number);
         let raised =
             self.ends[0].session.as_mut().map(|session| session.handle_carrier_up(now, number, &hello.dead));
@@ -119,14 +130,12 @@ impl World {
             return self.settle(0);
         }
         self.settle(0)?;
+        self.ends[0].ledger.fenced_suspects()?;
         self.failures = 0;
         let driver = &mut self.wires[index].drivers[0];
         driver.stage = Stage::Up;
         driver.deadline = None;
-        if self.wires[index].replaces {
-            self.retire_oldest(number)?;
-        }
-        Ok(())
+        self.wires[index].errand.map_or(Ok(()), |errand| self.run_errand(number, errand))
     }
 
     /// The acceptor: a dialer asks to join.
@@ -150,21 +159,8 @@ impl World {
             return self.settle(1);
         }
         self.wires[index].drivers[1].stage = Stage::Up;
-        self.settle(1)
-    }
-
-    /// A replacement is up: the oldest other carrier is left in good order or closed at once, by either end.
-    fn retire_oldest(&mut self, new: CarrierNumber) -> Result<(), String> {
-        let end = self.random.usize(..2);
-        let up = self.wires.iter().filter(|wire| wire.drivers[end].stage == Stage::Up);
-        let Some(old) = up.map(|wire| wire.number).filter(|number| *number != new).min() else {
-            return Ok(());
-        };
-        let now = self.instant();
-        let at_once = self.random.bool();
-        self.script.note(self.now, "retire", [old.0.into(), end as u64, at_once.into()]);
-        let leave = if at_once { Session::close_carrier } else { Session::retire_carrier };
-        self.act(end, |session| leave(session, now, old, CloseCode::NORMAL)).map(|_| ())
+        self.settle(1)?;
+        self.ends[1].ledger.fenced_suspects()
     }
 
     /// A carrier became suspect: sometimes a replacement is dialed.
@@ -172,7 +168,7 @@ impl World {
         self.script.note(self.now, "suspect", [number.0.into(), 0, 0]);
         if self.dials_due == 0 && (self.plan.calm || self.random.bool()) {
             self.dials_due += 1;
-            self.enter(self.now, Happening::Dial(true));
+            self.enter(self.now, Happening::Dial(Dial { errand: None }));
         }
     }
 
@@ -235,8 +231,5 @@ fn close(scope: CloseScope, code: CloseCode) -> Bytes {
     Frame::Close { scope, code, retry_after_millis: 0, detail: String::new() }.encode(&mut bytes);
     bytes.freeze()
 }
-
-/// The longest wait between two dials: a fifth of the usual one, since worlds are short.
-const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
 const SESSION: SessionId = SessionId([9; 16]);

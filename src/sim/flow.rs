@@ -22,6 +22,7 @@ pub(super) struct Flow {
     pub(super) holds: [Hold; 2],
     /// By the end that sends.
     pub(super) halves: [Half; 2],
+    pub(super) random: fastrand::Rng,
 }
 
 /// One application's side of it.
@@ -150,25 +151,19 @@ impl Flow {
     }
 
     /// One application does what it can now. Returns whether anything moved.
-    pub(super) fn turn(
-        &mut self,
-        end: usize,
-        session: &mut Session,
-        now: Instant,
-        random: &mut fastrand::Rng,
-    ) -> Result<bool, String> {
+    pub(super) fn turn(&mut self, end: usize, session: &mut Session, now: Instant) -> Result<bool, String> {
         let before = (self.holds[end].stage, self.halves[end].written, self.halves[1 - end].read);
         match self.holds[end].stage {
             Stage::Unborn | Stage::Released => return Ok(false),
             Stage::Refused(key) => self.release(end, session, key),
             Stage::Asked(key) => {
                 self.hear_verdict(end, session, key)?;
-                self.write(end, session, key, random)?;
+                self.write(end, session, key)?;
                 self.come_to_an_end(end, session);
             }
             Stage::Waiting(key, turns) => self.decide(end, session, key, turns),
             Stage::Open(key) => {
-                self.write(end, session, key, random)?;
+                self.write(end, session, key)?;
                 self.read(end, session, key, now)?;
                 self.come_to_an_end(end, session);
             }
@@ -221,20 +216,16 @@ impl Flow {
         };
     }
 
-    fn write(
-        &mut self,
-        end: usize,
-        session: &mut Session,
-        key: StreamKey,
-        random: &mut fastrand::Rng,
-    ) -> Result<(), String> {
+    fn write(&mut self, end: usize, session: &mut Session, key: StreamKey) -> Result<(), String> {
         let (hold, half) = (&mut self.holds[end], &mut self.halves[end]);
         while half.written < hold.habit.goal && !half.failed && half.reset.is_none() {
             if hold.write_waits && !hold.write_bell.was_rung() {
                 return Ok(());
             }
-            let want =
-                random.usize(1..40_000).min(usize::try_from(hold.habit.goal - half.written).unwrap_or(1));
+            let want = self
+                .random
+                .usize(1..40_000)
+                .min(usize::try_from(hold.habit.goal - half.written).unwrap_or(1));
             hold.write_waits = false;
             match session.poll_reserve(key, want, &hold.write_bell.waker()) {
                 Poll::Pending => hold.write_waits = true,

@@ -7,21 +7,22 @@ use bytes::Bytes;
 
 use crate::id::{Cost, RoutingKey, StreamId};
 use crate::proto::session::{OpenFailure, OpenRequest, Session};
-use crate::sim::faults::{Plan, pick};
-use crate::sim::flow::{Ending, Flow, Habit, Half, Hold, Reader, Stage};
+use crate::sim::faults::pick;
+use crate::sim::flow::{Flow, Half, Hold, Stage};
+use crate::sim::plan::{Item, KEYS, Plan, StreamPlan};
 use crate::sim::script::Script;
-use crate::wire::MIN_WINDOW;
-use crate::wire::code::StreamCode;
 use crate::wire::frame::OpenTo;
 
 /// Both applications.
 #[derive(Debug)]
 pub(super) struct Load {
     flows: BTreeMap<StreamId, Flow>,
-    /// Streams that each end still opens.
-    to_open: [usize; 2],
-    /// The longest direction.
-    longest: u64,
+    /// Streams that each end still opens, the next one last.
+    to_open: [Vec<StreamPlan>; 2],
+    /// Whether keys and costs change.
+    talks: bool,
+    random: [fastrand::Rng; 2],
+    seed: u64,
     /// What each end serves.
     keys: [BTreeSet<RoutingKey>; 2],
     /// What each end says it costs.
@@ -33,12 +34,19 @@ pub(super) struct Load {
 
 impl Load {
     /// The workload of a plan.
-    pub(super) fn new(plan: &Plan, random: &mut fastrand::Rng) -> Self {
-        let of_dialer = random.usize(..=plan.streams);
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut to_open: [Vec<StreamPlan>; 2] = Default::default();
+        for item in plan.script.iter().rev() {
+            if let Item::Stream(stream) = item {
+                to_open[stream.opener].push(stream.clone());
+            }
+        }
         Self {
             flows: BTreeMap::new(),
-            to_open: [of_dialer, plan.streams - of_dialer],
-            longest: plan.stream_bytes,
+            to_open,
+            talks: plan.script.iter().any(|item| matches!(item, Item::Talk)),
+            random: [0, 1].map(|end| fastrand::Rng::with_seed(plan.seed.rotate_left(16) ^ end)),
+            seed: plan.seed,
             keys: Default::default(),
             cost: [None; 2],
             healed: false,
@@ -52,16 +60,15 @@ impl Load {
         end: usize,
         session: &mut Session,
         (at, now): (Duration, Instant),
-        random: &mut fastrand::Rng,
         script: &mut Script,
     ) -> Result<Option<Duration>, String> {
-        if !self.healed && random.u32(..4) == 0 {
-            self.change_mind(end, session, random);
+        if !self.healed && self.talks && self.random[end].u32(..4) == 0 {
+            self.change_mind(end, session);
         }
-        if self.to_open[end] > 0 && random.bool() {
-            self.open(end, session, random)?;
+        if !self.to_open[end].is_empty() && self.random[end].bool() {
+            self.open(end, session)?;
         }
-        let mut moved = !self.healed;
+        let mut moved = !self.to_open[end].is_empty();
         while let Some((key, request)) = session.poll_incoming() {
             moved = true;
             let Some(flow) = self.flows.get_mut(&key.id) else {
@@ -81,16 +88,17 @@ impl Load {
             if self.healed {
                 flow.relent(others_done);
             }
-            moved |= flow.turn(end, session, now, random)?;
+            moved |= flow.turn(end, session, now)?;
         }
         let pause = &mut self.pause[end];
-        *pause = if moved { SHORTEST_PAUSE } else { (*pause * 2).min(LONGEST_PAUSE) };
-        Ok(Some(pause.mul_f64(random.f64().max(0.1))))
+        let longest = if self.healed { LONGEST_PAUSE } else { LONGEST_PAUSE / 4 };
+        *pause = if moved { SHORTEST_PAUSE } else { (*pause * 2).min(longest) };
+        Ok(Some(pause.mul_f64(self.random[end].f64().max(0.1))))
     }
 
     /// An end forgot the session, and with it its side of every stream.
     pub(super) fn forget(&mut self, end: usize) -> Option<Duration> {
-        self.to_open[end] = 0;
+        self.to_open[end].clear();
         for flow in self.flows.values_mut() {
             flow.holds[end].stage = Stage::Released;
         }
@@ -100,12 +108,12 @@ impl Load {
     /// All is well from now on.
     pub(super) fn heal(&mut self) {
         self.healed = true;
-        self.to_open = [0; 2];
+        self.to_open = Default::default();
     }
 
     /// Whether every stream has been let go at both ends.
     pub(super) fn is_done(&self) -> bool {
-        self.to_open == [0; 2] && self.flows.values().all(Flow::is_done)
+        self.to_open.iter().all(Vec::is_empty) && self.flows.values().all(Flow::is_done)
     }
 
     /// What an end said of itself.
@@ -119,7 +127,8 @@ impl Load {
         format!("{flows:#?}")
     }
 
-    fn change_mind(&mut self, end: usize, session: &mut Session, random: &mut fastrand::Rng) {
+    fn change_mind(&mut self, end: usize, session: &mut Session) {
+        let random = &mut self.random[end];
         if session.ended().is_some() {
             return;
         }
@@ -128,7 +137,7 @@ impl Load {
             self.cost[end].into_iter().for_each(|cost| session.announce_cost(cost));
             return;
         }
-        let key = key(random);
+        let key = key(pick::<&str>(random, KEYS));
         let served = !self.keys[end].remove(&key);
         session.serve(&key, served);
         if served {
@@ -136,67 +145,36 @@ impl Load {
         }
     }
 
-    fn open(&mut self, end: usize, session: &mut Session, random: &mut fastrand::Rng) -> Result<(), String> {
-        let to = if random.u32(..3) == 0 { OpenTo::Key(key(random)) } else { OpenTo::Site };
-        let request = OpenRequest { to, metadata: Bytes::from(vec![7; random.usize(..300)]) };
-        let holds = [self.habit(random), self.habit(random)].map(Hold::new);
-        let initial = if random.bool() { random.u64(1..=MIN_WINDOW).min(holds[end].habit.goal) } else { 0 };
+    fn open(&mut self, end: usize, session: &mut Session) -> Result<(), String> {
+        let Some(plan) = self.to_open[end].last() else { return Ok(()) };
+        let to = plan.key.map_or(OpenTo::Site, |name| OpenTo::Key(key(name)));
+        let request = OpenRequest { to, metadata: Bytes::from(vec![7; plan.metadata]) };
         let mut halves: [Half; 2] = Default::default();
         // Which stream it becomes is known only afterwards, and with it the content.
         let id = StreamId(session.next_stream_id());
-        let bytes = halves[end].initial(id, end, initial);
+        let bytes = halves[end].initial(id, end, plan.initial);
+        let random = fastrand::Rng::with_seed(self.seed ^ id.0.rotate_left(48));
+        let holds = plan.habits.map(Hold::new);
         match session.open(request.clone(), bytes) {
             Ok(key) if key.id == id => {
-                let mut flow = Flow { id, request, holds, halves };
+                let mut flow = Flow { id, request, holds, halves, random };
                 flow.holds[end].stage = Stage::Asked(key);
-                self.to_open[end] -= 1;
+                self.to_open[end].pop();
                 self.flows.insert(id, flow);
                 Ok(())
             }
             Ok(key) => Err(format!("{key:?} is not {id:?}")),
             Err(OpenFailure::Limit) => Ok(()),
             Err(OpenFailure::NeverSent(_)) if session.ended().is_some() => {
-                self.to_open[end] = 0;
+                self.to_open[end].clear();
                 Ok(())
             }
             Err(failure) => Err(format!("opening fails: {failure:?}")),
         }
     }
-
-    fn habit(&self, random: &mut fastrand::Rng) -> Habit {
-        let refusal = (random.u32(..6) == 0).then(|| StreamCode::application(9));
-        let stops_at = random.u64(..=self.longest);
-        Habit {
-            goal: if random.u32(..4) == 0 { 0 } else { random.u64(..=self.longest) },
-            ending: *pick(
-                random,
-                &[
-                    Ending::Finish,
-                    Ending::Finish,
-                    Ending::Finish,
-                    Ending::Reset,
-                    Ending::Release,
-                    Ending::Linger,
-                ],
-            ),
-            reader: *pick(
-                random,
-                &[
-                    Reader::Quick,
-                    Reader::Quick,
-                    Reader::Quick,
-                    Reader::Slow,
-                    Reader::Stalled,
-                    Reader::Until(stops_at),
-                ],
-            ),
-            decides: (*pick(random, &[0, 0, 0, 3, 100]), refusal),
-        }
-    }
 }
 
-fn key(random: &mut fastrand::Rng) -> RoutingKey {
-    let name = pick(random, &["a", "b", "c", "d"]);
+fn key(name: &str) -> RoutingKey {
     RoutingKey::new(name).expect("a letter is a key")
 }
 

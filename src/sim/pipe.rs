@@ -1,6 +1,7 @@
 //! One direction of a carrier's connection: bytes that take time, come cut anywhere, and may cease to come.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,9 @@ pub(super) struct Pipe {
     busy_until: Duration,
     /// Until then nothing is delivered.
     stalled_until: Duration,
+    /// Until then everything takes so much longer.
+    drag: (Duration, Duration),
+    random: fastrand::Rng,
     /// After exactly so many bytes the pipe breaks.
     fuse: Option<u64>,
     /// Everything written disappears.
@@ -42,6 +46,10 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// A line on which nothing takes time.
+    pub(super) const PLAIN: Self =
+        Self { latency: Duration::ZERO, nanos_per_byte: 0, capacity: 300_000, cuts: 1, lost_percent: 0 };
+
     /// How much later so many bytes arrive because TCP had to send segments of them again: after a round trip and a
     /// half, and after twice the wait before for each time one is lost again (RFC 6298 §5.5).
     fn resending(&self, bytes: usize, random: &mut fastrand::Rng) -> Duration {
@@ -64,7 +72,7 @@ struct Span {
 
 impl Pipe {
     /// An empty pipe; it breaks after `fuse` bytes.
-    pub(super) fn new(shape: Shape, fuse: Option<u64>) -> Self {
+    pub(super) fn new(shape: Shape, fuse: Option<u64>, random: fastrand::Rng) -> Self {
         Self {
             shape,
             spans: VecDeque::new(),
@@ -72,6 +80,8 @@ impl Pipe {
             carried: 0,
             busy_until: Duration::ZERO,
             stalled_until: Duration::ZERO,
+            drag: (Duration::ZERO, Duration::ZERO),
+            random,
             fuse,
             broken: false,
             closed_at: None,
@@ -79,7 +89,7 @@ impl Pipe {
     }
 
     /// Takes what fits off `bytes`; says whether the pipe broke by it.
-    pub(super) fn write(&mut self, now: Duration, bytes: &mut Bytes, random: &mut fastrand::Rng) -> bool {
+    pub(super) fn write(&mut self, now: Duration, bytes: &mut Bytes) -> bool {
         if self.broken {
             bytes.clear();
             return false;
@@ -100,24 +110,27 @@ impl Pipe {
             bytes.clear();
         }
         self.held += taken.len();
-        for _ in 0..random.u32(..self.shape.cuts.max(1)) {
+        for _ in 0..self.random.u32(..self.shape.cuts.max(1)) {
             if taken.len() > 1 {
-                let at = random.usize(1..taken.len());
+                let at = self.random.usize(1..taken.len());
                 let span = taken.split_to(at);
-                self.carry(now, span, random);
+                self.carry(now, span);
             }
         }
-        self.carry(now, taken, random);
+        self.carry(now, taken);
         blown
     }
 
-    fn carry(&mut self, now: Duration, bytes: Bytes, random: &mut fastrand::Rng) {
+    fn carry(&mut self, now: Duration, bytes: Bytes) {
         if bytes.is_empty() {
             return;
         }
         self.busy_until =
             self.busy_until.max(now) + Duration::from_nanos(self.shape.nanos_per_byte * bytes.len() as u64);
-        let at = self.busy_until + self.shape.latency + self.shape.resending(bytes.len(), random);
+        let (until, extra) = self.drag;
+        let drag = if now < until { extra } else { Duration::ZERO };
+        let resending = self.shape.resending(bytes.len(), &mut self.random);
+        let at = self.busy_until + self.shape.latency + drag + resending;
         // What comes early waits for what was sent before it: only the front is ever read.
         self.spans.push_back(Span { at, bytes });
     }
@@ -164,9 +177,25 @@ impl Pipe {
         self.stalled_until = self.stalled_until.max(until);
     }
 
+    /// Everything takes longer until then.
+    pub(super) fn drag(&mut self, until: Duration, extra: Duration) {
+        self.drag = (until, extra);
+    }
+
     /// Takes away what would make it break.
     pub(super) fn heal(&mut self) {
         self.fuse = None;
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { latency, nanos_per_byte, capacity, cuts, lost_percent } = self;
+        write!(
+            f,
+            "lines take {latency:?} each way and {nanos_per_byte} ns for a byte, hold {capacity} bytes, "
+        )?;
+        write!(f, "cut what is written {} times, lose {lost_percent} % of segments", cuts.saturating_sub(1))
     }
 }
 
@@ -193,9 +222,9 @@ mod tests {
             lost_percent: 0,
         };
         for fuse in 0..40 {
-            let (mut pipe, mut random) = (Pipe::new(shape, Some(fuse)), fastrand::Rng::with_seed(fuse));
+            let mut pipe = Pipe::new(shape, Some(fuse), fastrand::Rng::with_seed(fuse));
             let mut sent = Bytes::from((0..30).collect::<Vec<u8>>());
-            let broke = pipe.write(Duration::ZERO, &mut sent, &mut random);
+            let broke = pipe.write(Duration::ZERO, &mut sent);
             assert_eq!(broke, fuse <= 30);
             let mut got = Vec::new();
             while let Some(at) = pipe.next_at() {

@@ -20,6 +20,13 @@ pub(super) struct Broken {
     pub(super) at: Duration,
 }
 
+impl Broken {
+    /// Which law, or whatever else comes first.
+    pub(super) fn law(&self) -> &str {
+        self.what.split(':').next().unwrap_or_default()
+    }
+}
+
 impl Script {
     /// An empty trace; a loud one is printed as it grows.
     pub(super) fn new(loud: bool) -> Self {
@@ -41,6 +48,13 @@ impl Script {
     pub(super) fn tell(&self, at: Duration, what: &dyn fmt::Debug) {
         if self.loud {
             println!("{:>14.6} ms    {what:?}", at.as_secs_f64() * 1e3);
+        }
+    }
+
+    /// An item of what is planned.
+    pub(super) fn say(&self, item: &dyn fmt::Display) {
+        if self.loud {
+            println!("planned: {item}");
         }
     }
 

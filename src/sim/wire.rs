@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::id::CarrierNumber;
-use crate::sim::faults::Fault;
+use crate::sim::blow::Errand;
+use crate::sim::faults::{Fault, Seen};
 use crate::sim::pipe::{Pipe, Shape};
 use crate::wire::decoder::Decoder;
 
@@ -25,8 +26,8 @@ pub(super) struct Wire {
     pub(super) fault: Fault,
     /// When it was dialed.
     pub(super) born: Duration,
-    /// It is to take the place of another.
-    pub(super) replaces: bool,
+    /// What it was dialed for, if not for want of carriers.
+    pub(super) errand: Option<Errand>,
 }
 
 /// One end's driver.
@@ -73,9 +74,10 @@ impl Wire {
         shape: Shape,
         fault: Fault,
         hello: Bytes,
+        seed: u64,
     ) -> Self {
         let fuse = |direction| match fault {
-            Fault::Cut { way, after, .. } | Fault::Silent { way, after } => {
+            Fault::Cut { way, after, .. } | Fault::HalfOpen { way, after, .. } => {
                 (way == direction).then_some(after)
             }
             _ => None,
@@ -84,17 +86,22 @@ impl Wire {
         drivers[0].outbox = hello;
         Self {
             number,
-            pipes: [Pipe::new(shape, fuse(0)), Pipe::new(shape, fuse(1))],
+            pipes: [0, 1].map(|way| Pipe::new(shape, fuse(way), random(seed, number, way))),
             drivers,
             fault,
             born: now,
-            replaces: false,
+            errand: None,
         }
     }
 
     /// The connection is gone, at both ends or as far as each sees it.
-    pub(super) fn sever(&mut self, now: Duration, seen: [Option<Duration>; 2], lose: bool) {
+    pub(super) fn sever(&mut self, now: Duration, seen: Seen, lose: bool) {
         self.pipes.iter_mut().for_each(|pipe| pipe.break_off(lose));
+        self.show(now, seen);
+    }
+
+    /// Each end sees after a while that something is wrong with it, or never.
+    pub(super) fn show(&mut self, now: Duration, seen: Seen) {
         for (driver, after) in self.drivers.iter_mut().zip(seen) {
             if let Some(after) = after {
                 let at = now + after;
@@ -106,7 +113,9 @@ impl Wire {
     /// When something of it is due.
     pub(super) fn next_at(&self) -> Option<Duration> {
         let fault = match self.fault {
-            Fault::Stall { from, .. } | Fault::Ends { from, .. } => Some(self.born + from),
+            Fault::Stall { from, .. } | Fault::Drag { from, .. } | Fault::End { from, .. } => {
+                Some(self.born + from)
+            }
             _ => None,
         };
         let due = (0..2).filter(|end| self.drivers[*end].stage != Stage::Over).flat_map(|end| {
@@ -135,6 +144,11 @@ impl Driver {
             gives_up_at: None,
         }
     }
+}
+
+/// Each direction of each carrier makes its own choices, whatever becomes of the others.
+fn random(seed: u64, number: CarrierNumber, way: usize) -> fastrand::Rng {
+    fastrand::Rng::with_seed(seed.rotate_left(32) ^ (u64::from(number.0) * 2 + way as u64 + 1))
 }
 
 /// A waker that says whether it was woken.

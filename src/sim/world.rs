@@ -1,7 +1,5 @@
 //! The world: two ends of one session, the carriers between them, and the time.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use crate::config::SessionLimits;
@@ -9,9 +7,12 @@ use crate::error::SessionEnd;
 use crate::id::Side;
 use crate::proto::session::testing::epoch;
 use crate::proto::session::{ProcessPool, Session, SessionParams};
-use crate::sim::faults::{Fate, Fault, Plan};
+use crate::sim::agenda::{Agenda, Happening};
+use crate::sim::faults::{Fate, Fault};
 use crate::sim::laws::Ledger;
 use crate::sim::load::Load;
+use crate::sim::pipe::Shape;
+use crate::sim::plan::{Item, Plan};
 use crate::sim::script::{Broken, Script};
 use crate::sim::wire::{Stage, Wire};
 use crate::wire::MIN_WINDOW;
@@ -21,6 +22,22 @@ use crate::wire::code::CloseCode;
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) plan: Plan,
+    /// What the lines are like.
+    pub(super) shape: Shape,
+    /// How many carriers the dialer wants.
+    pub(super) wanted: usize,
+    /// By the carrier's number, what befalls it.
+    pub(super) faults: Vec<Fault>,
+    /// By the carrier's number, how long the dialer waits for its answer, if it is to be hasty.
+    pub(super) impatience: Vec<Option<Duration>>,
+    /// What becomes of the session.
+    pub(super) fate: Fate,
+    /// Until then dialing fails.
+    pub(super) dark_until: Duration,
+    /// How often all connections were cut.
+    pub(super) all_cut: u64,
+    /// Something happened that a planned move is no part of: what is sent may have to be sent again.
+    pub(super) disturbed: bool,
     pub(super) random: fastrand::Rng,
     pub(super) script: Script,
     epoch: Instant,
@@ -28,9 +45,7 @@ pub(super) struct World {
     pub(super) now: Duration,
     pub(super) ends: [End; 2],
     pub(super) wires: Vec<Wire>,
-    /// What will happen, each with a number that keeps what falls together in order.
-    agenda: BinaryHeap<Reverse<(Duration, u64, Happening)>>,
-    entries: u64,
+    agenda: Agenda,
     /// Dials that are on the agenda.
     pub(super) dials_due: usize,
     /// Attempts that failed since the last one that did not.
@@ -47,50 +62,33 @@ pub(super) struct End {
     pub(super) ledger: Ledger,
 }
 
-/// What the agenda holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Happening {
-    /// The dialer dials; whether it is to replace a carrier.
-    Dial(bool),
-    /// The session meets its fate.
-    Fate,
-    /// The application of an end does something.
-    Tick(usize),
-}
-
 impl World {
-    /// The world of a seed, at its beginning.
-    pub(super) fn new(seed: u64, loud: bool) -> Self {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let plan = Plan::new(&mut random);
-        Self::planned(plan, random, seed, loud)
-    }
-
-    /// A world that is calm but for its line.
-    pub(super) fn satellite(seed: u64, latency: Duration, lost_percent: u32) -> Self {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let plan = Plan::satellite(&mut random, latency, lost_percent);
-        Self::planned(plan, random, seed, false)
-    }
-
-    fn planned(plan: Plan, mut random: fastrand::Rng, seed: u64, loud: bool) -> Self {
-        let (epoch, script) = (epoch(), Script::new(loud));
-        script.tell(Duration::ZERO, &plan);
+    /// The world of a plan, at its beginning. A loud one prints what happens.
+    pub(super) fn new(plan: Plan, loud: bool) -> Self {
+        let (epoch, script, seed) = (epoch(), Script::new(loud), plan.seed);
+        plan.script.iter().for_each(|item| script.say(item));
         let end = |side| End {
             session: Some(Session::new(epoch, params(side, &plan, seed))),
             ledger: Ledger::default(),
         };
         let ends = [end(Side::Dialer), end(Side::Acceptor)];
-        let load = Load::new(&plan, &mut random);
+        let load = Load::new(&plan);
         let mut world = Self {
-            random,
+            random: fastrand::Rng::with_seed(seed),
+            shape: Shape::PLAIN,
+            wanted: 1,
+            faults: Vec::new(),
+            impatience: Vec::new(),
+            fate: plan.fate(),
+            dark_until: Duration::ZERO,
+            all_cut: 0,
+            disturbed: false,
             script,
             epoch,
             now: Duration::ZERO,
             ends,
             wires: Vec::new(),
-            agenda: BinaryHeap::new(),
-            entries: 0,
+            agenda: Agenda::default(),
             dials_due: 0,
             failures: 0,
             load,
@@ -103,13 +101,27 @@ impl World {
     fn plan_ahead(&mut self) {
         self.enter(Duration::ZERO, Happening::Tick(0));
         self.enter(Duration::ZERO, Happening::Tick(1));
-        for at in self.plan.rotations.clone() {
-            self.enter(at, Happening::Dial(true));
-            self.dials_due += 1;
+        let script = std::mem::take(&mut self.plan.script);
+        for item in &script {
+            match *item {
+                Item::Line(shape) => self.shape = shape,
+                Item::Carrier => self.wanted += 1,
+                Item::Meets { nth, fault } => {
+                    let length = self.faults.len().max(nth + 1);
+                    self.faults.resize(length, Fault::None);
+                    self.faults[nth] = fault;
+                }
+                Item::Impatient { nth, patience } => {
+                    let length = self.impatience.len().max(nth + 1);
+                    self.impatience.resize(length, None);
+                    self.impatience[nth] = Some(patience);
+                }
+                Item::At(at, blow) => self.enter(at, Happening::Blow(blow)),
+                Item::Fate(fate) => fate.at().into_iter().for_each(|at| self.enter(at, Happening::Fate)),
+                Item::Talk | Item::Stream(_) => {}
+            }
         }
-        if let Fate::Forgotten(at) | Fate::Closed(_, at) = self.plan.fate {
-            self.enter(at, Happening::Fate);
-        }
+        self.plan.script = script;
     }
 
     /// Runs to rest and returns what identifies the run.
@@ -136,7 +148,7 @@ impl World {
             let next = self.next_at();
             self.now = self.now.max(next);
         }
-        let what = format!("no rest: {}\n{}", self.load.unrest(), self.unrest());
+        let what = format!("law 3: no rest: {}\n{}", self.load.unrest(), self.unrest());
         Err(Broken { what, at: self.now })
     }
 
@@ -147,13 +159,13 @@ impl World {
 
     /// Everything that is due now.
     fn step(&mut self) -> Result<(), String> {
-        while let Some(Reverse((at, _, happening))) = self.agenda.peek().copied()
-            && at <= self.now
-        {
-            self.agenda.pop();
+        while let Some(happening) = self.agenda.take_due(self.now) {
             self.happen(happening)?;
         }
         for index in 0..self.wires.len() {
+            if self.wires[index].next_at().is_none_or(|at| at > self.now) {
+                continue;
+            }
             self.weather(index);
             for end in 0..2 {
                 self.receive(index, end)?;
@@ -174,13 +186,15 @@ impl World {
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
         match happening {
-            Happening::Dial(replaces) => self.dial(replaces),
+            Happening::Dial(dial) => self.dial(dial),
+            Happening::Blow(blow) => self.strike(blow),
+            Happening::CutOff(number) => self.cut_off(number),
             Happening::Fate => self.meet_fate(),
             Happening::Tick(end) => {
                 let (at, now) = (self.now, self.instant());
-                let Self { load, ends, random, script, .. } = self;
+                let Self { load, ends, script, .. } = self;
                 let wait = match &mut ends[end].session {
-                    Some(session) => load.tick(end, session, (at, now), random, script)?,
+                    Some(session) => load.tick(end, session, (at, now), script)?,
                     None => load.forget(end),
                 };
                 self.settle(end)?;
@@ -195,21 +209,28 @@ impl World {
     fn meet_fate(&mut self) -> Result<(), String> {
         self.script.note(self.now, "fate", [0; 3]);
         let now = self.instant();
-        match self.plan.fate {
-            Fate::Closed(end, _) => self
+        match self.fate {
+            Fate::Closed { end, .. } => self
                 .act(end, |session| {
                     session.end_with(now, SessionEnd::Closed(CloseCode::NORMAL), CloseCode::NORMAL)
                 })
                 .map(|_| ()),
-            Fate::Forgotten(_) => {
-                self.ends[1].session = None;
-                self.ends[1].ledger = Ledger::default();
+            Fate::Restarted { end, silently, .. } => {
+                self.ends[end].session = None;
+                self.ends[end].ledger = Ledger::default();
                 for index in 0..self.wires.len() {
-                    self.leave(index, 1);
+                    if silently {
+                        self.wires[index].pipes.iter_mut().for_each(|pipe| pipe.break_off(true));
+                    }
+                    self.leave(index, end);
                 }
                 Ok(())
             }
-            Fate::Survives | Fate::Cut(_) => Ok(()),
+            Fate::Cut { all: true, .. } => {
+                self.wires.iter_mut().for_each(|wire| wire.sever(self.now, [None, None], true));
+                Ok(())
+            }
+            Fate::Survives | Fate::Cut { all: false, .. } => Ok(()),
         }
     }
 
@@ -217,7 +238,7 @@ impl World {
     fn weather(&mut self, index: usize) {
         let wire = &mut self.wires[index];
         match wire.fault {
-            Fault::Ends { from, seen, lose } if self.now >= wire.born + from => {
+            Fault::End { from, seen, lose } if self.now >= wire.born + from => {
                 wire.fault = Fault::None;
                 wire.sever(self.now, seen, lose);
                 self.script.note(self.now, "connection ends", [wire.number.0.into(), 0, 0]);
@@ -226,6 +247,11 @@ impl World {
                 wire.fault = Fault::None;
                 wire.pipes[way].stall(self.now + length);
                 self.script.note(self.now, "direction stalls", [wire.number.0.into(), way as u64, 0]);
+            }
+            Fault::Drag { from, length, extra } if self.now >= wire.born + from => {
+                wire.fault = Fault::None;
+                wire.pipes.iter_mut().for_each(|pipe| pipe.drag(self.now + length, extra));
+                self.script.note(self.now, "everything drags", [wire.number.0.into(), 0, 0]);
             }
             _ => {}
         }
@@ -256,9 +282,8 @@ impl World {
             let at = timeout(self.ends[end].session.as_ref()?, &self.wires, end)?;
             Some(at.saturating_duration_since(self.epoch))
         });
-        let agenda = self.agenda.peek().map(|Reverse((at, ..))| *at);
         let wires = self.wires.iter().filter_map(Wire::next_at);
-        timeouts.chain(agenda).chain(wires).min().unwrap_or(Duration::MAX / 2)
+        timeouts.chain(self.agenda.next_at()).chain(wires).min().unwrap_or(Duration::MAX / 2)
     }
 
     /// Does something with a session, then everything its caller owes it, and looks whether the laws hold.
@@ -274,8 +299,7 @@ impl World {
 
     /// Puts something on the agenda.
     pub(super) fn enter(&mut self, at: Duration, happening: Happening) {
-        self.entries += 1;
-        self.agenda.push(Reverse((at, self.entries, happening)));
+        self.agenda.enter(at, happening);
     }
 
     /// The present.
@@ -293,10 +317,19 @@ impl World {
         self.load.heal();
     }
 
+    /// Whether dialing fails now.
+    pub(super) fn is_dark(&self) -> bool {
+        let cut = matches!(self.fate, Fate::Cut { at, .. } if self.now >= at);
+        cut || self.now < self.dark_until && self.now < self.plan.heals_at
+    }
+
     fn is_at_rest(&self) -> bool {
         let rests = |end: &End| match &end.session {
             Some(session) if session.ended().is_some() => true,
-            Some(session) => session.is_idle() && session.is_settled(),
+            // Law 5: what was to go has gone, where another could be had.
+            Some(session) => {
+                session.is_idle() && session.is_settled() && (!session.has_retiring() || self.is_dark())
+            }
             None => true,
         };
         self.load.is_done() && self.ends.iter().all(rests) && self.is_agreed()

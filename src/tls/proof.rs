@@ -75,6 +75,16 @@ mod tests {
     }
 
     #[test]
+    fn the_proof_of_the_specification_holds() {
+        let (secret, exporter) = (SessionSecret(counting(0x30)), counting(0x70));
+        let proof = join_proof(&secret, &exporter, SessionId(counting(0x20)), CarrierNumber(2));
+        let hex: String = proof.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (_, specified) =
+            include_str!("../../docs/protocol.md").split_once("\nProof, with secret").unwrap();
+        assert!(specified.contains(&format!("\n{hex}\n")), "{hex}");
+    }
+
+    #[test]
     fn a_proof_holds_for_its_own_inputs_alone() {
         let (secret, exporter) = (SessionSecret(counting(0)), counting(0x40));
         let (session, carrier) = (SessionId(counting(0x80)), CarrierNumber(7));

@@ -2,6 +2,7 @@
 
 use crate::id::CarrierNumber;
 use crate::proto::session::Session;
+use crate::proto::session::schedule::Listed;
 use crate::proto::session::stream::{Opening, RecvState, Stream};
 use crate::wire::MIN_WINDOW;
 
@@ -60,12 +61,56 @@ impl Session {
                 self.streams.iter().filter(|(_, stream)| stream.carrier == Some(carrier.number)).count();
             hold(streams == carrier.streams, || format!("{streams} streams, {} counted", carrier.streams))?;
         }
+        for (_, stream) in &self.streams {
+            self.audit_place(stream)?;
+        }
         Ok(())
+    }
+
+    /// A stream has a carrier, live or unsettled, as long as there is any; on a live one what it has to send is listed.
+    fn audit_place(&self, stream: &Stream) -> Result<(), String> {
+        let Some(number) = stream.carrier else {
+            return hold(self.carriers.is_empty(), || format!("no carrier for {stream:?}"));
+        };
+        if self.find(number).is_none() {
+            let unsettled = self.fallen.iter().any(|fallen| fallen.count().number == number);
+            return hold(unsettled, || format!("nobody will move {stream:?}"));
+        }
+        let listed = (!stream.pending.any() || stream.turn.control)
+            && (!stream.wants_data() || stream.turn.data != Listed::No);
+        hold(listed, || format!("nobody will send what waits of {stream:?}"))
     }
 
     /// Whether the counts of all dead carriers are settled and no attempt to join is open.
     pub(crate) fn is_settled(&self) -> bool {
         self.fallen.is_empty() && self.farewells.is_empty() && self.attempted.is_empty()
+    }
+
+    /// Whether a live carrier is on its way out here.
+    pub(crate) fn is_retiring(&self, number: CarrierNumber) -> bool {
+        self.carriers.iter().any(|carrier| carrier.number == number && carrier.retiring.is_some())
+    }
+
+    /// Whether any live carrier is.
+    pub(crate) fn has_retiring(&self) -> bool {
+        self.carriers.iter().any(|carrier| carrier.retiring.is_some())
+    }
+
+    /// Whether a carrier that was to send no more does so all the same, since there is no other.
+    pub(crate) fn has_come_back(&self) -> bool {
+        self.carriers.iter().any(crate::proto::session::carrier::Carrier::has_come_back)
+    }
+
+    /// Whether a carrier that is under suspicion keeps streams that are to leave it, though another would take them.
+    pub(crate) fn waits_in_vain(&self) -> bool {
+        let lasts = |number: CarrierNumber| !self.is_retiring(number);
+        let refuge = self.carriers.iter().any(|carrier| !carrier.life.suspect && lasts(carrier.number));
+        refuge && self.carriers.iter().any(|carrier| carrier.life.suspect && !lasts(carrier.number))
+    }
+
+    /// The numbers of the live carriers.
+    pub(crate) fn live_numbers(&self) -> impl Iterator<Item = CarrierNumber> {
+        self.carriers.iter().map(|carrier| carrier.number)
     }
 
     /// The id of the stream that is opened next.

@@ -9,9 +9,10 @@ use crate::config::Liveness;
 use crate::error::Violation;
 use crate::id::CarrierNumber;
 use crate::proto::session::acks::Acks;
+use crate::proto::session::drain::Fence;
 use crate::proto::session::log::Log;
-use crate::proto::session::moves::{Request, Retiring};
 use crate::proto::session::pace::Pace;
+use crate::proto::session::retiring::{Request, Retiring};
 use crate::proto::session::schedule::Schedule;
 use crate::stats::Traffic;
 use crate::wire::code::CloseCode;
@@ -46,6 +47,8 @@ pub(crate) struct Carrier {
     pub(super) request: Option<Request>,
     /// Whether the peer, as acceptor, has asked for another in its place.
     pub(super) requested: bool,
+    /// Whether all that was on its way when this end had drained has come.
+    pub(super) fence: Fence,
     /// The driver, when it waits for something to send.
     pub(crate) driver: Option<Waker>,
     /// What went over it.
@@ -80,6 +83,7 @@ impl Carrier {
             retiring: None,
             request: None,
             requested: false,
+            fence: Fence::default(),
             driver: None,
             traffic: Traffic::default(),
         }
@@ -114,6 +118,9 @@ impl Carrier {
 impl Carrier {
     /// The peer's pong came. One that was not asked for counts as a sign of life and no more.
     pub(crate) fn ponged(&mut self, now: Instant, token: u64) {
+        if self.fence == Fence::Asked(token) {
+            self.fence = Fence::Closed;
+        }
         if let Some((_, at)) = self.ping.take_if(|(asked, _)| *asked == token) {
             self.pace.distance(now, now.saturating_duration_since(at));
         }
@@ -180,9 +187,10 @@ impl Life {
         self.owed_since.get_or_insert(now);
     }
 
-    /// A ping is to be sent now, if the silence is long enough or it is the first; counts it as sent.
-    pub(crate) fn take_ping(&mut self, now: Instant) -> bool {
-        if self.pinged || !self.fresh && now < self.last_received + self.keepalive {
+    /// A ping is to be sent now, if one is `wanted`, if the silence is long enough, or if it is the first; counts it as
+    /// sent. Never while another one is unanswered.
+    pub(crate) fn take_ping(&mut self, now: Instant, wanted: bool) -> bool {
+        if self.pinged || !wanted && !self.fresh && now < self.last_received + self.keepalive {
             return false;
         }
         self.fresh = false;
@@ -260,7 +268,7 @@ mod tests {
     fn a_fresh_carrier_asks_at_once_how_far_the_peer_is() {
         let start = epoch();
         let mut carrier = Carrier::new(start, CarrierNumber(0), &Liveness::default(), 0.5);
-        assert!(carrier.life.take_ping(start));
+        assert!(carrier.life.take_ping(start, false));
         carrier.ping = Some((7, start));
         let now = start + Duration::from_millis(300);
         carrier.ponged(now, 8);
@@ -271,7 +279,7 @@ mod tests {
         );
         carrier.ponged(now, 7);
         assert_eq!(carrier.pace.round_trip().smoothed, Some(Duration::from_millis(300)));
-        assert!(!carrier.life.take_ping(now), "there was no silence");
+        assert!(!carrier.life.take_ping(now, false), "there was no silence");
     }
 
     #[test]
@@ -285,7 +293,7 @@ mod tests {
             if life.is_dead(now) {
                 return;
             }
-            life.take_ping(now);
+            life.take_ping(now, false);
             life.becomes_suspect(now, usual);
             assert!(life.poll_timeout(usual) > now);
         }

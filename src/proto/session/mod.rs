@@ -20,6 +20,7 @@ mod audit;
 mod carrier;
 mod chunks;
 mod control;
+mod drain;
 #[cfg(any(test, feature = "__entries"))]
 pub(crate) mod entries;
 mod fault;
@@ -34,6 +35,7 @@ mod pace;
 mod pool;
 mod receive;
 mod recover;
+mod retiring;
 mod schedule;
 mod stream;
 #[cfg(test)]
@@ -291,15 +293,6 @@ impl Session {
         self.wake_drivers();
     }
 
-    /// Tells the peer that this end takes no new streams, and refuses those that come.
-    pub(crate) fn drain(&mut self) {
-        if !std::mem::replace(&mut self.draining, true) {
-            self.outgoing.drain();
-            self.wake_drivers();
-            self.look_whether_drained();
-        }
-    }
-
     /// Ends the session for good, telling the peer with `code`.
     #[cfg(any(test, feature = "__entries"))]
     pub(crate) fn close(&mut self, now: Instant, code: CloseCode) {
@@ -393,16 +386,6 @@ impl Session {
 
     fn find(&self, number: CarrierNumber) -> Option<usize> {
         self.carriers.iter().position(|carrier| carrier.number == number)
-    }
-
-    /// Says once that draining is done, when it is.
-    fn look_whether_drained(&mut self) {
-        // Only when the peer is known to have heard of it: it has said before what it opened until then.
-        let heard = self.outgoing.is_empty() && self.is_idle();
-        if self.draining && !self.drained && self.ended().is_none() && heard {
-            self.drained = true;
-            self.events.push_back(SessionEvent::Drained);
-        }
     }
 
     fn wake_drivers(&mut self) {

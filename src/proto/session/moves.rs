@@ -23,30 +23,11 @@ use std::time::{Duration, Instant};
 use crate::error::{CarrierEnd, Violation};
 use crate::id::{CarrierNumber, Side};
 use crate::proto::session::carrier::Carrier;
+use crate::proto::session::retiring::Request;
 use crate::proto::session::schedule::Turn;
 use crate::proto::session::{Session, SessionEvent};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::{CloseScope, Frame};
-
-/// How far a carrier has come on its way out.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Retiring {
-    /// What this end closes it with, if it began the retiring or was asked to join in.
-    code: Option<CloseCode>,
-    /// The position behind this end's newest RETIRE.
-    said_at: Option<u64>,
-    /// The count of what was received, with the peer's newest RETIRE.
-    heard_at: Option<u64>,
-}
-
-/// What an acceptor asks for in the place of a carrier.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Request {
-    code: CloseCode,
-    deadline: Duration,
-    /// Whether it waits to be sent.
-    unsaid: bool,
-}
 
 impl Session {
     /// Leaves a carrier in good order: its streams go on on others as soon as what was sent on it is acknowledged,
@@ -224,6 +205,12 @@ impl Carrier {
     /// Whether RETIRE is the last of what was logged.
     fn has_said_retire(&self) -> bool {
         self.retiring.is_some_and(|retiring| retiring.said_at == Some(self.log.sent()))
+    }
+
+    /// Whether anything was logged behind RETIRE, since no refuge was left.
+    #[cfg(test)]
+    pub(super) fn has_come_back(&self) -> bool {
+        self.retiring.and_then(|retiring| retiring.said_at).is_some_and(|at| at < self.log.sent())
     }
 
     /// RETIRE was logged.

@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use crate::id::{CarrierNumber, Side};
 use crate::proto::session::Session;
 use crate::proto::session::carrier::Carrier;
+use crate::proto::session::drain::Fence;
 use crate::proto::session::fault::Fault;
 use crate::proto::session::key::StreamKey;
 use crate::proto::session::log::Piece;
@@ -112,8 +113,11 @@ impl Session {
         if let Some(token) = carrier.pong.take() {
             out.push(Piece::frame(&Frame::Pong { token }, &mut self.scratch));
         }
-        if carrier.life.take_ping(now) {
+        if carrier.life.take_ping(now, carrier.fence == Fence::Due) {
             let token = self.random.u64(..) >> 2;
+            if carrier.fence == Fence::Due {
+                carrier.fence = Fence::Asked(token);
+            }
             carrier.ping = Some((token, now));
             out.push(Piece::frame(&Frame::Ping { token }, &mut self.scratch));
         }

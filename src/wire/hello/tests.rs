@@ -144,10 +144,30 @@ fn every_claim_has_its_bytes() {
 }
 
 #[test]
-fn every_vector_is_specified() {
-    for line in [WHO_WEST, WHO_EAST, NEW, BEGUN, JOIN, JOINED].iter().flat_map(|part| part.lines()) {
-        assert!(SPECIFICATION.contains(line.trim()), "{line}");
+fn the_vectors_of_the_specification_are_these() {
+    let (_, rest) = SPECIFICATION.split_once("\nHELLO. ").unwrap();
+    let (lengths, rest) = rest.split_once("```text\n").unwrap();
+    let (block, _) = rest.split_once("```").unwrap();
+    for length in ["new* `40 000056`", "begun* `40 000079`", "join* `40 00008f`", "joined* `40 00005e`"] {
+        let words: Vec<_> = lengths.split_whitespace().collect();
+        assert!(words.join(" ").contains(length), "{length}");
     }
+    let mut specified = Vec::new();
+    for line in block.lines() {
+        match line.strip_suffix(':') {
+            Some(name) => specified.push((name, Vec::new())),
+            None => specified.last_mut().unwrap().1.extend(hex(line)),
+        }
+    }
+    let parts = [
+        ("west", WHO_WEST),
+        ("east", WHO_EAST),
+        ("new", NEW),
+        ("begun", BEGUN),
+        ("join", JOIN),
+        ("joined", JOINED),
+    ];
+    assert_eq!(specified, parts.map(|(name, part)| (name, hex(part))));
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn pings_of_many_peers_do_not_go_out_in_step() {
     let mut tenths = [0; 20];
     for _ in 0..10_000 {
         let mut carrier = Carrier::new(start, CarrierNumber(0), &live, random.f64());
-        carrier.life.take_ping(start);
+        carrier.life.take_ping(start, false);
         carrier.ponged(start, 0);
         let at = carrier.life.poll_timeout(Duration::from_secs(60)) - start;
         tenths[usize::try_from(at.as_millis() / 100).unwrap()] += 1;

@@ -68,7 +68,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// On two processors, which the clients and servers want as well, one thread moved half as much again as two.
 fn runtime(threads: Option<u16>) -> io::Result<Runtime> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads.map_or((processors / 2).max(1), usize::from);
+    let threads = threads.map_or_else(|| (processors / 2).max(1), usize::from);
     let mut builder = match threads {
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),

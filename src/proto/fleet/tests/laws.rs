@@ -188,7 +188,7 @@ impl Facts {
 impl World {
     fn new(seed: u64) -> Self {
         let mut config = config();
-        config.carriers = 1 + seed as usize / 2 % 3;
+        config.carriers = 1 + usize::try_from(seed / 2 % 3).unwrap();
         if seed % 2 == 1 {
             config.local.role = RouterRole::Edge;
         }
@@ -457,7 +457,7 @@ impl World {
     fn any_carrier(&mut self) -> (SessionNumber, CarrierNumber) {
         let session = self.any_session();
         let carriers = self.sessions.get(&session).map(|known| known.carriers.iter().copied().collect());
-        (session, CarrierNumber(self.rng.choice(carriers.unwrap_or(vec![77])).unwrap_or(77)))
+        (session, CarrierNumber(self.rng.choice(carriers.unwrap_or_else(|| vec![77])).unwrap_or(77)))
     }
 
     fn expire(&mut self) {

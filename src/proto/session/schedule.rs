@@ -127,7 +127,13 @@ impl Schedule {
         *self = Self::default();
     }
 
+    /// How many streams wait for another turn, those that turn out to have nothing included.
+    pub(crate) fn waiting(&self) -> usize {
+        self.old.len()
+    }
+
     /// How many streams wait to send, those that turn out to have nothing included.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.control.len() + self.fresh.len() + self.old.len()
     }

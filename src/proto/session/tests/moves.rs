@@ -635,23 +635,24 @@ impl Lines {
 }
 
 #[test]
-fn a_stream_is_placed_where_the_fewest_wait_to_send() {
+fn streams_are_placed_on_the_carriers_by_turns_of_many() {
     let mut lines = Lines::new(2);
-    let busy = lines.open().0;
-    let idle: Vec<_> = (0..4).map(|_| lines.open().0).collect();
-    let busy_at = lines.home(DIALER, busy).unwrap();
-    let quiet_at = if busy_at == FIRST { SECOND } else { FIRST };
-    assert_eq!(idle.iter().filter(|key| lines.home(DIALER, **key) == Some(busy_at)).count(), 2);
-    // More streams where nothing waits than where one has more to send than its credit.
-    for key in
-        idle.iter().filter(|key| lines.home(DIALER, **key) == Some(busy_at)).copied().collect::<Vec<_>>()
-    {
-        lines.ends[DIALER].release(key);
-    }
-    lines.settle();
-    lines.write(DIALER, busy, &text(100));
+    let homes: Vec<_> = (0..160).map(|_| lines.open().0).collect();
+    let homes: Vec<_> = homes.into_iter().map(|key| lines.home(DIALER, key).unwrap()).collect();
+    let expected = [(FIRST, 64), (SECOND, 64), (FIRST, 32)];
+    assert_eq!(homes, expected.map(|(number, count)| vec![number; count]).concat());
+}
+
+#[test]
+fn a_stream_is_placed_where_the_fewest_wait_for_another_turn() {
+    let mut lines = Lines::new(2);
+    // More than a batch takes.
+    let bulk: Vec<_> = (0..20).map(|_| lines.open().0).collect();
+    assert!(bulk.iter().all(|key| lines.home(DIALER, *key) == Some(FIRST)));
+    bulk.iter().for_each(|key| lines.write(DIALER, *key, &text(16_000)));
+    lines.step(DIALER, FIRST);
     let next = lines.ends[DIALER].open(request(), Bytes::new()).unwrap();
-    assert_eq!(lines.home(DIALER, next), Some(quiet_at));
+    assert_eq!(lines.home(DIALER, next), Some(SECOND));
 }
 
 #[test]

@@ -387,7 +387,7 @@ impl Session {
         let of_peer = stream.id.0.is_multiple_of(2) != (self.params.side == Side::Dialer);
         if of_peer {
             self.released += 1;
-            if self.has_session_control() {
+            if (0..self.carriers.len()).any(|index| self.has_session_control(index)) {
                 self.wake_drivers();
             }
         }

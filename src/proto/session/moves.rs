@@ -82,9 +82,10 @@ impl Session {
         Ok(())
     }
 
-    /// The next request that waits to be sent.
-    pub(super) fn next_request(&mut self) -> Option<Frame> {
-        let carrier = self.carriers.iter_mut().find(|carrier| carrier.wants_request())?;
+    /// The next request that waits to be sent and may go over that carrier.
+    pub(super) fn next_request(&mut self, index: usize) -> Option<Frame> {
+        let named = self.request_for(index)?;
+        let carrier = &mut self.carriers[named];
         let request = carrier.request.as_mut()?;
         request.unsaid = false;
         let deadline_millis =
@@ -92,9 +93,13 @@ impl Session {
         Some(Frame::RequestCarrier { carrier: carrier.number, code: request.code, deadline_millis })
     }
 
-    /// Whether a request waits to be sent.
-    pub(super) fn has_request(&self) -> bool {
-        self.carriers.iter().any(Carrier::wants_request)
+    /// Whose request may go over a carrier: its own, where it comes behind the hello. Over another one it might come to the
+    /// dialer before that has the carrier it names, and would mean nothing. What cannot be trusted is named by others.
+    pub(super) fn request_for(&self, index: usize) -> Option<usize> {
+        let goes = |(named, carrier): &(usize, &Carrier)| {
+            carrier.wants_request() && (*named == index || !carrier.is_refuge())
+        };
+        self.carriers.iter().enumerate().find(goes).map(|(named, _)| named)
     }
 
     /// Whether what belongs to no stream is for others to send: there is one that is more to be trusted.

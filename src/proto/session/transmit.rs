@@ -83,7 +83,7 @@ impl Session {
             self.say_farewell(now, index, code, CloseScope::Carrier);
             return if out.is_empty() { self.farewell(number, out) } else { Transmit::Batch };
         }
-        if !out.is_empty() && (rest || self.has_session_control() && !self.leaves_it_to_others(index)) {
+        if !out.is_empty() && (rest || self.has_session_control(index) && !self.leaves_it_to_others(index)) {
             return Transmit::Batch;
         }
         register(&mut self.carriers[index].driver, driver);
@@ -196,7 +196,7 @@ impl Session {
         }
         let all = carrier.schedule.next_control().is_none();
         over.into_iter().for_each(|slot| self.remove(slot as usize));
-        all && (elsewhere || !self.has_session_control())
+        all && (elsewhere || !self.has_session_control(index))
     }
 
     /// Data and finishes, by turns.
@@ -280,11 +280,11 @@ impl Session {
         Transmit::Farewell
     }
 
-    /// Whether [`Session::next_session_control`] has something.
-    pub(super) fn has_session_control(&self) -> bool {
+    /// Whether [`Session::next_session_control`] has something for a carrier.
+    pub(super) fn has_session_control(&self, index: usize) -> bool {
         !self.outgoing.is_empty()
             || self.has_untold()
-            || self.has_request()
+            || self.request_for(index).is_some()
             || self.streams_to_announce().is_some()
     }
 
@@ -296,7 +296,7 @@ impl Session {
             self.announced_streams = limit;
             return Some(Frame::MaxStreams { limit });
         }
-        if let Some(request) = self.next_request() {
+        if let Some(request) = self.next_request(index) {
             return Some(request);
         }
         let (sequence, change) = self.outgoing.next()?;

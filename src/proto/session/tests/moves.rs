@@ -595,6 +595,21 @@ fn a_request_is_forgotten_with_its_carrier_and_survives_that_of_another() {
 }
 
 #[test]
+fn a_request_goes_over_the_carrier_it_names_behind_its_hello() {
+    let mut lines = Lines::new(2);
+    lines.settle();
+    let sent =
+        |lines: &Lines| lines.ends[ACCEPTOR].carriers.iter().map(|of| of.log.sent()).collect::<Vec<_>>();
+    let before = sent(&lines);
+    lines.ends[ACCEPTOR].request_carrier(SECOND, CloseCode::EXPIRED, Duration::from_secs(1));
+    // Over the first it might be at the dialer before the second is up there, and mean nothing.
+    lines.step(ACCEPTOR, FIRST);
+    assert_eq!(sent(&lines), before);
+    lines.step(ACCEPTOR, SECOND);
+    assert!(sent(&lines)[1] > before[1]);
+}
+
+#[test]
 fn what_belongs_to_no_stream_goes_over_a_carrier_to_be_trusted() {
     let mut lines = Lines::new(2);
     lines.silent = vec![FIRST];

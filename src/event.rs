@@ -17,6 +17,7 @@ use crate::id::{
     RouterName, RoutingKey, SessionId, SessionNumber, Side, SiteId, SiteName, StreamId,
 };
 use crate::stats::{RoundTrip, Traffic};
+use crate::wire::code::CloseCode;
 
 /// One fact, stamped.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,6 +101,33 @@ pub enum CertificateOwner {
     },
 }
 
+/// Why a carrier that works is to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum ReplaceCause {
+    /// The acceptor at the other end asks for it, with that code.
+    Asked(CloseCode),
+    /// The certificate that the peer showed on it has expired.
+    Expired,
+    /// The link is to be dialed through another proxy, or none.
+    Rerouted,
+    /// This end's credentials were rotated.
+    Rotated,
+}
+
+impl ReplaceCause {
+    /// What the peer is told.
+    pub(crate) fn code(self) -> CloseCode {
+        match self {
+            Self::Asked(code) => code,
+            Self::Expired => CloseCode::EXPIRED,
+            Self::Rerouted | Self::Rotated => CloseCode::REPLACED,
+        }
+    }
+}
+
 /// Why routing keys of a peer are not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -159,6 +187,19 @@ pub enum EventKind {
         traffic: Traffic,
         /// What was known of the way.
         round_trip: RoundTrip,
+    },
+    /// A carrier that works is to be replaced: another one takes its streams, then it goes down. When no other can be
+    /// had it stays, unless the cause is that it has expired.
+    CarrierReplacing {
+        /// The session.
+        session: SessionNumber,
+        /// The carrier.
+        carrier: CarrierNumber,
+        /// Why.
+        cause: ReplaceCause,
+        /// How long it may take.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
+        within: Duration,
     },
     /// A carrier that was suspect gave a sign of life.
     CarrierTrusted {
@@ -244,7 +285,19 @@ pub enum EventKind {
         /// Why.
         error: CredentialsError,
     },
-    /// An end took another bundle: its new handshakes use it from now on, its live carriers stay.
+    /// Carriers whose handshake used credentials that are revoked were closed, and their streams go on on others.
+    CredentialsRevoked {
+        /// The link, where this end dials.
+        link: Option<LinkId>,
+        /// The access, where this end accepts.
+        access: Option<AccessId>,
+        /// Those of rotations before this one are revoked.
+        older_than: Ordinal,
+        /// How many carriers were closed.
+        carriers: usize,
+    },
+    /// An end took another bundle: its new handshakes use it from now on, its live carriers are replaced.
+    /// [`EventKind::RotationCompleted`] follows, of this rotation or of a later one.
     CredentialsRotated {
         /// The link, where this end dials.
         link: Option<LinkId>,
@@ -360,8 +413,9 @@ pub enum EventKind {
         name: LinkName,
         /// The `metadata.generation` now in force.
         generation: Option<i64>,
-        /// What the smallest change was: `cost`, `credentials`, `endpoints`, `settings`, `proxy`. The last two, and
-        /// credentials, are used from the next dial on; what is up stays.
+        /// What the smallest change was: `cost`, `credentials`, `endpoints`, `settings`, `proxy`,
+        /// `noClientAuth`. Settings are used from the next dial on; for credentials and the proxy carriers are replaced, for
+        /// the last sessions drain and begin anew.
         changes: Vec<Arc<str>>,
     },
     /// A link was taken on.
@@ -443,6 +497,32 @@ pub enum EventKind {
         issuer: Arc<str>,
         /// When the successor was to be there, Unix seconds.
         next_update: i64,
+    },
+    /// A rotation is complete: no carrier is left whose handshake used older credentials of this end. Told once after
+    /// [`EventKind::CredentialsRotated`], at once if there was none to replace; of rotations that follow one another
+    /// before they are complete, for the last.
+    RotationCompleted {
+        /// The link, where this end dials.
+        link: Option<LinkId>,
+        /// The access, where this end accepts.
+        access: Option<AccessId>,
+        /// Which rotation.
+        ordinal: Ordinal,
+        /// How long it took.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
+        after: Duration,
+    },
+    /// A rotation is not complete after the time it should take: no carrier of the new credentials could be had in the
+    /// place of some. Those stay in force. Told again each time as much time has passed.
+    RotationDelayed {
+        /// The link, where this end dials.
+        link: Option<LinkId>,
+        /// The access, where this end accepts.
+        access: Option<AccessId>,
+        /// Which rotation.
+        ordinal: Ordinal,
+        /// How many carriers are left of older credentials.
+        carriers: usize,
     },
     /// A session ended for good, and its streams with it.
     SessionDown {

@@ -102,7 +102,9 @@ pub use crate::api::stream::{LinkStream, ReadHalf, WriteHalf};
 pub use crate::certificate::{LeafSummary, PUBLIC_ROOTS, RevocationList};
 pub use crate::config::PlaneConfig;
 pub use crate::error::*;
-pub use crate::event::{CertificateOwner, Destination, Event, EventKind, KeysRefusedReason, Peer};
+pub use crate::event::{
+    CertificateOwner, Destination, Event, EventKind, KeysRefusedReason, Peer, ReplaceCause,
+};
 pub use crate::id::*;
 pub use crate::moment::Moment;
 pub use crate::net::credentials::CredentialsSource;

@@ -121,6 +121,8 @@ pub struct LinkView {
     pub history: Ups,
     /// What it dials with: the bundle as it was loaded, whatever the disk holds meanwhile.
     pub credentials: Option<Arc<CredentialsView>>,
+    /// The rotation of those that is under way, if one is.
+    pub rotation: Option<RotationView>,
 }
 
 impl LinkView {
@@ -315,6 +317,10 @@ pub struct CarrierView {
     pub state: CarrierState,
     /// Since when it is at that.
     pub since_micros: u64,
+    /// Which rotation of this end's credentials its handshake used.
+    pub ordinal: Ordinal,
+    /// The same of the peer's, as the peer says.
+    pub peer_ordinal: Ordinal,
     /// What is known of the way.
     pub round_trip: RoundTrip,
     /// What went over it.
@@ -355,6 +361,25 @@ impl CredentialsView {
     }
 }
 
+/// A rotation of credentials under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct RotationView {
+    /// What it leads to.
+    pub ordinal: Ordinal,
+    /// When it began.
+    pub since_micros: u64,
+    /// How many carriers are left whose handshake used older credentials.
+    pub carriers_left: usize,
+}
+
+impl RotationView {
+    pub(crate) fn new(ordinal: Ordinal, since_micros: u64, carriers_left: usize) -> Self {
+        Self { ordinal, since_micros, carriers_left }
+    }
+}
+
 /// What a carrier is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -365,6 +390,10 @@ pub enum CarrierState {
     Up,
     /// It has not acknowledged for suspiciously long.
     Suspect,
+    /// It carries until another is there that takes its place.
+    Replacing,
+    /// Another is there: its streams move off it, or it is being closed.
+    Retiring,
 }
 
 /// A link access.
@@ -386,4 +415,6 @@ pub struct AccessView {
     pub history: AccessHistory,
     /// What it listens with: the bundle as it was loaded, whatever the disk holds meanwhile.
     pub credentials: Option<Arc<CredentialsView>>,
+    /// The rotation of those that is under way, if one is.
+    pub rotation: Option<RotationView>,
 }

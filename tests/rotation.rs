@@ -1,4 +1,4 @@
-//! Credentials change while links are up: new handshakes use the new ones, nothing that lives is touched.
+//! Credentials change while links are up: new handshakes use the new ones.
 //!
 //! What is watched is watched twice: with the system's notices, and by the clock alone.
 
@@ -18,6 +18,7 @@ use common::pki::{Bundle, TestCa};
 use common::raw::{self, RawPeer};
 use common::relay::{Cut, Relay};
 use common::stage::{Diary, WAYS, brisk, listen, pair, plane_with, watching};
+use common::traffic::busy;
 use common::{credentials, document, loopback, within};
 use rustls_pki_types::CertificateDer;
 use sitelink::config::FileNotices;
@@ -124,68 +125,6 @@ async fn taken(diary: &mut Diary, bundle: &Bundle) {
 async fn keep(plane: &Plane, to: SocketAddr, source: CredentialsSource) -> LinkId {
     let manifest = Manifest::parse(document("east", &to.ip().to_string(), to.port()), "test");
     plane.link(manifest.link("east").unwrap().clone(), source).await.unwrap()
-}
-
-/// Bytes that never stop, and a reader that looks at each; ends with how many there were.
-struct Traffic {
-    stop: tokio::sync::watch::Sender<bool>,
-    tasks: Vec<JoinHandle<u64>>,
-}
-
-impl Traffic {
-    fn over(streams: Vec<(LinkStream, LinkStream)>) -> Self {
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let mut tasks = Vec::new();
-        for (mut near, mut far) in streams {
-            let stopped = stopped.clone();
-            tasks.push(tokio::spawn(async move {
-                let mut sent = 0_u64;
-                while !*stopped.borrow() {
-                    near.send(Bytes::from(vec![sent.to_le_bytes()[0]; 4096])).await.unwrap();
-                    sent += 1;
-                    tokio::task::yield_now().await;
-                }
-                near.finish();
-                assert_eq!(near.recv().await.unwrap(), None, "the reader has finished its half");
-                sent
-            }));
-            tasks.push(tokio::spawn(async move {
-                let mut read = 0_u64;
-                while let Some(bytes) = far.recv().await.unwrap() {
-                    for byte in bytes {
-                        assert_eq!(byte, (read / 4096).to_le_bytes()[0], "at byte {read}");
-                        read += 1;
-                    }
-                }
-                far.finish();
-                read / 4096
-            }));
-        }
-        Self { stop, tasks }
-    }
-
-    /// Ends it: every stream was read to its end, and every byte was right.
-    async fn end(self) {
-        self.stop.send_replace(true);
-        let mut counts = Vec::new();
-        for task in self.tasks {
-            counts.push(within(task).await.unwrap());
-        }
-        for both in counts.chunks(2) {
-            assert_eq!(both[0], both[1], "sent and read");
-            assert!(both[0] > 0, "nothing moved");
-        }
-    }
-}
-
-/// Several streams each way.
-async fn busy(west: &Plane, east: &Plane) -> Traffic {
-    let mut streams = Vec::new();
-    for _ in 0..4 {
-        streams.push(pair(west, east, "east-key").await);
-        streams.push(pair(east, west, "west-key").await);
-    }
-    Traffic::over(streams)
 }
 
 #[tokio::test]

@@ -22,8 +22,12 @@ pub(crate) struct Facts {
     carriers: HashMap<(u64, u64), SocketAddr>,
     /// Those that are up and held suspect by either end.
     pub(crate) suspects: u64,
-    /// Bundles taken, by end.
-    rotations: [u64; 2],
+    /// The ordinal of the newest bundle taken, by end.
+    taken: [u64; 2],
+    /// The newest of which no carrier is left that is older, by end.
+    completed: [u64; 2],
+    /// The longest that took, in seconds.
+    pub(crate) longest_rotation: f64,
     /// How often a kind of event was told, both ends together.
     counts: BTreeMap<String, u64>,
     /// Bytes sent again when a session had no carrier and got one.
@@ -57,9 +61,14 @@ impl Told {
 }
 
 impl Facts {
-    /// How many bundles an end has taken since it was started.
-    pub(crate) fn rotations(&self, end: End) -> u64 {
-        self.rotations[end as usize]
+    /// Which bundle an end has taken last.
+    pub(crate) fn taken(&self, end: End) -> u64 {
+        self.taken[end as usize]
+    }
+
+    /// Whether all carriers of an end are of that bundle.
+    pub(crate) fn has_rotated(&self, end: End) -> bool {
+        self.completed[end as usize] >= self.taken(end)
     }
 
     /// How often an event was told.
@@ -86,7 +95,11 @@ impl Facts {
                 self.carriers.remove(&carrier);
             }
             "carrier_suspect" => self.suspects += 1,
-            "credentials_rotated" => self.rotations[end as usize] += 1,
+            "credentials_rotated" => self.taken[end as usize] = number("ordinal"),
+            "rotation_completed" => {
+                self.completed[end as usize] = number("ordinal");
+                self.longest_rotation = self.longest_rotation.max(event["after"].as_f64().unwrap_or(0.0));
+            }
             "session_resumed" => self.resent += number("resent_bytes"),
             _ => {}
         }

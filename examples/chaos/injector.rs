@@ -67,7 +67,7 @@ impl Injector<'_> {
         let hit = if hits_all(card) { sound.clone() } else { one.into_iter().collect() };
         let harmless = matches!(card.kind, Kind::Control | Kind::Rotation);
         let row = Row { kind: card.kind, left: harmless || hit.len() < sound.len() };
-        let taken = told.look(|facts| facts.rotations(end));
+        let taken = told.look(|facts| facts.taken(end));
         self.tally.pauses.begin(Some(row));
         let began = clock::now();
         if self.verbose {
@@ -86,14 +86,18 @@ impl Injector<'_> {
         let entry = self.done.faults.entry(row).or_default();
         *entry = (entry.0 + 1, entry.1.max(over - began));
         if card.rotates {
-            let is_taken = timeout(TOO_LONG, told.until(|facts| facts.rotations(end) > taken)).await.is_ok();
-            if !is_taken {
-                return Err(format!("{end:?} has not taken the bundle that was brought").into());
+            let rotated = told.until(|facts| facts.taken(end) > taken && facts.has_rotated(end));
+            if timeout(TOO_LONG, rotated).await.is_err() {
+                return Err(format!("{end:?} still has carriers of before its rotation").into());
             }
             self.done.rotations += 1;
             self.done.beside += u64::from(card.kind != Kind::Rotation);
         }
-        self.recovered(clock::now().max(over)).await;
+        self.given_up(&hit).await;
+        self.recovered(clock::now()).await;
+        if self.verbose {
+            println!("             {:.0?} until everything moved again", clock::now() - began);
+        }
         sleep(self.deck.quiet()).await;
         Ok(())
     }
@@ -157,6 +161,17 @@ impl Injector<'_> {
                 sleep(card.lasts).await;
                 relay.open();
             }
+        }
+    }
+
+    /// Waits until the routers have given up what was cut, or has swallowed what it was given: what is on its way behind
+    /// the fault still arrives for a moment, and would look as if all was well.
+    async fn given_up(&mut self, hit: &[Arc<Path>]) {
+        let dead: Vec<_> = hit.iter().filter(|path| !path.is_sound()).map(|path| path.dialer).collect();
+        let none_left = self.stage.told.until(|facts| facts.callers().all(|caller| !dead.contains(&caller)));
+        if timeout(TOO_LONG, none_left).await.is_err() {
+            println!("STUCK: a carrier that is dead was not given up for {TOO_LONG:?}");
+            self.done.stuck += 1;
         }
     }
 

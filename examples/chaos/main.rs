@@ -10,6 +10,7 @@
 //! At the end stands a table of pauses for each kind of fault, beside that of times without one; [`pauses`] says
 //! what counts as a pause, and as whose.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,9 +65,12 @@ struct Args {
     /// Each kind of fault once, and briefly: that it runs, and that nothing is lost
     #[arg(long, conflicts_with = "seconds")]
     smoke: bool,
-    /// Print each fault as it comes
+    /// Print each fault as it comes, and how long it took until everything moved again
     #[arg(long)]
     verbose: bool,
+    /// Write what the routers tell to west.jsonl and east.jsonl in this folder, which must be there
+    #[arg(long, value_name = "FOLDER")]
+    log: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -99,7 +103,7 @@ async fn run(args: &Args) -> Outcome<bool> {
     let tally = Arc::new(Tally::new(seed, usize::from(args.connections)));
     let ending = CancellationToken::new();
     let server = load::serve(Arc::clone(&tally), ending.clone()).await?;
-    let mut stage = Stage::new(folder.path(), server, args.carriers).await?;
+    let mut stage = Stage::new(folder.path(), server, args.carriers, args.log.as_deref()).await?;
     let load = tokio_util::task::TaskTracker::new().spawn(load::run(
         stage.entrance,
         Arc::clone(&tally),

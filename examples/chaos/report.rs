@@ -48,6 +48,10 @@ pub(crate) fn print(done: &Done, tally: &Tally, stage: &Stage, goals: bool) -> b
     );
     stage.told.look(|facts| {
         println!(
+            "the longest rotation took {:.0} ms from the new bundle to the end of the last carrier of the old one",
+            facts.longest_rotation * 1e3
+        );
+        println!(
             "carriers: {} up, {} down, {} times suspect; sessions: {} lost, {} times resumed, {} bytes sent again then",
             facts.count("carrier_up"),
             facts.count("carrier_down"),

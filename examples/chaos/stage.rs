@@ -1,6 +1,8 @@
 //! The two sites: a router each, the relay between them, and the folders from which their certificates come.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -31,7 +33,7 @@ pub(crate) struct Rotator {
 
 impl Stage {
     /// Starts both routers; the link is up and leads to `server` when it returns.
-    pub(crate) async fn new(folder: &Path, server: u16, carriers: u8) -> Outcome<Self> {
+    pub(crate) async fn new(folder: &Path, server: u16, carriers: u8, log: Option<&Path>) -> Outcome<Self> {
         let (authority, told) = (Authority::new("chaos authority")?, Told::new());
         // As `--credentials` wants it: a folder for each name.
         let secrets = folder.join("secrets");
@@ -42,7 +44,7 @@ impl Stage {
         let mut east = start(
             "east",
             End::East,
-            &told,
+            (&told, log),
             [
                 "--listen".into(),
                 "inter-router=127.0.0.1:0".into(),
@@ -60,7 +62,7 @@ impl Stage {
         let mut west = start(
             "west",
             End::West,
-            &told,
+            (&told, log),
             [
                 "--resources".into(),
                 document.into_os_string(),
@@ -107,7 +109,7 @@ impl Rotator {
 fn start<const N: usize>(
     name: &'static str,
     end: End,
-    told: &Told,
+    (told, log): (&Told, Option<&Path>),
     arguments: [OsString; N],
 ) -> Outcome<Router> {
     let mut command = Router::command(name)?;
@@ -116,8 +118,15 @@ fn start<const N: usize>(
         // Every fault makes it warn.
         command.env("RUST_LOG", "off");
     }
+    let log = log.map(|folder| File::create(folder.join(format!("{name}.jsonl")))).transpose()?;
     let told = told.clone();
-    Router::start(name, command, move |event| told.note(end, event))
+    Router::start(name, command, move |event| {
+        told.note(end, event);
+        if let Some(mut log) = log.as_ref() {
+            // A full disk is no reason to stop.
+            let _ = writeln!(log, "{event}");
+        }
+    })
 }
 
 /// What the connections ask for.

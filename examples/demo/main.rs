@@ -159,20 +159,27 @@ impl Stage<'_> {
         self.router("west", arguments)
     }
 
-    /// Brings east a new bundle, as Kubernetes brings a changed Secret, and waits until it is in use.
+    /// Brings east a new bundle, as Kubernetes brings a changed Secret, and waits until the carriers of the old one are gone.
     async fn rotate_east(&mut self, east: &mut Router) -> Outcome<()> {
         self.east.swap(&self.authority.issue("east")?)?;
-        east.event("credentials_rotated").await.map(drop)
+        self.rotated(east).await
     }
 
-    /// Writes west's Secret anew, and waits until it is in use.
+    /// Writes west's Secret anew, and waits likewise.
     async fn rotate_west(&self, west: &mut Router) -> Outcome<()> {
         let secret = self.authority.issue("west")?.secret(SECRET);
         // Written elsewhere and renamed, so that no reader sees half of it.
         let written = self.folder.join("new-secret.yaml");
         std::fs::write(&written, secret)?;
         std::fs::rename(written, self.folder.join(WEST_RESOURCES).join("secret.yaml"))?;
-        west.event("credentials_rotated").await.map(drop)
+        self.rotated(west).await
+    }
+
+    async fn rotated(&self, router: &mut Router) -> Outcome<()> {
+        let completed = router.event("rotation_completed").await?;
+        let after = Duration::from_secs_f64(completed["after"].as_f64().ok_or("it took some time")?);
+        self.screen.result(&format!("the link's connections were replaced, one by one, within {after:.1?}"));
+        Ok(())
     }
 
     /// Starts a third site that trusts the right authority and was certified by another, and waits until both

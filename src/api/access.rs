@@ -86,14 +86,27 @@ impl Access {
         self.address
     }
 
-    /// Gives it other credentials: handshakes that begin after this use them, and so count one ordinal on. Sessions that
-    /// are live stay on the carriers they have. The bundle in use given again changes nothing.
+    /// Gives it other credentials: handshakes that begin after this use them, and so count one ordinal on, which is
+    /// returned. Dialers are asked to replace the carriers they have, and no stream notices; the event `RotationCompleted`
+    /// tells when the last one made with older credentials is gone. After 30 s those are closed that have others beside
+    /// them, and the rest stays in force, which `RotationDelayed` tells; [`Access::revoke_older_than`] ends them. The bundle
+    /// in use given again changes nothing.
     ///
     /// # Errors
     /// [`PlaneError::Credentials`] for a bundle that cannot be used to accept, which an event tells as well, and the one in
     /// use stays; [`PlaneError::Unknown`] for an access that was closed.
     pub fn rotate(&self, credentials: Credentials) -> Result<Ordinal, PlaneError> {
         self.hub.rotate_access(self.id, &credentials)
+    }
+
+    /// Closes at once every carrier that came through this access whose handshake used credentials of a rotation before
+    /// `ordinal`, as [`Access::rotate`] returned it. Their streams go on on the others, or when their dialer has come back.
+    /// An ordinal beyond that of the credentials in use counts as theirs. Returns how many carriers are closed.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`] for an access that was closed.
+    pub fn revoke_older_than(&self, ordinal: Ordinal) -> Result<usize, PlaneError> {
+        self.hub.revoke_access(self.id, ordinal)
     }
 
     /// Changes who may link through this access and which keys they may serve; it works at once. Sessions of peers that

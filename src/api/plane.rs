@@ -69,8 +69,9 @@ impl Plane {
     }
 
     /// Changes a link to a newer document or other credentials by the smallest change that does it: a new cost
-    /// touches no connection, a new list of endpoints dials what is new and drains what is gone, other credentials are
-    /// used by new handshakes.
+    /// touches no connection, a new list of endpoints dials what is new and drains what is gone, for other credentials or
+    /// another proxy carriers are replaced one by one, and a session that is to show a certificate, or none, drains and begins
+    /// anew.
     ///
     /// # Errors
     /// As [`Plane::link`], and [`PlaneError::Unknown`], also for a link that was given up and drains.
@@ -87,8 +88,11 @@ impl Plane {
         self.apply(Some(link), spec, secrets.into()).await.map(|_| ())
     }
 
-    /// Gives a link other credentials: handshakes that begin after this use them, and so count one ordinal on. Sessions
-    /// that are live stay on the carriers they have. The bundle in use given again changes nothing.
+    /// Gives a link other credentials: handshakes that begin after this use them, and so count one ordinal on, which is
+    /// returned. Carriers of live sessions are replaced, each only when another is up, and no stream notices; the event
+    /// `RotationCompleted` tells when the last one made with older credentials is gone. Those stay in force while the peer
+    /// takes no new one, which `RotationDelayed` tells after 30 s; [`Plane::revoke_older_than`] ends them. The bundle in
+    /// use given again changes nothing.
     ///
     /// # Errors
     /// [`PlaneError::Credentials`] for a bundle that cannot be used to dial, which an event tells as well, and the one
@@ -99,6 +103,19 @@ impl Plane {
     #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
     pub async fn rotate(&self, link: LinkId, credentials: Credentials) -> Result<Ordinal, PlaneError> {
         self.hub().rotate_link(link, credentials)
+    }
+
+    /// Closes at once every carrier of a link whose handshake used credentials of a rotation before `ordinal`, as
+    /// [`Plane::rotate`] returned it. Their streams go on on the others, or on those that are dialed now. An ordinal beyond
+    /// that of the credentials in use counts as theirs. Returns how many carriers are closed.
+    ///
+    /// For a key that others may have. What only changes in its time needs no more than the rotation.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`].
+    pub fn revoke_older_than(&self, link: LinkId, ordinal: Ordinal) -> Result<usize, PlaneError> {
+        self.known(link)?;
+        self.hub().revoke_link(link, ordinal)
     }
 
     /// Follows documents on the disk: takes on the Links they hold, with the Secrets and bundle folders they name, and

@@ -1,7 +1,7 @@
 //! What all handles of a plane and its supervisor share.
 //!
 //! Each part has its own short lock, none held across I/O or `.await`. Where two are held, the order is: keys, then
-//! a session; kept, then fleet, then dialing; kept or accesses, then expiry; paths alone.
+//! a session; kept or accesses, then fleet, then dialing; kept or accesses, then expiry; paths alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;

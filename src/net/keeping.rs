@@ -23,6 +23,7 @@ use crate::net::secrets::LinkSecrets;
 use crate::net::{clock, log, socket};
 use crate::proto::dial::Target;
 use crate::proto::link::LinkWanted;
+use crate::proto::trust::Door;
 use crate::resource::link::LinkSpec;
 use crate::resource::secret::ProxySpec;
 use crate::tls::config::{ClientAuth, DialerIdentity, client_config, server_config};
@@ -126,6 +127,33 @@ impl Hub {
         in_use.map(|in_use| in_use.ordinal).ok_or(PlaneError::Unknown)
     }
 
+    /// Closes the carriers of a link that were made with credentials before that ordinal; those in use are none of them.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`].
+    pub(crate) fn revoke_link(&self, link: LinkId, older_than: Ordinal) -> Result<usize, PlaneError> {
+        let kept = lock(&self.kept);
+        let in_use = kept.get(&link).ok_or(PlaneError::Unknown)?.in_use.as_ref();
+        let newest = in_use.map_or(Ordinal(0), |in_use| in_use.ordinal);
+        Ok(self.revoke(Door::Link(link), older_than.min(newest)))
+    }
+
+    /// As [`Hub::revoke_link`], of an access.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`].
+    pub(crate) fn revoke_access(&self, access: AccessId, older_than: Ordinal) -> Result<usize, PlaneError> {
+        let accesses = lock(&self.accesses);
+        let newest = accesses.get(&access).ok_or(PlaneError::Unknown)?.in_use.ordinal;
+        Ok(self.revoke(Door::Access(access), older_than.min(newest)))
+    }
+
+    fn revoke(&self, door: Door, older_than: Ordinal) -> usize {
+        let closed = self.fleet().handle_revoked(clock::now(), door, older_than);
+        self.stir.notify_one();
+        closed
+    }
+
     /// Changes this end's cost of a link, until its document is changed.
     pub(crate) fn set_cost(&self, link: LinkId, cost: Cost) {
         let mut kept = lock(&self.kept);
@@ -196,6 +224,7 @@ impl Hub {
         if let Some(told) = told {
             listening.presented.send_replace(Presented { tls, ordinal });
             self.publish(told);
+            self.fleet().handle_access_rotated(clock::now(), access, ordinal);
             // With the accesses locked, or one that is closed at this moment would be watched for ever.
             self.expect_end_of_access(access, Some(&listening.in_use.view()));
             self.stir.notify_one();
@@ -250,6 +279,7 @@ fn wanted(spec: &LinkSpec, role: LinkRole, secrets: &LinkSecrets, ordinal: Optio
         credentials: credentials.map(|credentials| Arc::clone(credentials.name())).zip(ordinal),
         settings: spec.settings.clone(),
         proxy: proxy(spec, secrets),
+        no_client_auth: spec.no_client_auth,
         usable: usable(spec, role, secrets),
     }
 }

@@ -82,12 +82,14 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::Lagged { .. }
         | EventKind::LinkRefused { .. }
         | EventKind::PeerRefused { .. }
-        | EventKind::RevocationListStale { .. } => Level::WARN,
+        | EventKind::RevocationListStale { .. }
+        | EventKind::RotationDelayed { .. } => Level::WARN,
         EventKind::AccessDown { .. }
         | EventKind::AccessUp { .. }
         | EventKind::CarrierDown { .. }
         | EventKind::CarrierTrusted { .. }
         | EventKind::CarrierUp { .. }
+        | EventKind::CredentialsRevoked { .. }
         | EventKind::CredentialsRotated { .. }
         | EventKind::GroupDown { .. }
         | EventKind::GroupUp { .. }
@@ -96,6 +98,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::LinkRemoved { .. }
         | EventKind::PathLost { .. }
         | EventKind::PathSelected { .. }
+        | EventKind::RotationCompleted { .. }
         | EventKind::SessionDown { .. }
         | EventKind::SessionRecovering { .. }
         | EventKind::SessionResumed { .. }
@@ -115,8 +118,11 @@ fn link_of(kind: &EventKind) -> Option<LinkId> {
         | EventKind::LinkConfigured { link, .. }
         | EventKind::LinkOperational { link, .. }
         | EventKind::LinkRemoved { link, .. } => Some(*link),
-        EventKind::CredentialsRotated { link, .. }
+        EventKind::CredentialsRevoked { link, .. }
+        | EventKind::CredentialsRotated { link, .. }
         | EventKind::LinkRefused { link, .. }
+        | EventKind::RotationCompleted { link, .. }
+        | EventKind::RotationDelayed { link, .. }
         | EventKind::SessionUp { link, .. } => *link,
         _ => None,
     }
@@ -125,6 +131,7 @@ fn link_of(kind: &EventKind) -> Option<LinkId> {
 fn session_of(kind: &EventKind) -> Option<SessionNumber> {
     match kind {
         EventKind::CarrierDown { session, .. }
+        | EventKind::CarrierReplacing { session, .. }
         | EventKind::CarrierSuspect { session, .. }
         | EventKind::CarrierTrusted { session, .. }
         | EventKind::CarrierUp { session, .. }

@@ -165,6 +165,12 @@ impl Supervisor {
             FleetAction::CloseCarrier { session, carrier, code } => {
                 self.with(session, |session| session.close_carrier(now, carrier, code));
             }
+            FleetAction::RetireCarrier { session, carrier, code } => {
+                self.with(session, |session| session.retire_carrier(now, carrier, code));
+            }
+            FleetAction::RequestCarrier { session, carrier, code, deadline } => {
+                self.with(session, |session| session.request_carrier(carrier, code, deadline));
+            }
             FleetAction::SetCost { session, cost } => {
                 self.with(session, |session| session.announce_cost(cost))
             }
@@ -282,8 +288,9 @@ impl Known {
                 SessionFact::CarrierSuspect { carrier: number, last_received_ago, round_trip }
             }
             SessionEvent::CarrierTrusted { number } => SessionFact::CarrierTrusted { carrier: number },
-            // The dialer replaces what it loses; until then the carrier may be used.
-            SessionEvent::CarrierRequested { .. } => return,
+            SessionEvent::CarrierRequested { number, code, deadline } => {
+                SessionFact::CarrierRequested { carrier: number, code, deadline }
+            }
             SessionEvent::Drained => SessionFact::Drained,
             SessionEvent::Ended { end, traffic } => SessionFact::Ended { end, traffic },
             SessionEvent::Recovering { .. } => SessionFact::Recovering,

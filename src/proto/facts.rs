@@ -8,8 +8,8 @@ use crate::certificate::LeafSummary;
 use crate::config::{Backoff, PlaneConfig};
 use crate::error::{CarrierEnd, SessionEnd};
 use crate::id::{
-    AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, Principal, RouterName,
-    RouterRole, SessionId, SessionNumber, SiteId, SiteName,
+    AccessId, CarrierNumber, Cost, GroupName, Instance, LinkId, LinkName, LinkRole, Ordinal, Principal,
+    RouterName, RouterRole, SessionId, SessionNumber, SiteId, SiteName,
 };
 use crate::proto::dial::{AttemptId, Purpose, Target};
 use crate::proto::paths::PathChange;
@@ -119,6 +119,8 @@ pub(crate) struct Arrival {
     pub(crate) principal: Principal,
     /// What that certificate says.
     pub(crate) certificate: Option<Arc<LeafSummary>>,
+    /// The rotation of the access's credentials that the handshake was done with.
+    pub(crate) ordinal: Ordinal,
     /// This end's address.
     pub(crate) local: SocketAddr,
     /// The dialer's address.
@@ -181,6 +183,15 @@ pub(crate) enum SessionFact {
         /// The carrier.
         carrier: CarrierNumber,
     },
+    /// The acceptor at the other end wants a carrier replaced, and cuts it after the deadline.
+    CarrierRequested {
+        /// The carrier.
+        carrier: CarrierNumber,
+        /// Why.
+        code: CloseCode,
+        /// How long it is left.
+        deadline: Duration,
+    },
     /// The last carrier is lost; the session waits for another.
     Recovering,
     /// The session has a carrier again and has sent again what was lost.
@@ -230,6 +241,27 @@ pub(crate) enum FleetAction {
         carrier: CarrierNumber,
         /// Why, for the peer.
         code: CloseCode,
+    },
+    /// Move the streams of a carrier to others in good order, then close it. It may go on being used if there are no
+    /// others.
+    RetireCarrier {
+        /// The session.
+        session: SessionNumber,
+        /// The carrier.
+        carrier: CarrierNumber,
+        /// Why, for the peer.
+        code: CloseCode,
+    },
+    /// Ask the dialer at the other end to replace a carrier within the deadline.
+    RequestCarrier {
+        /// The session.
+        session: SessionNumber,
+        /// The carrier.
+        carrier: CarrierNumber,
+        /// Why, for the peer.
+        code: CloseCode,
+        /// How long the carrier is left.
+        deadline: Duration,
     },
     /// Tell the peer that the session takes no new streams, and refuse them.
     DrainSession {

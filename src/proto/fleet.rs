@@ -1,11 +1,11 @@
 //! The fleet: what to dial, who may link, what is up.
 //!
 //! One per plane. It decides and never touches a byte: sessions move bytes and tell it facts. This file holds the
-//! dialing and the clock; `expiring.rs` has carriers whose certificate is over, `links.rs` what becomes of links, `sessions.rs` what becomes of sessions, dialed and accepted,
-//! `trusting.rs` who may stay and serve, `uplinks.rs` which of them is the active one of an edge plane.
+//! dialing and the clock; `links.rs` has what becomes of links, `moving.rs` carriers that are to be replaced, `sessions.rs` what becomes of
+//! sessions, dialed and accepted, `trusting.rs` who may stay and serve, `uplinks.rs` which of them is the active one of an edge plane.
 
-mod expiring;
 mod links;
+mod moving;
 mod sessions;
 mod trusting;
 mod uplinks;
@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{DialError, SessionEnd, Violation};
 use crate::event::EventKind;
-use crate::id::{AccessId, Cost, GroupName, LinkId, LinkRole, SessionNumber};
+use crate::id::{AccessId, Cost, GroupName, LinkId, LinkRole, Ordinal, SessionNumber};
+use crate::proto::carrier::Made;
 use crate::proto::dial::{AttemptId, Purpose};
 use crate::proto::facts::{DialOrder, DialedFacts, FleetAction, FleetConfig, Local, Verdict};
+use crate::proto::fleet::moving::Rotation;
 use crate::proto::group::Group;
 use crate::proto::later::later;
 use crate::proto::link::Link;
@@ -28,7 +30,9 @@ use crate::proto::registry;
 use crate::proto::roster::{Beginning, Origin, Roster};
 use crate::proto::trust::{Door, Trust};
 use crate::proto::uplink::Uplinks;
-use crate::snapshot::{AccessHistory, AccessView, EventCounts, OpenCounts, PlaneStatus, RouterView};
+use crate::snapshot::{
+    AccessHistory, AccessView, EventCounts, LinkView, OpenCounts, PlaneStatus, RouterView,
+};
 use crate::wire::code::CloseCode;
 use crate::wire::frame::CloseScope;
 use crate::wire::hello::SessionClaim;
@@ -45,6 +49,8 @@ pub(crate) struct Fleet {
     roster: Roster,
     trust: Trust,
     uplinks: Uplinks,
+    /// Those that are not complete, by whose credentials they are.
+    rotations: BTreeMap<Door, Rotation>,
     /// The attempts whose answer still counts.
     attempts: HashMap<AttemptId, Attempt>,
     orders: Orders,
@@ -61,12 +67,16 @@ struct Attempt {
     purpose: Purpose,
     /// What the hello said of this end's cost.
     cost: Cost,
+    /// The rotation of the credentials it uses. One that is under way when they are rotated is given up.
+    ordinal: Ordinal,
 }
 
 #[derive(Debug)]
 struct Access {
     address: SocketAddr,
     role: LinkRole,
+    /// The newest rotation of its credentials that was told of.
+    ordinal: Ordinal,
     since: Instant,
 }
 
@@ -80,6 +90,7 @@ impl Fleet {
             accesses: BTreeMap::new(),
             roster: Roster::default(),
             trust: Trust::default(),
+            rotations: BTreeMap::new(),
             attempts: HashMap::new(),
             orders: Orders::new(seed),
             closing: None,
@@ -106,7 +117,7 @@ impl Fleet {
         result: Result<DialedFacts, DialError>,
     ) -> Verdict {
         let verdict = self.dialed(now, attempt, result);
-        self.settle_uplinks(now);
+        self.settle(now);
         verdict
     }
 
@@ -129,7 +140,10 @@ impl Fleet {
         let outcome = match (result, of.purpose) {
             (Err(error), _) => Err((error, CloseCode::NORMAL)),
             (Ok(facts), Purpose::Begin) => self.dialed_begin(now, attempt, &of, &facts),
-            (Ok(facts), Purpose::Join { session }) => self.dialed_join(now, attempt, session, &facts),
+            (Ok(facts), Purpose::Join { session }) => {
+                let made = Made::dialed(&facts, of.ordinal);
+                self.dialed_join(now, attempt, session, (&facts, made))
+            }
         };
         outcome.unwrap_or_else(|(error, code)| {
             let detail = error.to_string();
@@ -149,7 +163,7 @@ impl Fleet {
         address: SocketAddr,
         role: LinkRole,
     ) {
-        if self.accesses.insert(access, Access { address, role, since: now }).is_none() {
+        if self.accesses.insert(access, Access { address, role, ordinal: Ordinal(0), since: now }).is_none() {
             self.events.push_back(EventKind::AccessUp { access, address, role });
         }
     }
@@ -173,7 +187,7 @@ impl Fleet {
         for session in self.roster.numbers() {
             self.drain(now, session, until, CloseCode::SHUTDOWN);
         }
-        self.settle_uplinks(now);
+        self.settle(now);
     }
 
     /// Time has passed: what was waited for is dialed, what drained too long is ended.
@@ -182,7 +196,7 @@ impl Fleet {
             self.with_group(now, link, &group, |group, orders| group.handle_timeout(now, orders));
         }
         for session in self.roster.numbers() {
-            self.close_expired(session, |until| until <= now);
+            self.close_due(now, session);
             let drain = self.roster.member(session).and_then(|member| member.drain);
             if let Some((_, code)) = drain.filter(|(until, _)| *until <= now) {
                 self.end_session(now, session, SessionEnd::Closed(code), code);
@@ -191,13 +205,13 @@ impl Fleet {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.announce(now, link);
         }
-        self.settle_uplinks(now);
+        self.settle(now);
     }
 
     /// When [`Fleet::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let groups = self.links.values().flat_map(|link| link.groups.iter());
-        let others = [self.roster.poll_timeout(), self.uplinks_due()];
+        let others = [self.roster.poll_timeout(), self.rotations_due(), self.uplinks_due()];
         groups.filter_map(Group::poll_timeout).chain(others.into_iter().flatten()).min()
     }
 
@@ -233,7 +247,14 @@ impl Fleet {
             as_of,
             at_micros: now_micros,
             router: RouterView::new(site_id, site_name, router, instance, role),
-            links: self.links.values().map(|link| link.view(now, &micros, &stands_by)).collect(),
+            links: self
+                .links
+                .values()
+                .map(|link| {
+                    let rotation = self.rotation_view(Door::Link(link.id), &micros);
+                    LinkView { rotation, ..link.view(now, &micros, &stands_by) }
+                })
+                .collect(),
             sessions: self.roster.members().map(|member| member.view(&micros)).collect(),
             accesses: self
                 .accesses
@@ -246,6 +267,7 @@ impl Fleet {
                     sessions: sessions_of(*id),
                     history: AccessHistory::default(),
                     credentials: None,
+                    rotation: self.rotation_view(Door::Access(*id), &micros),
                 })
                 .collect(),
             paths: Vec::new(),
@@ -303,7 +325,7 @@ impl Fleet {
             },
         );
         let (session, cost) = (member.number, link.wanted.cost);
-        member.join(now, hello.carrier, facts.local, facts.remote, facts.certificate.clone());
+        member.join(now, hello.carrier, Made::dialed(facts, of.ordinal));
         self.announce_begun(session, hello.carrier);
         if of.cost != cost {
             // It was changed while the hello was under way.
@@ -336,13 +358,14 @@ impl Fleet {
     ) -> Option<T> {
         let known = self.links.get_mut(&link)?;
         let (link_name, cost) = (known.wanted.name.clone(), known.wanted.cost);
-        let hello_name = known.wanted.qualified_name();
+        let (hello_name, ordinal) = (known.wanted.qualified_name(), known.ordinal());
         let group = known.group_mut(name)?;
         let output = input(group, &mut self.orders);
         for step in std::mem::take(&mut self.orders.steps) {
             match step {
                 Step::Dial { attempt, target, purpose } => {
-                    self.attempts.insert(attempt, Attempt { link, group: name.clone(), purpose, cost });
+                    self.attempts
+                        .insert(attempt, Attempt { link, group: name.clone(), purpose, cost, ordinal });
                     let (name, group) = (hello_name.clone(), name.clone());
                     let order = DialOrder { attempt, link, name, group, cost, target, purpose };
                     self.actions.push_back(FleetAction::Dial(order));
@@ -380,6 +403,12 @@ impl Fleet {
             }
         }
         Some(output)
+    }
+
+    /// Ends every input that may have changed carriers.
+    fn settle(&mut self, now: Instant) {
+        self.settle_rotations(now);
+        self.settle_uplinks(now);
     }
 
     fn group_names(&self) -> Vec<(LinkId, GroupName)> {

@@ -29,6 +29,8 @@ pub(crate) struct LinkWanted {
     pub(crate) settings: Settings,
     /// The proxy they name, if it was found.
     pub(crate) proxy: Option<ProxySpec>,
+    /// Whether to dial without a client certificate, as the document's `noClientAuth` says.
+    pub(crate) no_client_auth: bool,
     /// Whether it can be dialed as it is; if not, why, in words for the status.
     pub(crate) usable: Result<(), Arc<str>>,
 }
@@ -53,6 +55,10 @@ pub(crate) struct Link {
     pub(crate) groups: Vec<Group>,
     /// Given up: its sessions drain.
     pub(crate) leaving: bool,
+    /// The newest rotation of its credentials.
+    ordinal: Option<Ordinal>,
+    /// How it was dialed when it last could be: through what proxy, and whether without a client certificate.
+    way: Option<(Option<ProxySpec>, bool)>,
     /// Each group with the session of its last `GroupUp`, until the `GroupDown`.
     announced: Vec<(GroupName, SessionNumber)>,
     /// How many groups were up of how many, as last announced.
@@ -76,6 +82,16 @@ pub(crate) struct Changes {
     pub(crate) endpoints: bool,
     pub(crate) settings: bool,
     pub(crate) proxy: bool,
+    pub(crate) no_client_auth: bool,
+}
+
+/// How the way that a link is dialed has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detour {
+    /// Through another proxy, or none.
+    Proxy,
+    /// With a client certificate, or none.
+    Identity,
 }
 
 /// What there is to announce of a link's groups.
@@ -95,6 +111,7 @@ impl Changes {
             (self.endpoints, "endpoints"),
             (self.settings, "settings"),
             (self.proxy, "proxy"),
+            (self.no_client_auth, "noClientAuth"),
         ];
         all.into_iter().filter(|(changed, _)| *changed).map(|(_, name)| name.into()).collect()
     }
@@ -114,6 +131,7 @@ impl LinkWanted {
             endpoints: self.groups != changed.groups,
             settings: self.settings != changed.settings,
             proxy: self.proxy != changed.proxy,
+            no_client_auth: self.no_client_auth != changed.no_client_auth,
         }
     }
 }
@@ -127,6 +145,8 @@ impl Link {
             wanted,
             groups: Vec::new(),
             leaving: false,
+            ordinal: None,
+            way: None,
             announced: Vec::new(),
             added_at: now,
             configured_since: now,
@@ -161,6 +181,29 @@ impl Link {
             Ok(()) => Wish::Keep,
             Err(_) => Wish::Rest,
         }
+    }
+
+    /// The rotation of what it is dialed with.
+    pub(crate) fn ordinal(&self) -> Ordinal {
+        self.ordinal.unwrap_or(Ordinal(0))
+    }
+
+    /// The rotation of its credentials, if it is a later one than when this was last asked.
+    pub(crate) fn take_rotation(&mut self) -> Option<Ordinal> {
+        let (_, ordinal) = *self.wanted.credentials.as_ref()?;
+        let before = self.ordinal;
+        self.ordinal = before.max(Some(ordinal));
+        before.filter(|before| *before < ordinal).map(|_| ordinal)
+    }
+
+    /// How it is to be dialed, if otherwise than when this was last asked and it could be dialed.
+    pub(crate) fn take_detour(&mut self) -> Option<Detour> {
+        let LinkWanted { proxy, no_client_auth, usable: Ok(()), .. } = &self.wanted else { return None };
+        let (proxy_before, identity_before) = self.way.replace((proxy.clone(), *no_client_auth))?;
+        if identity_before != *no_client_auth {
+            return Some(Detour::Identity);
+        }
+        (proxy_before != *proxy).then_some(Detour::Proxy)
     }
 
     /// Puts the groups into the order of the document and forgets those that have left.
@@ -239,6 +282,7 @@ impl Link {
             groups: self.groups.iter().map(|group| group_view(group, micros, stands_by)).collect(),
             history: Ups::default(),
             credentials: None,
+            rotation: None,
         }
     }
 

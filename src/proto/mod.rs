@@ -3,6 +3,7 @@
 //! No I/O and no clock: `handle_*` takes what happened, with the time of it as an argument, `poll_*` gives what
 //! follows from it. The same inputs with the same seed give the same outputs.
 
+pub(crate) mod carrier;
 pub(crate) mod dial;
 pub(crate) mod expiry;
 pub(crate) mod facts;

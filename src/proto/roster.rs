@@ -1,7 +1,6 @@
 //! The sessions of a plane as the fleet sees them: who is at the other end, and over which carriers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +11,12 @@ use crate::id::{
     SessionNumber, Side,
 };
 use crate::policy::Shown;
+use crate::proto::carrier::{Carrier, Made};
 use crate::proto::paths::{Candidate, PathChange};
 use crate::proto::trust;
 use crate::proto::trust::Door;
-use crate::snapshot::{CarrierState, CarrierView, SessionHistory, SessionState, SessionView};
-use crate::stats::{RoundTrip, Traffic};
+use crate::snapshot::{SessionHistory, SessionState, SessionView};
+use crate::stats::Traffic;
 use crate::wire::code::CloseCode;
 use crate::wire::hello::{Hello, SessionSecret};
 
@@ -89,33 +89,6 @@ pub(crate) enum Origin {
     },
 }
 
-/// A live carrier.
-#[derive(Clone, Debug)]
-pub(crate) struct Carrier {
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-    /// What the peer showed on it.
-    pub(crate) certificate: Option<Arc<LeafSummary>>,
-    pub(crate) suspect: bool,
-    /// Whether it may stay.
-    pub(crate) stay: Stay,
-    /// When it came up.
-    pub(crate) up: Instant,
-    /// Since when it is what it is.
-    pub(crate) since: Instant,
-}
-
-/// Whether a carrier may stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stay {
-    /// As long as it lives.
-    Free,
-    /// Until another is there, and until then at the latest: the peer's certificate has expired.
-    Until(Instant),
-    /// It is being closed.
-    Closing,
-}
-
 /// What a session is made of.
 #[derive(Debug)]
 pub(crate) struct Beginning<'a> {
@@ -183,6 +156,20 @@ impl Roster {
     /// A session by number.
     pub(crate) fn member_mut(&mut self, number: SessionNumber) -> Option<&mut Member> {
         self.members.get_mut(&number)
+    }
+
+    /// A carrier of a session, by numbers.
+    pub(crate) fn carrier_mut(
+        &mut self,
+        session: SessionNumber,
+        carrier: CarrierNumber,
+    ) -> Option<&mut Carrier> {
+        self.members.get_mut(&session)?.carriers.get_mut(&carrier)
+    }
+
+    /// The numbers of a session's carriers.
+    pub(crate) fn carriers_of(&self, session: SessionNumber) -> Vec<CarrierNumber> {
+        self.members.get(&session).map_or_else(Vec::new, |member| member.carriers.keys().copied().collect())
     }
 
     /// Forgets a session.
@@ -259,37 +246,23 @@ impl Member {
 
     /// How many carriers are neither suspect nor to be replaced.
     pub(crate) fn lasting(&self) -> usize {
-        self.carriers.values().filter(|carrier| !carrier.suspect && carrier.stay == Stay::Free).count()
+        self.carriers.values().filter(|carrier| carrier.is_lasting()).count()
     }
 
-    /// The next time at which a carrier is closed though no other has taken its place.
+    /// The next time at which something is due of a carrier that is to be replaced.
     fn next_close(&self) -> Option<Instant> {
-        let until = |carrier: &Carrier| match carrier.stay {
-            Stay::Until(until) => Some(until),
-            Stay::Free | Stay::Closing => None,
-        };
-        self.carriers.values().filter_map(until).min()
+        self.carriers.values().filter_map(|carrier| carrier.stay.due()).min()
     }
 
     /// Takes a carrier in; `false` if its number is not above all before, by the rule of the session itself: what
     /// one of the two took and the other did not would never be reported down.
-    pub(crate) fn join(
-        &mut self,
-        now: Instant,
-        number: CarrierNumber,
-        local: SocketAddr,
-        remote: SocketAddr,
-        certificate: Option<Arc<LeafSummary>>,
-    ) -> bool {
+    pub(crate) fn join(&mut self, now: Instant, number: CarrierNumber, made: Made) -> bool {
         if self.newest.is_some_and(|newest| number <= newest) {
             return false;
         }
         self.newest = Some(number);
-        self.certificate.clone_from(&certificate);
-        self.carriers.insert(
-            number,
-            Carrier { local, remote, certificate, suspect: false, stay: Stay::Free, up: now, since: now },
-        );
+        self.certificate.clone_from(&made.certificate);
+        self.carriers.insert(number, Carrier::new(now, made));
         if self.recovering.is_some() {
             self.rejoined.get_or_insert(now);
         }
@@ -372,18 +345,8 @@ impl Member {
 
     /// What is known of it; `micros` tells the wall clock at an instant.
     pub(crate) fn view(&self, micros: &impl Fn(Instant) -> u64) -> SessionView {
-        let carrier = |(number, carrier): (&CarrierNumber, &Carrier)| CarrierView {
-            carrier: *number,
-            local: carrier.local,
-            remote: carrier.remote,
-            state: if carrier.suspect { CarrierState::Suspect } else { CarrierState::Up },
-            since_micros: micros(carrier.since),
-            round_trip: RoundTrip::default(),
-            traffic: Traffic::default(),
-            last_received_ago: Duration::ZERO,
-            unacknowledged_bytes: 0,
-            certificate: carrier.certificate.clone(),
-        };
+        let carrier =
+            |(number, carrier): (&CarrierNumber, &Carrier)| carrier.view(*number, micros(carrier.since));
         SessionView {
             session: self.number,
             id: self.id,

@@ -9,6 +9,7 @@ pub(crate) mod raw;
 pub(crate) mod reach;
 pub(crate) mod relay;
 pub(crate) mod stage;
+pub(crate) mod traffic;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -48,6 +48,8 @@ struct Orders {
     /// Counts the cuts; a connection made under a lower number is cut.
     cuts: u64,
     cut: Cut,
+    /// Connections beyond this one are spared.
+    cut_up_to: usize,
     /// Connections up to this one forward nothing from the dialer, or from the access.
     stalled_up: usize,
     stalled_down: usize,
@@ -94,6 +96,7 @@ impl Relay {
             door: Door::Open,
             cuts: 0,
             cut: Cut::Reset,
+            cut_up_to: usize::MAX,
             stalled_up: 0,
             stalled_down: 0,
             releases: 0,
@@ -133,6 +136,21 @@ impl Relay {
     /// Cuts the connection that comes from `dialer`: the `local` of a carrier at the end that dialed.
     pub(crate) fn cut_one(&self, dialer: SocketAddr, how: Cut) {
         self.shared.orders.send_modify(|orders| orders.cut_one = Some((dialer, how)));
+    }
+
+    /// Cuts those of the connections there are that were among the first so many.
+    pub(crate) fn cut_first(&self, connections: usize, how: Cut) {
+        self.shared.orders.send_modify(|orders| {
+            orders.cuts += 1;
+            (orders.cut, orders.cut_up_to) = (how, connections);
+        });
+    }
+
+    /// From now on, nothing is forwarded on the first so many connections; they stay open.
+    pub(crate) fn stall_first(&self, connections: usize) {
+        self.shared
+            .orders
+            .send_modify(|orders| (orders.stalled_up, orders.stalled_down) = (connections, connections));
     }
 
     /// Cuts all connections when `bytes` more were forwarded, and waits for that.
@@ -182,7 +200,7 @@ impl Shared {
     fn cut(&self, how: Cut) {
         self.orders.send_modify(|orders| {
             orders.cuts += 1;
-            orders.cut = how;
+            (orders.cut, orders.cut_up_to) = (how, usize::MAX);
         });
     }
 
@@ -217,7 +235,8 @@ impl Shared {
             };
             let alone =
                 |now: &Orders| now.cut_one.filter(|(dialer, _)| Some(*dialer) == caller).map(|(_, how)| how);
-            let cut = control.wait_for(|now| now.cuts > orders.cuts || alone(now).is_some());
+            let all = |now: &Orders| now.cuts > orders.cuts && number <= now.cut_up_to;
+            let cut = control.wait_for(|now| all(now) || alone(now).is_some());
             tokio::select! {
                 biased;
                 cut = cut => cut.map(|orders| alone(&orders).unwrap_or(orders.cut)),

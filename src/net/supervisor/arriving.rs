@@ -30,6 +30,7 @@ impl Supervisor {
             hello: Box::new(arrival.hello.clone()),
             principal: arrival.connection.principal.clone(),
             certificate: arrival.connection.certificate.clone(),
+            ordinal: arrival.ordinal,
             local: arrival.connection.local,
             remote: arrival.connection.remote,
             fresh_id,

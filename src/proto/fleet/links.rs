@@ -8,7 +8,8 @@ use crate::proto::facts::FleetConfig;
 use crate::proto::fleet::Fleet;
 use crate::proto::group::Group;
 use crate::proto::later::later;
-use crate::proto::link::{Link, LinkWanted, News};
+use crate::proto::link::{Detour, Link, LinkWanted, News};
+use crate::proto::trust::Door;
 use crate::wire::code::CloseCode;
 
 impl Fleet {
@@ -19,7 +20,11 @@ impl Fleet {
             return;
         }
         match self.links.get_mut(&link) {
-            Some(known) if known.leaving => return,
+            Some(known) if known.leaving => {
+                // One that drains may need carriers yet.
+                known.wanted.credentials = wanted.credentials;
+                self.rotate_link(now, link);
+            }
             Some(known) if known.wanted == wanted => return,
             Some(known) => {
                 let before = known.replace(now, wanted);
@@ -27,18 +32,20 @@ impl Fleet {
             }
             None => {
                 self.links.insert(link, Link::new(now, link, wanted));
+                self.rotate_link(now, link);
+                self.follow_way(now, link);
                 self.announce_configured(link);
                 self.regroup(now, link);
             }
         }
         self.announce(now, link);
-        self.settle_uplinks(now);
+        self.settle(now);
     }
 
     /// Gives a link up: its sessions drain, and are ended when the grace is over. Nothing is begun any more.
     pub(crate) fn handle_unlink(&mut self, now: Instant, link: LinkId, grace: Duration) {
         self.leave(now, link, later(now, grace), CloseCode::DISCONNECTED);
-        self.settle_uplinks(now);
+        self.settle(now);
     }
 
     /// Whether a link is one of this fleet.
@@ -83,7 +90,8 @@ impl Fleet {
             }
         }
         self.regroup(now, link);
-        let detour = changes.settings || changes.proxy;
+        self.rotate_link(now, link);
+        let detour = changes.settings || changes.proxy || changes.no_client_auth;
         if changes.credentials || detour {
             for (name, _) in &wanted.groups {
                 self.with_group(now, link, name, |group, orders| match detour {
@@ -91,6 +99,35 @@ impl Fleet {
                     true => group.handle_detour(now, orders),
                     false => group.nudge(now, orders),
                 });
+            }
+        }
+        self.follow_way(now, link);
+    }
+
+    /// If a link uses newer credentials than before, what was made with those is to be replaced.
+    fn rotate_link(&mut self, now: Instant, link: LinkId) {
+        let Some(known) = self.links.get_mut(&link) else { return };
+        let groups: Vec<GroupName> = known.groups.iter().map(|group| group.name().clone()).collect();
+        if let Some(ordinal) = known.take_rotation() {
+            for name in groups {
+                // Or an attempt under way would bring a carrier of the old ones when the rotation is complete.
+                self.with_group(now, link, &name, |group, orders| group.handle_detour(now, orders));
+            }
+            self.rotate(now, Door::Link(link), ordinal);
+        }
+    }
+
+    /// If a link is to be dialed another way than before, what was dialed the old way is to go. A session whose dialer
+    /// showed a certificate takes no carrier without one, nor the other way round: its streams are let end, and it begins
+    /// anew.
+    fn follow_way(&mut self, now: Instant, link: LinkId) {
+        match self.links.get_mut(&link).and_then(Link::take_detour) {
+            None => {}
+            Some(Detour::Proxy) => self.reroute(now, link),
+            Some(Detour::Identity) => {
+                for session in self.roster.of_link(link) {
+                    self.drain(now, session, now + self.config.regroup_grace, CloseCode::DISCONNECTED);
+                }
             }
         }
     }
@@ -201,6 +238,7 @@ impl Fleet {
         }
         if leaving && self.roster.of_link(link).is_empty() {
             self.links.remove(&link);
+            self.settle_rotation(now, Door::Link(link));
             self.events.push_back(EventKind::LinkRemoved { link, name });
             self.forget_doors();
         }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{CarrierEnd, DialError, PeerRefusal, Phase, SessionEnd, Violation};
-use crate::event::{EventKind, Peer};
+use crate::event::{EventKind, Peer, ReplaceCause};
 use crate::id::{CarrierNumber, Cost, RouterName, SessionNumber, SiteId};
+use crate::proto::carrier::{Made, Stay};
 use crate::proto::dial::AttemptId;
 use crate::proto::facts::{Admission, Arrival, DialedFacts, FleetAction, Refusal, SessionFact, Verdict};
 use crate::proto::fleet::Fleet;
@@ -13,7 +14,7 @@ use crate::proto::group::Group;
 use crate::proto::orders::Orders;
 use crate::proto::paths::PathChange;
 use crate::proto::registry::{self, Ruling};
-use crate::proto::roster::{Beginning, Member, Origin, Stay};
+use crate::proto::roster::{Beginning, Member, Origin};
 use crate::proto::trust::shown;
 use crate::stats::{RoundTrip, Traffic};
 use crate::wire::code::CloseCode;
@@ -33,13 +34,17 @@ impl Fleet {
             let detail = "this router shuts down".into();
             return self.refuse(arrival, Refusal { code: CloseCode::SHUTDOWN, detail, retry_after: None });
         }
+        if self.accesses.get(&arrival.access).is_some_and(|access| arrival.ordinal < access.ordinal) {
+            // Or a rotation that is complete would not be.
+            let detail = "the credentials were rotated during the handshake".into();
+            return self.refuse(arrival, Refusal { code: CloseCode::REPLACED, detail, retry_after: None });
+        }
         match registry::judge(&self.config, &self.roster, &self.trust, arrival, proof_ok) {
             Ruling::Refuse(refusal) => self.refuse(arrival, refusal),
             Ruling::Join { session } => {
-                let (carrier, local, remote) = (arrival.hello.carrier, arrival.local, arrival.remote);
-                let taken = self.roster.member_mut(session).is_some_and(|member| {
-                    member.join(now, carrier, local, remote, arrival.certificate.clone())
-                });
+                let carrier = arrival.hello.carrier;
+                let member = self.roster.member_mut(session);
+                let taken = member.is_some_and(|member| member.join(now, carrier, Made::accepted(arrival)));
                 if !taken {
                     let code = CloseCode::BAD_HELLO;
                     let detail = "carrier number not above those before".into();
@@ -61,7 +66,7 @@ impl Fleet {
     /// A session has something to tell. A fact of a session or carrier that is not known changes nothing.
     pub(crate) fn handle_session(&mut self, now: Instant, session: SessionNumber, fact: SessionFact) {
         self.session_told(now, session, fact);
-        self.settle_uplinks(now);
+        self.settle(now);
     }
 
     fn session_told(&mut self, now: Instant, session: SessionNumber, fact: SessionFact) {
@@ -100,6 +105,9 @@ impl Fleet {
                 (known.suspect, known.since) = (false, now);
                 self.events.push_back(EventKind::CarrierTrusted { session, carrier });
             }
+            SessionFact::CarrierRequested { carrier, code, deadline } => {
+                self.replace(now, session, carrier, deadline, ReplaceCause::Asked(code));
+            }
             SessionFact::Recovering => self.recovering(now, session),
             SessionFact::Resumed { resent_bytes } => self.resumed(now, session, resent_bytes),
             SessionFact::PeerCost(cost) => self.alter_cost(session, |member| &mut member.peer_cost, cost),
@@ -131,7 +139,7 @@ impl Fleet {
     pub(crate) fn handle_disconnect(&mut self, now: Instant, session: SessionNumber) {
         let code = CloseCode::DISCONNECTED;
         self.end_session(now, session, SessionEnd::Closed(code), code);
-        self.settle_uplinks(now);
+        self.settle(now);
     }
 
     /// Ends all sessions with a router, or with all routers of a site; returns how many.
@@ -156,7 +164,7 @@ impl Fleet {
         now: Instant,
         attempt: AttemptId,
         session: SessionNumber,
-        facts: &DialedFacts,
+        (facts, made): (&DialedFacts, Made),
     ) -> Result<Verdict, (DialError, CloseCode)> {
         let bad = (DialError::Violation(Violation::BadHello), CloseCode::BAD_HELLO);
         let Some(member) = self.roster.member_mut(session).filter(|member| !member.ending) else {
@@ -177,15 +185,11 @@ impl Fleet {
         if peer.site_id != hello.site_id || peer.router != hello.router || stranger {
             return Err((bad.0, CloseCode::OTHER_PRINCIPAL));
         }
-        if facts.hello.session != joined
-            || !member.join(now, carrier, facts.local, facts.remote, facts.certificate.clone())
-        {
+        if facts.hello.session != joined || !member.join(now, carrier, made) {
             return Err(bad);
         }
         self.announce_carrier(session, carrier);
         self.on_group(now, session, |group, orders| group.handle_joined(now, attempt, orders));
-        // Only now that another is there: nothing of a stream has to wait.
-        self.close_expired(session, |_| true);
         self.refresh(now, session);
         Ok(Verdict::Join { session })
     }
@@ -272,7 +276,7 @@ impl Fleet {
             },
         );
         let session = member.number;
-        member.join(now, hello.carrier, arrival.local, arrival.remote, arrival.certificate.clone());
+        member.join(now, hello.carrier, Made::accepted(arrival));
         self.announce_begun(session, hello.carrier);
         session
     }
@@ -359,6 +363,8 @@ impl Fleet {
 
     /// Hands a session's carriers on to whom they concern: the paths, its group, its link.
     pub(super) fn refresh(&mut self, now: Instant, session: SessionNumber) {
+        // What another has taken the place of goes only now that it is there: nothing of a stream has to wait.
+        self.retire_replaced(now, session);
         let Some(member) = self.roster.member_mut(session) else {
             return;
         };
@@ -417,9 +423,10 @@ impl Fleet {
         }
         let known = self.roster.member(session).and_then(|member| member.carriers.get(&carrier));
         if let Some(known) = known {
-            let (local, remote) = (known.local, known.remote);
-            let serial = known.certificate.as_ref().map(|leaf| Arc::clone(&leaf.serial));
-            let not_after = known.certificate.as_ref().map(|leaf| leaf.not_after);
+            let (local, remote) = (known.made.local, known.made.remote);
+            let certificate = known.made.certificate.as_ref();
+            let serial = certificate.map(|leaf| Arc::clone(&leaf.serial));
+            let not_after = certificate.map(|leaf| leaf.not_after);
             self.events.push_back(EventKind::CarrierUp {
                 session,
                 carrier,

@@ -1,5 +1,5 @@
-mod expiring;
 mod laws;
+mod moving;
 mod sites;
 mod storms;
 
@@ -55,6 +55,7 @@ fn wanted(groups: &[(&str, u16)]) -> LinkWanted {
         credentials: None,
         settings: Settings::default(),
         proxy: None,
+        no_client_auth: false,
         usable: Ok(()),
     }
 }
@@ -115,6 +116,7 @@ fn arrival(instance: u8, id: u8) -> Arrival {
         hello: hello(instance, 0, SessionClaim::New),
         principal: certificate("west"),
         certificate: None,
+        ordinal: Ordinal(0),
         local: address,
         remote: address,
         fresh_id: SessionId([id; 16]),

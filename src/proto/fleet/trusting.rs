@@ -30,7 +30,7 @@ impl Fleet {
                 self.end_session(now, session, SessionEnd::Closed(code), code);
             }
         }
-        self.settle_uplinks(now);
+        self.settle(now);
     }
 
     /// Judges what the peer of a session says of its keys: those that it may not serve come back as not served, and

@@ -55,6 +55,7 @@ fn arrival() -> Arrival {
         hello: Box::new(hello),
         principal: certificate("west"),
         certificate: None,
+        ordinal: Ordinal(1),
         local: address,
         remote: address,
         fresh_id: SessionId([9; 16]),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::*;
+use crate::proto::carrier::Stay;
 
 const SEEDS: u64 = 300;
 const STEPS: usize = 250;
@@ -50,6 +51,8 @@ struct World {
     /// Which sessions the paths hold on standby.
     paved: BTreeMap<SessionNumber, bool>,
     next_id: u8,
+    /// The newest rotation of the access.
+    access_ordinal: u64,
     facts: Facts,
     rounds: BTreeMap<(LinkId, GroupName), Round>,
     log: Vec<String>,
@@ -94,6 +97,10 @@ struct Facts {
     seen_carriers: BTreeSet<(SessionNumber, CarrierNumber)>,
     groups: BTreeMap<(LinkId, GroupName), SessionNumber>,
     recovering: BTreeSet<SessionNumber>,
+    /// The carriers that were said to be replaced, and have not gone down.
+    replacing: BTreeSet<(SessionNumber, CarrierNumber)>,
+    /// The newest rotation of each end that was said to be complete.
+    complete: BTreeMap<Door, Ordinal>,
 }
 
 impl Facts {
@@ -129,7 +136,20 @@ impl Facts {
                     "a carrier comes up once, in its session",
                 )
             }
+            EventKind::CarrierReplacing { session, carrier, .. } => {
+                let live = self.carriers.contains(&(session, carrier));
+                holds(
+                    live && self.replacing.insert((session, carrier)),
+                    "a live carrier is replaced, told once",
+                )
+            }
+            EventKind::RotationCompleted { link, access, ordinal, .. } => {
+                let door = link.map(Door::Link).or(access.map(Door::Access)).expect("somebody's");
+                let before = self.complete.insert(door, ordinal);
+                holds(before < Some(ordinal), "a rotation is completed once, after those before it")
+            }
             EventKind::CarrierDown { session, carrier, .. } => {
+                self.replacing.remove(&(session, carrier));
                 holds(self.carriers.remove(&(session, carrier)), "a carrier goes down once, after it came up")
             }
             EventKind::GroupUp { link, group, session, .. } => {
@@ -172,11 +192,14 @@ impl World {
         if seed % 2 == 1 {
             config.local.role = RouterRole::Edge;
         }
+        let (now, mut fleet) = (some_moment(), Fleet::new(config, seed));
+        let address = "192.0.2.3:5671".parse().unwrap();
+        fleet.handle_access_up(now, ACCESS, address, LinkRole::InterRouter);
         Self {
             seed,
             rng: Rng::with_seed(seed),
-            fleet: Fleet::new(config, seed),
-            now: some_moment(),
+            fleet,
+            now,
             wanted: BTreeMap::new(),
             next_link: 0,
             dials: Vec::new(),
@@ -184,6 +207,7 @@ impl World {
             sessions: BTreeMap::new(),
             paved: BTreeMap::new(),
             next_id: 0,
+            access_ordinal: 0,
             facts: Facts::default(),
             rounds: BTreeMap::new(),
             log: Vec::new(),
@@ -191,7 +215,10 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.rng.u8(0..20) {
+        match self.rng.u8(0..23) {
+            20 => self.expire(),
+            21 => self.rotate_access(),
+            22 => self.revoke(),
             0 => self.link(),
             1 => self.change(),
             2 if self.rng.u8(0..3) == 0 => self.unlink(),
@@ -219,7 +246,8 @@ impl World {
         self.rng.shuffle(&mut groups);
         LinkWanted {
             cost: Cost::new(self.rng.u32(1..4)).unwrap(),
-            credentials: self.rng.bool().then(|| ("bundle".into(), Ordinal(self.rng.u64(0..2)))),
+            credentials: self.rng.bool().then(|| ("bundle".into(), Ordinal(self.rng.u64(0..6)))),
+            no_client_auth: self.rng.u8(0..8) == 0,
             usable: if self.rng.u8(0..6) == 0 { Err("not usable".into()) } else { Ok(()) },
             ..wanted(&groups)
         }
@@ -348,6 +376,8 @@ impl World {
         self.next_id = self.next_id.wrapping_add(1);
         let mut arrival = arrival(self.rng.u8(0..4), self.next_id);
         let who = self.rng.u8(0..10);
+        // Some handshakes were begun before the newest rotation.
+        arrival.ordinal = Ordinal(self.access_ordinal.saturating_sub(u64::from(who == 2)));
         arrival.principal = match who {
             0 => Principal::Anonymous,
             1 => certificate("other"),
@@ -400,10 +430,17 @@ impl World {
 
     fn tell(&mut self) {
         let session = self.any_session();
-        let carrier = self.sessions.get(&session).and_then(|known| known.carriers.first().copied());
+        let carriers: Vec<u32> = self
+            .sessions
+            .get(&session)
+            .map_or_else(Vec::new, |known| known.carriers.iter().copied().collect());
+        let carrier = self.rng.choice(carriers);
         let number = CarrierNumber(carrier.unwrap_or(77));
         let round_trip = RoundTrip::default();
-        let fact = match self.rng.u8(0..12) {
+        let fact = match self.rng.u8(0..13) {
+            12 => {
+                SessionFact::CarrierRequested { carrier: number, code: CloseCode::REPLACED, deadline: GRACE }
+            }
             0..=3 => return self.lose(session, carrier),
             4 | 5 => SessionFact::CarrierSuspect { carrier: number, last_received_ago: GRACE, round_trip },
             6 | 7 => SessionFact::CarrierTrusted { carrier: number },
@@ -414,6 +451,54 @@ impl World {
             _ => SessionFact::Drained,
         };
         self.fleet.handle_session(self.now, session, fact);
+    }
+
+    /// A carrier of a session, or one that never was.
+    fn any_carrier(&mut self) -> (SessionNumber, CarrierNumber) {
+        let session = self.any_session();
+        let carriers = self.sessions.get(&session).map(|known| known.carriers.iter().copied().collect());
+        (session, CarrierNumber(self.rng.choice(carriers.unwrap_or(vec![77])).unwrap_or(77)))
+    }
+
+    fn expire(&mut self) {
+        let (session, carrier) = self.any_carrier();
+        self.fleet.handle_expired(self.now, session, carrier);
+    }
+
+    fn rotate_access(&mut self) {
+        self.access_ordinal += self.rng.u64(0..3);
+        self.fleet.handle_access_rotated(self.now, ACCESS, Ordinal(self.access_ordinal));
+    }
+
+    fn revoke(&mut self) {
+        let link = self.any_link();
+        let door = link.filter(|_| self.rng.bool()).map_or(Door::Access(ACCESS), Door::Link);
+        let older_than = match door {
+            Door::Access(_) => Ordinal(self.access_ordinal),
+            Door::Link(link) => self.fleet.links[&link].ordinal(),
+        };
+        self.fleet.handle_revoked(self.now, door, older_than);
+        let still = self.fleet.roster.members().filter(|member| member.door() == door);
+        let old =
+            still.flat_map(|member| member.carriers.values()).filter(|known| known.made.own < older_than);
+        let closing = |known: &crate::proto::carrier::Carrier| known.stay == Stay::Closing;
+        assert!(old.into_iter().all(closing), "seed {}: revoked and not closed", self.seed);
+    }
+
+    /// Law 5: after a rotation has completed, nothing older is left, and none comes.
+    fn complete_rotations_hold(&self) {
+        for member in self.fleet.roster.members() {
+            let oldest = self.facts.complete.get(&member.door()).copied().unwrap_or(Ordinal(0));
+            for (number, carrier) in &member.carriers {
+                assert!(carrier.made.own >= oldest, "seed {}: {number:?} of {oldest:?}", self.seed);
+            }
+        }
+    }
+
+    /// What is given up in good order goes on somewhere.
+    fn others_carry(&self, session: SessionNumber) {
+        let others = self.fleet.roster.member(session).map_or(0, |member| member.lasting());
+        assert!(others > 0, "seed {}: retired and nothing in its place", self.seed);
     }
 
     /// A carrier is lost; when it was the last, the session says what that means for it.
@@ -479,7 +564,9 @@ impl World {
                     known.ending = true;
                     self.rounds.clear();
                 }
+                FleetAction::RetireCarrier { session, .. } => self.others_carry(session),
                 FleetAction::CloseCarrier { session, .. }
+                | FleetAction::RequestCarrier { session, .. }
                 | FleetAction::DrainSession { session }
                 | FleetAction::ReviewKeys { session }
                 | FleetAction::SetCost { session, .. } => {
@@ -502,6 +589,7 @@ impl World {
             }
         }
         self.nothing_wanted_is_forgotten();
+        self.complete_rotations_hold();
         self.one_is_active();
     }
 

@@ -4,13 +4,14 @@
 //! Sessions are modelled by the contract of [`SessionFact`]; their bytes have a simulated world of their own. Sites link
 //! each other both ways, an edge has two links. What befalls them, crossed by the seeds: carriers cut at both ends or
 //! at one, answers lost after admission, endpoints that refuse, swallow or never say hello, restarts of any side,
-//! ends ordered by an operator. Late answers of attempts that were given up are delivered.
+//! ends ordered by an operator, credentials rotated and revoked, certificates that expire. Late answers of attempts that were given up are delivered.
 
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
 use super::*;
+use crate::proto::trust;
 
 const SEEDS: u64 = 150;
 /// How long things befall the sites, and how long they have to get well: longer than a dead carrier, a deadline and
@@ -49,6 +50,8 @@ struct Site {
     fleet: Fleet,
     boot: u8,
     halves: BTreeMap<SessionNumber, Half>,
+    /// Of all its links, and of its access.
+    ordinal: u64,
     dials: BTreeMap<AttemptId, DialOrder>,
 }
 
@@ -86,6 +89,10 @@ enum What {
     Drained(Who, SessionId),
     Ended(Who, SessionNumber, SessionEnd),
     Expired(Who, SessionId, u64),
+    /// What an acceptor asks for in the place of a carrier is at the dialer.
+    Asked(Who, SessionId, u32, CloseCode, Duration),
+    /// A carrier that is retired has nothing left in it, if there is another.
+    Retired(Who, SessionId, u32, CloseCode),
     Trouble,
 }
 
@@ -120,8 +127,11 @@ impl World {
         if index == 2 {
             config.local.role = RouterRole::Edge;
         }
-        let fleet = Fleet::new(config, self.rng.u64(..));
-        Site { fleet, boot, halves: BTreeMap::new(), dials: BTreeMap::new() }
+        let mut fleet = Fleet::new(config, self.rng.u64(..));
+        let address = "192.0.2.3:5671".parse().unwrap();
+        fleet.handle_access_up(self.now, ACCESS, address, LinkRole::InterRouter);
+        fleet.handle_access_rotated(self.now, ACCESS, Ordinal(1));
+        Site { fleet, boot, halves: BTreeMap::new(), ordinal: 1, dials: BTreeMap::new() }
     }
 
     fn want_links(&mut self, index: usize) {
@@ -130,7 +140,9 @@ impl World {
                 let targets = (1..=3).map(|port| Target { host: to.to_string().into(), port }).collect();
                 let groups = vec![(GroupName::new("g").unwrap(), targets)];
                 let name = LinkName::new(format!("link-{number}")).unwrap();
-                let wanted = LinkWanted { name, groups, cost: Cost::new(cost).unwrap(), ..wanted(&[]) };
+                let credentials = Some(("own".into(), Ordinal(self.sites[index].ordinal)));
+                let cost = Cost::new(cost).unwrap();
+                let wanted = LinkWanted { name, groups, cost, credentials, ..wanted(&[]) };
                 self.sites[index].fleet.handle_link(self.now, LinkId(number), wanted);
             }
         }
@@ -199,6 +211,18 @@ impl World {
             What::Active(who, id, active) => self.tell(who, id, SessionFact::PeerActive(active)),
             What::Drained(who, id) => self.tell(who, id, SessionFact::Drained),
             What::Ended(who, number, end) => self.end(who, number, end),
+            What::Asked(who, id, carrier, code, deadline) => {
+                let carrier = CarrierNumber(carrier);
+                self.tell(who, id, SessionFact::CarrierRequested { carrier, code, deadline });
+            }
+            What::Retired(who, id, carrier, code) => {
+                let Some(number) = self.number_of(who, id) else { return };
+                if self.sites[who.0].halves[&number].carriers.len() > 1 {
+                    self.close(who, number, carrier, code);
+                } else {
+                    self.enter(Duration::from_secs(1), What::Retired(who, id, carrier, code));
+                }
+            }
             What::Expired(who, id, recovery) => {
                 let Some(number) = self.number_of(who, id) else { return };
                 let half = &self.sites[who.0].halves[&number];
@@ -247,6 +271,50 @@ impl World {
         self.settle(who.0);
     }
 
+    /// An end closes a carrier.
+    fn close(&mut self, who: Who, number: SessionNumber, carrier: u32, code: CloseCode) {
+        let Some(half) =
+            self.sites[who.0].halves.get(&number).filter(|half| half.carriers.contains(&carrier))
+        else {
+            return;
+        };
+        let (id, peer, after) = (half.id, half.peer, self.soon());
+        self.enter(after, What::Closed(peer, id, Some(carrier), code));
+        self.lose(who, id, carrier, CarrierEnd::Closed(code));
+    }
+
+    /// All credentials of a site change, and those before may be revoked.
+    fn rotate(&mut self, index: usize) {
+        self.sites[index].ordinal += 1;
+        let ordinal = Ordinal(self.sites[index].ordinal);
+        self.want_links(index);
+        self.sites[index].fleet.handle_access_rotated(self.now, ACCESS, ordinal);
+        if self.rng.u8(..4) == 0 {
+            let fleet = &mut self.sites[index].fleet;
+            fleet.handle_revoked(self.now, trust::Door::Access(ACCESS), ordinal);
+            let links: Vec<_> = fleet.links.keys().copied().collect();
+            for link in links {
+                fleet.handle_revoked(self.now, trust::Door::Link(link), ordinal);
+            }
+        }
+        self.settle(index);
+    }
+
+    fn expire(&mut self, index: usize) {
+        let all: Vec<_> = self.carriers_of(index);
+        if let Some((number, carrier)) = self.rng.choice(all) {
+            self.sites[index].fleet.handle_expired(self.now, number, CarrierNumber(carrier));
+            self.settle(index);
+        }
+    }
+
+    fn carriers_of(&self, index: usize) -> Vec<(SessionNumber, u32)> {
+        let of = |(number, half): (&SessionNumber, &Half)| {
+            half.carriers.iter().map(|carrier| (*number, *carrier)).collect::<Vec<_>>()
+        };
+        self.sites[index].halves.iter().flat_map(of).collect()
+    }
+
     /// One more thing befalls somebody, until it is over and everything is well but what is dead for good.
     fn befall(&mut self) {
         let over = self.now - self.start >= TROUBLE;
@@ -257,7 +325,9 @@ impl World {
         let next = Duration::from_millis(self.rng.u64(1..4000));
         self.enter(next, What::Trouble);
         let index = self.rng.usize(..3);
-        match self.rng.u8(..10) {
+        match self.rng.u8(..13) {
+            10 | 11 => self.rotate(index),
+            12 => self.expire(index),
             0 => self.restart(index),
             1..=3 => {
                 let doors = [Door::Open, Door::Refusing, Door::Swallowing, Door::Silent];
@@ -278,10 +348,10 @@ impl World {
     /// A carrier is lost: at both ends, or at one that notices, and much later at the other.
     fn cut(&mut self, index: usize) {
         let who = self.who(index);
-        let live = self.sites[index].halves.values().filter(|half| !half.carriers.is_empty());
-        let all: Vec<_> =
-            live.map(|half| (half.id, half.peer, *half.carriers.first().unwrap_or(&0))).collect();
-        let Some((id, peer, carrier)) = self.rng.choice(all) else { return };
+        let all = self.carriers_of(index);
+        let Some((number, carrier)) = self.rng.choice(all) else { return };
+        let half = &self.sites[index].halves[&number];
+        let (id, peer) = (half.id, half.peer);
         let later = if self.rng.bool() { DEAD } else { self.soon() };
         self.enter(later, What::Lost(peer, id, carrier));
         self.lose(who, id, carrier, CarrierEnd::Eof);
@@ -357,6 +427,8 @@ impl World {
         let mut arrival = arrival(0, 0);
         (arrival.fresh_id, arrival.fresh_secret) = (SessionId(fresh), SessionSecret([0; 32]));
         arrival.hello = greeting(who, number, claim);
+        // Some handshakes were begun before the newest rotation.
+        arrival.ordinal = Ordinal(self.sites[to].ordinal - u64::from(self.rng.u8(..20) == 0));
         (arrival.hello.link, arrival.hello.group) = (order.name.clone(), order.group);
         arrival.principal = certificate(&format!("site-{}", who.0));
         arrival.role = if who.0 == 2 { LinkRole::Edge } else { LinkRole::InterRouter };
@@ -499,10 +571,21 @@ impl World {
                         self.enter(after, What::Active(half.peer, half.id, active));
                     }
                 }
-                FleetAction::CloseCarrier { .. }
-                | FleetAction::ReviewKeys { .. }
-                | FleetAction::SetCost { .. }
-                | FleetAction::Path(_) => {}
+                FleetAction::CloseCarrier { session, carrier, code } => {
+                    self.close(who, session, carrier.0, code);
+                }
+                FleetAction::RetireCarrier { session, carrier, code } => {
+                    let id = self.sites[index].halves.get(&session).map(|half| half.id);
+                    // The session that has just begun is heard of later.
+                    let Some(id) = id else { continue };
+                    self.enter(after, What::Retired(who, id, carrier.0, code));
+                }
+                FleetAction::RequestCarrier { session, carrier, code, deadline } => {
+                    let Some(half) = self.sites[index].halves.get(&session) else { continue };
+                    let (id, peer) = (half.id, half.peer);
+                    self.enter(after, What::Asked(peer, id, carrier.0, code, deadline));
+                }
+                FleetAction::ReviewKeys { .. } | FleetAction::SetCost { .. } | FleetAction::Path(_) => {}
             }
         }
         while self.sites[index].fleet.poll_event().is_some() {}
@@ -527,7 +610,20 @@ impl World {
     fn nothing_is_missing_or_left_over(&self) {
         let seed = self.seed;
         for (index, site) in self.sites.iter().enumerate() {
-            for link in site.fleet.snapshot(self.now, 0, 0).links {
+            let status = site.fleet.snapshot(self.now, 0, 0);
+            for session in &status.sessions {
+                let wanted = 1 + index % 3;
+                assert!(
+                    session.link.is_none() || session.carriers.len() == wanted,
+                    "seed {seed}, site {index}: {session:#?}"
+                );
+                for carrier in &session.carriers {
+                    let newest = Ordinal(site.ordinal);
+                    assert_eq!(carrier.ordinal, newest, "seed {seed}, site {index}: {session:#?}");
+                }
+            }
+            assert!(site.fleet.rotations.is_empty(), "seed {seed}, site {index}: {:?}", site.fleet.rotations);
+            for link in status.links {
                 for group in &link.groups {
                     assert_eq!(group.state, GroupState::Up, "seed {seed}, site {index}: {group:#?}");
                 }

@@ -727,6 +727,30 @@ fn a_carrier_is_not_told_of_its_own_death_however_many_there_are() {
 }
 
 #[test]
+fn however_many_joins_come_to_nothing_a_live_carrier_settles_them() {
+    let mut lines = Lines::new(1);
+    let (near, far) = lines.open();
+    for at in 0..300 {
+        let (number, dead) = lines.ends[DIALER].prepare_join();
+        lines.ends[ACCEPTOR].handle_join(lines.now, number, &dead, |_| Bytes::new()).unwrap();
+        // The answer never comes. One of them sees it first, or the acceptor alone.
+        if at % 3 == 0 {
+            lines.ends[DIALER].handle_join_failed(lines.now, number);
+            lines.settle();
+        }
+        lines.ends[ACCEPTOR].handle_carrier_lost(lines.now, number, CarrierEnd::Eof);
+        if at % 3 == 1 {
+            lines.ends[DIALER].handle_join_failed(lines.now, number);
+        }
+        lines.settle();
+        assert_eq!(lines.ends.each_ref().map(|end| (end.fallen.len(), end.attempted.len())), [(0, 0); 2]);
+    }
+    lines.write(DIALER, near, b"one");
+    lines.settle();
+    assert_eq!((lines.read(ACCEPTOR, far), lines.live(ACCEPTOR)), (b"one".to_vec(), vec![FIRST]));
+}
+
+#[test]
 fn a_session_that_drains_says_so_after_its_moves() {
     let mut lines = Lines::new(2);
     let (near, far) = lines.open();

@@ -527,6 +527,57 @@ fn a_tail_that_a_retiring_carrier_has_not_sent_again_goes_ahead_of_newer_bytes()
 }
 
 #[test]
+fn streams_follow_the_unsent_tail_of_a_retiring_carrier_though_another_has_less_to_do() {
+    let mut lines = Lines::new(2);
+    let flows: Vec<_> = (0..40).map(|_| lines.open()).collect();
+    let (first, second): (Vec<_>, Vec<_>) =
+        flows.into_iter().partition(|(near, _)| lines.home(DIALER, *near) == Some(FIRST));
+    first.iter().for_each(|(near, _)| lines.write(DIALER, *near, b"one "));
+    batch(&mut lines.ends[DIALER], lines.now, FIRST);
+    // As much as may be is on its way on the second, so that it cannot send what it inherits from the first.
+    let bulk = text(16_000);
+    second.iter().for_each(|(near, _)| lines.write(DIALER, *near, &bulk));
+    let on_its_way: Vec<_> = std::iter::repeat_with(|| batch(&mut lines.ends[DIALER], lines.now, SECOND))
+        .take_while(|pieces| !pieces.is_empty())
+        .collect();
+    lines.cut(FIRST);
+    lines.step(ACCEPTOR, SECOND);
+    assert!(!lines.step(DIALER, SECOND), "its bound is reached");
+    let resent = lines.resent();
+    // Two take its place. All is written before anything moves, and moves when what was on its way has come.
+    lines.retire(DIALER, SECOND);
+    lines.join();
+    lines.join();
+    first.iter().for_each(|(near, _)| lines.write(DIALER, *near, b"two"));
+    assert!(first.iter().all(|(near, _)| lines.home(DIALER, *near) == Some(SECOND)));
+    assert!(lines.ends[DIALER].carriers[0].log.has_resend());
+    for pieces in on_its_way {
+        lines.deliver(DIALER, SECOND, &pieces);
+    }
+    lines.step(ACCEPTOR, SECOND);
+    // Whichever of the two has not got the tail is the quicker one.
+    let has_tail = |carrier: &&Carrier| carrier.log.has_resend();
+    let heirs: Vec<_> =
+        lines.ends[DIALER].carriers.iter().filter(has_tail).map(|carrier| carrier.number).collect();
+    let [heir] = heirs[..] else { panic!("one has the tail, and not {heirs:?}") };
+    let quicker = lines.live(DIALER).into_iter().find(|number| ![SECOND, heir].contains(number)).unwrap();
+    while lines.step(DIALER, quicker) | lines.step(ACCEPTOR, quicker) {}
+    lines.settle();
+    for (_, far) in &first {
+        assert_eq!(lines.read(ACCEPTOR, *far), b"one two");
+    }
+    for (_, far) in &second {
+        assert_eq!(lines.read(ACCEPTOR, *far), bulk);
+    }
+    assert_eq!((lines.resent(), lines.live(DIALER).len()), (resent, 2), "the tail was sent again once");
+    let datas = |number| {
+        let all = lines.logged(DIALER, number).into_iter();
+        all.filter(|frame| matches!(frame, Frame::Data { .. })).count()
+    };
+    assert_eq!((datas(quicker), datas(heir) >= 2 * first.len()), (0, true), "all of it behind the tail");
+}
+
+#[test]
 fn a_retire_is_free_the_first_time_and_then_a_cheap_frame() {
     let cases = [(FIRST, true), (SECOND, true), (CarrierNumber(77), false)];
     for (carrier, lives) in cases {
@@ -689,6 +740,30 @@ fn a_carrier_is_not_told_of_its_own_death_however_many_there_are() {
     let now = lines.now;
     feed(&mut lines.ends[ACCEPTOR], now, FIRST, &Frame::CarrierDead { carrier: FIRST, received: 0 });
     assert_eq!(lines.ends[ACCEPTOR].ended(), Some(&SessionEnd::Violation(Violation::Unexpected)));
+}
+
+#[test]
+fn however_many_joins_come_to_nothing_a_live_carrier_settles_them() {
+    let mut lines = Lines::new(1);
+    let (near, far) = lines.open();
+    for at in 0..300 {
+        let (number, dead) = lines.ends[DIALER].prepare_join();
+        lines.ends[ACCEPTOR].handle_join(lines.now, number, &dead, |_| Bytes::new()).unwrap();
+        // The answer never comes. One of them sees it first, or the acceptor alone.
+        if at % 3 == 0 {
+            lines.ends[DIALER].handle_join_failed(lines.now, number);
+            lines.settle();
+        }
+        lines.ends[ACCEPTOR].handle_carrier_lost(lines.now, number, CarrierEnd::Eof);
+        if at % 3 == 1 {
+            lines.ends[DIALER].handle_join_failed(lines.now, number);
+        }
+        lines.settle();
+        assert_eq!(lines.ends.each_ref().map(|end| (end.fallen.len(), end.attempted.len())), [(0, 0); 2]);
+    }
+    lines.write(DIALER, near, b"one");
+    lines.settle();
+    assert_eq!((lines.read(ACCEPTOR, far), lines.live(ACCEPTOR)), (b"one".to_vec(), vec![FIRST]));
 }
 
 #[test]

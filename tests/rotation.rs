@@ -24,11 +24,10 @@ use rustls_pki_types::CertificateDer;
 use sitelink::config::FileNotices;
 use sitelink::{
     Access, AccessSpec, Cost, Credentials, CredentialsError, CredentialsSource, EventKind, LinkId, LinkRole,
-    LinkSecrets, LinkStream, Manifest, Ordinal, PeerPolicy, PeerRefusal, Phase, Plane, PlaneError, TlsReason,
+    LinkSecrets, Manifest, Ordinal, PeerPolicy, PeerRefusal, Phase, Plane, PlaneError, TlsReason,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A folder of credentials as the kubelet mounts a Secret: `tls.crt -> ..data/tls.crt`, `..data -> ..<time>`.

@@ -144,7 +144,7 @@ impl Facts {
                 )
             }
             EventKind::RotationCompleted { link, access, ordinal, .. } => {
-                let door = link.map(Door::Link).or(access.map(Door::Access)).expect("somebody's");
+                let door = link.map(Door::Link).or_else(|| access.map(Door::Access)).expect("somebody's");
                 let before = self.complete.insert(door, ordinal);
                 holds(before < Some(ordinal), "a rotation is completed once, after those before it")
             }

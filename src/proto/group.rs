@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::config::Backoff;
 use crate::error::DialError;
 use crate::id::{GroupName, SessionNumber};
-use crate::proto::dial::{Alternates, AttemptId, Pace, Purpose, Target};
-use crate::proto::hold::Hold;
+use crate::proto::dial::{Alternates, AttemptId, Purpose, Target};
+use crate::proto::gate::Gate;
+use crate::proto::hold::{Hold, Loss};
 use crate::proto::orders::{Orders, Step};
 use crate::proto::race::{GivenUp, Race, Runner};
 use crate::snapshot::GroupState;
@@ -47,13 +48,11 @@ pub(crate) struct Group {
     /// How many carriers a session should have.
     desired: usize,
     /// Of beginning, and of joining while no carrier is trusted: streams wait.
-    pace: Pace,
+    urgent: Gate,
     /// Of joining while one is.
-    spare_pace: Pace,
+    spare: Gate,
     hold: Option<Hold>,
     next: Next,
-    /// No attempt starts earlier.
-    not_before: Option<Instant>,
     /// Attempts since it was last up.
     attempts: u64,
     /// The newest failure since it was last up.
@@ -107,11 +106,10 @@ impl Group {
             wish: Wish::Rest,
             alternates: Alternates::new(targets),
             desired: carriers,
-            pace: Pace::new(backoff),
-            spare_pace: Pace::new(backoff),
+            urgent: Gate::new(backoff),
+            spare: Gate::new(backoff),
             hold: None,
             next: Next::Nothing,
-            not_before: None,
             attempts: 0,
             error: None,
             failed_at: None,
@@ -124,7 +122,10 @@ impl Group {
 
     /// Whether to keep the group.
     pub(crate) fn handle_wish(&mut self, now: Instant, wish: Wish, orders: &mut Orders) {
-        self.wish = wish;
+        if std::mem::replace(&mut self.wish, wish) != wish {
+            self.urgent.open();
+            self.spare.open();
+        }
         self.settle(now, orders);
     }
 
@@ -147,9 +148,8 @@ impl Group {
 
     /// Something has changed that failures may have been due to: whatever waits is dialed at once.
     pub(crate) fn nudge(&mut self, now: Instant, orders: &mut Orders) {
-        self.pace.reset();
-        self.spare_pace.reset();
-        self.not_before = None;
+        self.urgent.reset();
+        self.spare.reset();
         self.duplicate_of = None;
         if matches!(self.next, Next::Wait { .. }) {
             self.next = Next::Nothing;
@@ -188,7 +188,7 @@ impl Group {
     pub(crate) fn handle_joined(&mut self, now: Instant, attempt: AttemptId, orders: &mut Orders) {
         self.succeeded(now, attempt, orders);
         if let Some(hold) = &mut self.hold {
-            hold.joined(now);
+            hold.joined();
         }
         self.settle(now, orders);
     }
@@ -204,7 +204,7 @@ impl Group {
         let Next::Race(race) = &mut self.next else { return };
         let Some(runner) = race.remove(attempt) else { return };
         let end = self.hold.as_mut().and_then(|hold| Some((hold.session, hold.judge(&error)?)));
-        let wait = self.wait_after(&error, end.is_some(), orders);
+        let wait = self.wait_after(now, &error, end.is_some(), orders);
         if end.is_some() {
             self.break_off(orders);
             // The router is there, it only knows the session no more: the way to it is the best one.
@@ -236,22 +236,20 @@ impl Group {
             hold.lasting = lasting;
             if trusted == 0 && matches!(self.next, Next::Wait { spare: true, .. }) {
                 self.next = Next::Nothing;
-                self.not_before = None;
             }
         }
         self.settle(now, orders);
     }
 
-    /// A carrier that was not to be given up is lost, `lived` after it came up. [`Group::handle_carriers`] follows, and
-    /// dials another one: at once, unless what the peer takes it drops again.
-    pub(crate) fn handle_carrier_lost(&mut self, now: Instant, lived: Duration, orders: &mut Orders) {
+    /// A carrier is lost. [`Group::handle_carriers`] follows, and dials another one: at once, unless what the peer takes it
+    /// drops again.
+    pub(crate) fn handle_carrier_lost(&mut self, now: Instant, loss: Loss, orders: &mut Orders) {
         let Some(hold) = &mut self.hold else { return };
-        hold.lived = Some(lived);
-        // Of the last one the session has yet to say what it makes of it.
-        if hold.carriers > 1 && matches!(self.next, Next::Nothing) {
-            let wait = self.spare_pace.lost(lived, &mut orders.rng);
-            self.alternates.lost(wait.is_zero());
-            self.not_before = Some(now + wait);
+        if hold.carriers <= 1 {
+            // The session has yet to say what it makes of it.
+            hold.last = Some(loss);
+        } else {
+            self.charge(now, loss, orders);
         }
     }
 
@@ -261,12 +259,8 @@ impl Group {
             return;
         };
         hold.recovering = true;
-        let lived = hold.lived.unwrap_or_else(|| now.saturating_duration_since(hold.newest));
-        // A replacement that is being dialed or waited for already keeps its own time.
-        if matches!(self.next, Next::Nothing) {
-            let wait = self.pace.lost(lived, &mut orders.rng);
-            self.alternates.lost(wait.is_zero());
-            self.not_before = Some(now + wait);
+        if let Some(loss) = hold.last.take() {
+            self.charge(now, loss, orders);
         }
         self.settle(now, orders);
     }
@@ -278,9 +272,8 @@ impl Group {
         // One that waited in vain leaves the pace of its joins in force: its router has not come back.
         if !hold.recovering {
             let lived = now.saturating_duration_since(hold.begun);
-            let wait = self.pace.ended(lived, &mut orders.rng);
-            self.alternates.lost(self.pace.is_stable(lived));
-            self.not_before = Some(now + wait);
+            let stable = self.urgent.ended(now, lived, &mut orders.rng);
+            self.alternates.lost(stable);
             if matches!(self.next, Next::Wait { .. }) {
                 self.next = Next::Nothing;
             }
@@ -293,7 +286,6 @@ impl Group {
         if self.poll_timeout().is_some_and(|due| due <= now) {
             if matches!(self.next, Next::Wait { .. }) {
                 self.next = Next::Nothing;
-                self.not_before = None;
             }
             self.settle(now, orders);
         }
@@ -362,17 +354,20 @@ impl Group {
     }
 
     /// How long to wait before anything is dialed again, and gives up what a wait is for all alternates at once.
-    fn wait_after(&mut self, error: &DialError, ended: bool, orders: &mut Orders) -> Duration {
+    fn wait_after(&mut self, now: Instant, error: &DialError, ended: bool, orders: &mut Orders) -> Duration {
         let over = matches!(&self.next, Next::Race(race) if race.is_empty());
-        let pace = if self.is_spare() { &mut self.spare_pace } else { &mut self.pace };
+        let gate = if self.is_spare() { &mut self.spare } else { &mut self.urgent };
+        let rng = &mut orders.rng;
         let wait = match error {
             _ if ended => return Duration::ZERO,
             DialError::Duplicate { of } => {
                 self.duplicate_of = Some(of.clone());
-                DUPLICATE_WAIT.mul_f64(0.5 + orders.rng.f64() / 2.0)
+                let wait = DUPLICATE_WAIT.mul_f64(0.5 + rng.f64() / 2.0);
+                gate.close(now, wait);
+                wait
             }
-            DialError::Closed { retry_after: Some(asked), .. } => pace.failed(Some(*asked), &mut orders.rng),
-            _ if over && self.alternates.is_round_over() => pace.failed(None, &mut orders.rng),
+            DialError::Closed { retry_after: Some(asked), .. } => gate.failed(now, Some(*asked), rng),
+            _ if over && self.alternates.is_round_over() => gate.failed(now, None, rng),
             _ => return Duration::ZERO,
         };
         self.cancel_race(orders);
@@ -392,9 +387,6 @@ impl Group {
         self.failed_at = Some(now);
         let Runner { target, number, .. } = runner;
         orders.steps.push_back(Step::Failed { target, attempt: number, error, wait });
-        if !wait.is_zero() {
-            self.not_before = Some(now + wait);
-        }
         if matches!(&self.next, Next::Race(race) if race.is_empty()) {
             self.next = Next::Nothing;
         }
@@ -411,7 +403,23 @@ impl Group {
         self.cancel_race(orders);
         self.attempts = 0;
         self.error = None;
-        self.not_before = None;
+    }
+
+    /// Counts a loss where it matters: what stood by is missed by nobody while another is trusted.
+    ///
+    /// It counts whatever is under way, or a peer that drops carriers faster than they are dialed would be dialed for ever.
+    fn charge(&mut self, now: Instant, loss: Loss, orders: &mut Orders) {
+        let Loss { lived, planned, trusted_left } = loss;
+        let mut held = true;
+        if !planned {
+            held = self.spare.lost(now, lived, &mut orders.rng);
+        }
+        if trusted_left == 0 {
+            held = self.urgent.lost(now, lived, &mut orders.rng);
+        }
+        if matches!(self.next, Next::Nothing) {
+            self.alternates.lost(held);
+        }
     }
 
     /// Gives up whatever is under way.
@@ -461,9 +469,6 @@ impl Group {
                 _ => {}
             }
             self.advance(now, orders);
-            if !matches!(self.next, Next::Wait { .. }) {
-                self.not_before = None;
-            }
         }
         let state = self.present_state();
         if state != self.state {
@@ -473,8 +478,10 @@ impl Group {
     }
 
     fn start(&mut self, now: Instant, purpose: Purpose) {
-        if let Some(until) = self.not_before.filter(|until| *until > now) {
-            self.next = Next::Wait { until, spare: self.is_spare() };
+        let spare = self.is_spare();
+        let gate = if spare { &self.spare } else { &self.urgent };
+        if let Some(until) = gate.closed_until(now) {
+            self.next = Next::Wait { until, spare };
             return;
         }
         self.alternates.begin();

@@ -17,14 +17,23 @@ pub(crate) struct Hold {
     pub(crate) trusted: usize,
     /// Those of them that need not be replaced; <= `trusted`.
     pub(crate) lasting: usize,
-    /// When the newest carrier came up.
-    pub(crate) newest: Instant,
-    /// How long the carrier lived that fell last, if it fell unplanned.
-    pub(crate) lived: Option<Duration>,
+    /// How the last carrier of all was lost, until the session says what that means for it.
+    pub(crate) last: Option<Loss>,
     /// The session has said that it waits for a carrier.
     pub(crate) recovering: bool,
     /// Which other instance has answered, and how many times running.
     other: Option<(Instance, u32)>,
+}
+
+/// The loss of a carrier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    /// How long it was up.
+    pub(crate) lived: Duration,
+    /// It was given up by this end, or another has taken its place.
+    pub(crate) planned: bool,
+    /// How many of the others are trusted.
+    pub(crate) trusted_left: usize,
 }
 
 impl Hold {
@@ -36,19 +45,17 @@ impl Hold {
             carriers: 1,
             trusted: 1,
             lasting: 1,
-            newest: now,
-            lived: None,
+            last: None,
             recovering: false,
             other: None,
         }
     }
 
     /// It has one more carrier: its own instance has answered.
-    pub(crate) fn joined(&mut self, now: Instant) {
+    pub(crate) fn joined(&mut self) {
         self.carriers += 1;
         self.trusted += 1;
         self.lasting += 1;
-        self.newest = now;
         self.recovering = false;
         self.other = None;
     }

@@ -8,6 +8,7 @@ pub(crate) mod dial;
 pub(crate) mod expiry;
 pub(crate) mod facts;
 pub(crate) mod fleet;
+pub(crate) mod gate;
 pub(crate) mod group;
 pub(crate) mod hold;
 pub(crate) mod later;

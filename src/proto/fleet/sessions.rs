@@ -11,6 +11,7 @@ use crate::proto::dial::AttemptId;
 use crate::proto::facts::{Admission, Arrival, DialedFacts, FleetAction, Refusal, SessionFact, Verdict};
 use crate::proto::fleet::Fleet;
 use crate::proto::group::Group;
+use crate::proto::hold::Loss;
 use crate::proto::orders::Orders;
 use crate::proto::paths::PathChange;
 use crate::proto::registry::{self, Ruling};
@@ -79,12 +80,12 @@ impl Fleet {
                 let event =
                     EventKind::CarrierDown { session, carrier, end, last_received_ago, traffic, round_trip };
                 self.events.push_back(event);
-                if lost.stay == Stay::Free {
-                    let lived = now.saturating_duration_since(lost.up);
-                    self.on_group(now, session, |group, orders| {
-                        group.handle_carrier_lost(now, lived, orders)
-                    });
-                }
+                let loss = Loss {
+                    lived: now.saturating_duration_since(lost.up),
+                    planned: matches!(lost.stay, Stay::Retiring { .. } | Stay::Closing),
+                    trusted_left: member.trusted(),
+                };
+                self.on_group(now, session, |group, orders| group.handle_carrier_lost(now, loss, orders));
             }
             SessionFact::CarrierSuspect { carrier, last_received_ago, round_trip } => {
                 let Some(known) = member.carriers.get_mut(&carrier).filter(|known| !known.suspect) else {

@@ -1,3 +1,4 @@
+mod churn;
 mod laws;
 mod moving;
 mod sites;

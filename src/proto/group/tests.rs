@@ -43,7 +43,8 @@ impl Bench {
 
     /// Loses one of several carriers that came up `lived` ago; so many are left, all trusted.
     fn lose_one(&mut self, lived: Duration, left: usize) {
-        self.group.handle_carrier_lost(self.now, lived, &mut self.orders);
+        let loss = Loss { lived, planned: false, trusted_left: left };
+        self.group.handle_carrier_lost(self.now, loss, &mut self.orders);
         self.carriers(left, left);
     }
 
@@ -73,6 +74,9 @@ impl Bench {
     }
 
     fn lose(&mut self) {
+        let begun = self.group.hold.as_ref().expect("a session").begun;
+        let loss = Loss { lived: self.now - begun, planned: false, trusted_left: 0 };
+        self.group.handle_carrier_lost(self.now, loss, &mut self.orders);
         self.group.handle_carriers(self.now, (0, 0, 0), &mut self.orders);
         self.group.handle_recovering(self.now, &mut self.orders);
     }

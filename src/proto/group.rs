@@ -253,6 +253,14 @@ impl Group {
         }
     }
 
+    /// A carrier that has lived for `lived` is to be replaced, and not for this end's sake. [`Group::handle_carriers`]
+    /// follows, and dials another one: at once, unless young ones are to be replaced again and again.
+    pub(crate) fn handle_rejected(&mut self, now: Instant, lived: Duration, orders: &mut Orders) {
+        if self.hold.is_some() {
+            self.spare.rejected(now, lived, &mut orders.rng);
+        }
+    }
+
     /// The session waits for a carrier: dial one, at once if the lost one had held for a while.
     pub(crate) fn handle_recovering(&mut self, now: Instant, orders: &mut Orders) {
         let Some(hold) = self.hold.as_mut().filter(|hold| hold.carriers == 0 && !hold.recovering) else {
@@ -447,7 +455,11 @@ impl Group {
         }
         match &self.hold {
             None => (self.wish == Wish::Keep).then_some(Purpose::Begin),
-            Some(hold) => (hold.lasting < self.desired).then_some(Purpose::Join { session: hold.session }),
+            Some(hold) => {
+                // With twice as many as there should be, each could have been replaced: first one of them has to go.
+                let missing = hold.lasting < self.desired && hold.carriers < 2 * self.desired;
+                missing.then_some(Purpose::Join { session: hold.session })
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::{EventKind, ReplaceCause};
 use crate::id::{AccessId, CarrierNumber, LinkId, Ordinal, SessionNumber};
-use crate::proto::carrier::Stay;
+use crate::proto::carrier::{Carrier, Stay};
 use crate::proto::facts::FleetAction;
 use crate::proto::fleet::Fleet;
 use crate::proto::later::later;
@@ -88,7 +88,7 @@ impl Fleet {
         }
     }
 
-    /// A carrier is to be replaced within `grace`.
+    /// A carrier is to be replaced within `grace`; of more than [`ROTATION_GRACE`] only that is believed.
     pub(super) fn replace(
         &mut self,
         now: Instant,
@@ -98,8 +98,9 @@ impl Fleet {
         cause: ReplaceCause,
     ) {
         let Some(member) = self.roster.member_mut(session).filter(|member| !member.ending) else { return };
-        let dials = member.link().is_some();
+        let (dials, grace) = (member.link().is_some(), grace.min(ROTATION_GRACE));
         let Some(known) = member.carriers.get_mut(&carrier) else { return };
+        let lived = now.saturating_duration_since(known.up);
         let until = Stay::Until { until: later(now, grace), cause };
         match known.stay {
             Stay::Free => (known.stay, known.since) = (until, now),
@@ -116,6 +117,9 @@ impl Fleet {
         if !dials {
             let code = cause.code();
             self.actions.push_back(FleetAction::RequestCarrier { session, carrier, code, deadline: grace });
+        }
+        if !matches!(cause, ReplaceCause::Rotated | ReplaceCause::Rerouted) {
+            self.on_group(now, session, |group, orders| group.handle_rejected(now, lived, orders));
         }
     }
 
@@ -146,6 +150,33 @@ impl Fleet {
         for carrier in waiting.into_iter().take(replaced) {
             self.retire(now, session, carrier);
         }
+    }
+
+    /// Closes the carrier that is missed the least where there are twice as many as there should be and yet too few that
+    /// last, so that another may be dialed. What is not acknowledged on it is sent again on others.
+    pub(super) fn make_room(&mut self, now: Instant, session: SessionNumber) {
+        let Some(member) = self.roster.member_mut(session).filter(|member| !member.ending) else { return };
+        let desired = self.config.carriers;
+        let full = member.carriers.len() >= 2 * desired && member.lasting() < desired;
+        let closes = member.carriers.values().any(|carrier| carrier.stay == Stay::Closing);
+        if member.link().is_none() || !full || closes {
+            return;
+        }
+        let worth = |carrier: &Carrier| match carrier.stay {
+            Stay::Retiring { .. } => 0,
+            _ if carrier.suspect => 1,
+            _ => 2,
+        };
+        let others = member.carriers.iter_mut().filter(|(_, carrier)| !carrier.is_lasting());
+        let Some((carrier, known)) = others.min_by_key(|(number, carrier)| (worth(carrier), **number)) else {
+            return;
+        };
+        let code = match known.stay {
+            Stay::Until { cause, .. } | Stay::Retiring { cause, .. } => cause.code(),
+            Stay::Free | Stay::Closing => CloseCode::REPLACED,
+        };
+        (known.stay, known.since) = (Stay::Closing, now);
+        self.actions.push_back(FleetAction::CloseCarrier { session, carrier: *carrier, code });
     }
 
     /// Does what is due with the carriers of a session that are to be replaced.

@@ -366,6 +366,7 @@ impl Fleet {
     pub(super) fn refresh(&mut self, now: Instant, session: SessionNumber) {
         // What another has taken the place of goes only now that it is there: nothing of a stream has to wait.
         self.retire_replaced(now, session);
+        self.make_room(now, session);
         self.replace_suspects(now, session);
         let Some(member) = self.roster.member_mut(session) else {
             return;
@@ -382,7 +383,7 @@ impl Fleet {
     }
 
     /// Lets `input` work on the group that holds the session, if one does.
-    fn on_group(
+    pub(super) fn on_group(
         &mut self,
         now: Instant,
         session: SessionNumber,

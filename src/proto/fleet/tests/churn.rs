@@ -152,6 +152,46 @@ fn a_peer_that_drops_what_it_takes_is_dialed_ever_less_often_however_many_carrie
 }
 
 #[test]
+fn a_peer_that_wants_others_for_what_it_has_just_got_is_given_ever_fewer_and_never_holds_many() {
+    let soon = Duration::from_millis(2);
+    for whim in [Whim::Ask(Duration::ZERO), Whim::Ask(soon), Whim::AskAndDrop(Duration::ZERO)] {
+        for carriers in [1, 2, 8] {
+            let mut world = World::new(carriers, whim, false);
+            world.run(Duration::from_secs(10));
+            let dials = world.dials.len();
+            assert!((3..50).contains(&dials), "{whim:?}, {carriers} carriers: {dials} dials");
+            assert!(world.most <= 2 * carriers, "{whim:?}, {carriers} carriers: {} at once", world.most);
+            world.run(Duration::from_secs(60));
+            let later = world.dials.len() - dials;
+            assert!((8..=120).contains(&later), "{whim:?}, {carriers} carriers: {later} dials later");
+        }
+    }
+}
+
+#[test]
+fn what_a_peer_wants_replaced_for_the_first_time_is_replaced_at_once_all_of_it() {
+    for carriers in [1_u32, 2, 8] {
+        let count = usize::try_from(carriers).unwrap();
+        let mut world = World::new(count, Whim::Ask(Duration::from_secs(7200)), false);
+        world.run(Duration::from_secs(60));
+        let (before, asked) = (world.dials.len(), world.bench.now);
+        (0..carriers).for_each(|carrier| world.befall(carrier));
+        world.run(Duration::from_millis(50));
+        let dials: Vec<_> = world.dials[before..].iter().map(|at| *at - asked).collect();
+        assert_eq!(dials, (0..carriers).map(|number| DIAL * number).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_notice_of_an_hour_is_not_believed_of_what_retires() {
+    let mut world = World::new(2, Whim::Ask(Duration::from_secs(7200)), false);
+    world.run(Duration::from_secs(60));
+    world.befall(1);
+    world.run(Duration::from_secs(31));
+    assert_eq!(world.live, BTreeSet::from([0, 2]));
+}
+
+#[test]
 fn carriers_that_fall_together_are_redialed_at_once_all_of_them_and_wait_once_if_they_were_young() {
     for carriers in [2_u32, 4, 8] {
         // An hour old, all are cut, the last one last.

@@ -542,6 +542,7 @@ impl World {
 
     /// Carries out what was asked for, and checks everything.
     fn settle(&mut self) {
+        let mut closed = Vec::new();
         while let Some(action) = self.fleet.poll_action() {
             match action {
                 FleetAction::Dial(order) => self.dial(order),
@@ -565,8 +566,11 @@ impl World {
                     self.rounds.clear();
                 }
                 FleetAction::RetireCarrier { session, .. } => self.others_carry(session),
-                FleetAction::CloseCarrier { session, .. }
-                | FleetAction::RequestCarrier { session, .. }
+                FleetAction::CloseCarrier { session, carrier, .. } => {
+                    assert!(self.sessions.contains_key(&session), "seed {}", self.seed);
+                    closed.push((session, carrier.0));
+                }
+                FleetAction::RequestCarrier { session, .. }
                 | FleetAction::DrainSession { session }
                 | FleetAction::ReviewKeys { session }
                 | FleetAction::SetCost { session, .. } => {
@@ -587,6 +591,14 @@ impl World {
             if let Err(law) = self.facts.take(&event) {
                 panic!("seed {}: {law}: {event:?}", self.seed);
             }
+        }
+        if !closed.is_empty() {
+            // A session says at once that what it closes is down.
+            for (session, carrier) in closed {
+                let live = self.sessions.get(&session).is_some_and(|known| known.carriers.contains(&carrier));
+                self.lose(session, Some(carrier).filter(|_| live));
+            }
+            return self.settle();
         }
         self.nothing_wanted_is_forgotten();
         self.complete_rotations_hold();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::event::EventKind;
-use crate::id::{Cost, GroupName, LinkId};
+use crate::id::{Cost, GroupName, LinkId, Ordinal};
 use crate::proto::facts::FleetConfig;
 use crate::proto::fleet::Fleet;
 use crate::proto::group::Group;
@@ -89,8 +89,12 @@ impl Fleet {
                 self.set_own_cost(session, wanted.cost);
             }
         }
+        // First, or what is dialed for the groups would pass for made with the credentials before.
+        let rotation = self.links.get_mut(&link).and_then(Link::take_rotation);
         self.regroup(now, link);
-        self.rotate_link(now, link);
+        if let Some(ordinal) = rotation {
+            self.follow_rotation(now, link, ordinal);
+        }
         let detour = changes.settings || changes.proxy || changes.no_client_auth;
         if changes.credentials || detour {
             for (name, _) in &wanted.groups {
@@ -106,15 +110,19 @@ impl Fleet {
 
     /// If a link uses newer credentials than before, what was made with those is to be replaced.
     fn rotate_link(&mut self, now: Instant, link: LinkId) {
-        let Some(known) = self.links.get_mut(&link) else { return };
-        let groups: Vec<GroupName> = known.groups.iter().map(|group| group.name().clone()).collect();
-        if let Some(ordinal) = known.take_rotation() {
-            for name in groups {
-                // Or an attempt under way would bring a carrier of the old ones when the rotation is complete.
-                self.with_group(now, link, &name, |group, orders| group.handle_detour(now, orders));
-            }
-            self.rotate(now, Door::Link(link), ordinal);
+        if let Some(ordinal) = self.links.get_mut(&link).and_then(Link::take_rotation) {
+            self.follow_rotation(now, link, ordinal);
         }
+    }
+
+    fn follow_rotation(&mut self, now: Instant, link: LinkId, ordinal: Ordinal) {
+        let Some(known) = self.links.get(&link) else { return };
+        let groups: Vec<GroupName> = known.groups.iter().map(|group| group.name().clone()).collect();
+        for name in groups {
+            // Or an attempt under way would bring a carrier of the old ones when the rotation is complete.
+            self.with_group(now, link, &name, |group, orders| group.handle_detour(now, orders));
+        }
+        self.rotate(now, Door::Link(link), ordinal);
     }
 
     /// If a link is to be dialed another way than before, what was dialed the old way is to go. A session whose dialer

@@ -212,6 +212,19 @@ fn what_is_retired_goes_on_when_what_took_its_place_is_lost() {
 }
 
 #[test]
+fn what_is_dialed_with_credentials_that_came_after_the_link_is_of_their_ordinal() {
+    let mut bench = Bench::new();
+    let without = LinkWanted { usable: Err("no TLS credentials".into()), ..wanted(&[("a", 1)]) };
+    bench.fleet.handle_link(bench.now, LINK, without);
+    bench.rotate(1);
+    let begin = bench.dials().remove(0);
+    bench.dialed(begin.attempt, Ok(begun(1, 1)));
+    assert_eq!(bench.states(), [(CarrierState::Up, Ordinal(1))]);
+    assert_eq!(bench.fleet.handle_revoked(bench.now, Door::Link(LINK), Ordinal(1)), 0);
+    assert_eq!(bench.moves(), []);
+}
+
+#[test]
 fn an_attempt_with_credentials_that_are_rotated_meanwhile_is_given_up() {
     let (mut bench, dials) = Bench::linked(&[("a", 1)]);
     bench.rotate(1);

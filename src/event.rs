@@ -155,6 +155,7 @@ pub enum EventKind {
         /// End of its validity, Unix seconds.
         not_after: i64,
         /// How long until then.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         left: Duration,
     },
     /// Credentials were taken into use.

@@ -176,6 +176,23 @@ fn no_file_is_too_long() {
     hold(length);
 }
 
+/// In what is written out, a span of time is a number of seconds wherever it stands.
+#[test]
+fn spans_of_time_in_events_are_written_in_seconds() {
+    let text = include_str!("../src/event.rs");
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let spans: Vec<usize> = (1..lines.len()).filter(|line| lines[*line].ends_with(": Duration,")).collect();
+    assert!(spans.len() >= 9, "the events with spans of time are elsewhere now");
+    for line in spans {
+        assert!(
+            lines[line - 1].contains("crate::stats::seconds"),
+            "src/event.rs:{}: {}",
+            line + 1,
+            lines[line]
+        );
+    }
+}
+
 fn hold(rule: Rule) {
     let sources = read_sources();
     assert!(sources.len() > 5, "src/ was not found");

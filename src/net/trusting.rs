@@ -45,9 +45,11 @@ impl Hub {
         owner: impl FnOnce(Arc<str>) -> CertificateOwner,
     ) {
         let mut expiry = self.expiry();
-        expiry.retain(is_other);
-        let Some(credentials) = credentials else { return };
+        let Some(credentials) = credentials else { return expiry.retain(is_other) };
         let (now, owner) = (clock::unix_seconds(), owner(Arc::clone(&credentials.name)));
+        // What is watched already is not told again: any change of a link comes by here.
+        let stays = credentials.certificate.is_some();
+        expiry.retain(|of| is_other(of) || stays && *of == owner);
         expiry.handle_lists(now, &owner, &credentials.revocation_lists);
         if let Some(certificate) = &credentials.certificate {
             expiry.handle_certificate(now, owner, Arc::clone(certificate));

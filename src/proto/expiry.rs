@@ -47,7 +47,7 @@ struct Entry {
     told: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum What {
     Certificate(Arc<LeafSummary>),
     List(RevocationList),
@@ -98,7 +98,7 @@ impl Expiry {
         }
     }
 
-    /// Watches a certificate in place of the one that its owner had before.
+    /// Watches a certificate in place of the one that its owner had before. With the same one nothing is told again.
     pub(crate) fn handle_certificate(
         &mut self,
         now: i64,
@@ -109,9 +109,10 @@ impl Expiry {
         self.watch(now, (owner, None), What::Certificate(certificate), end);
     }
 
-    /// Watches the revocation lists of a bundle in place of those that its owner had before.
+    /// Watches the revocation lists of a bundle in place of those that its owner had before; likewise.
     pub(crate) fn handle_lists(&mut self, now: i64, owner: &CertificateOwner, lists: &[RevocationList]) {
-        self.drop_of(owner, |place| place.is_some());
+        let stays = |place: usize| lists.get(place).is_some_and(|list| list.next_update.is_some());
+        self.drop_of(owner, |place| place.is_some_and(|place| !stays(place)));
         for (place, list) in lists.iter().enumerate() {
             if let Some(end) = list.next_update {
                 self.watch(now, (owner.clone(), Some(place)), What::List(list.clone()), end);
@@ -172,6 +173,9 @@ impl Expiry {
     }
 
     fn watch(&mut self, now: i64, watched: Watched, what: What, end: i64) {
+        if self.entries.get(&watched).is_some_and(|before| before.what == what) {
+            return;
+        }
         if let Some(before) = self.entries.insert(watched.clone(), Entry { what, end, told: 0 })
             && let Some(due) = before.due(self.skew)
         {

@@ -161,6 +161,19 @@ fn a_revocation_list_is_told_when_its_successor_is_overdue() {
 }
 
 #[test]
+fn what_is_watched_already_is_not_told_again() {
+    let mut expiry = expiry();
+    let (list, end) = (RevocationList::new("CN=ca".into(), START, Some(START + 60)), START + DAY);
+    for time in [START + 60 + SKEW, START + 60 + SKEW + 1] {
+        expiry.handle_lists(time, &own(), std::slice::from_ref(&list));
+        expiry.handle_certificate(time, own(), leaf(end));
+        let expected = if time == START + 60 + SKEW { vec![None, Some(end - time)] } else { vec![] };
+        assert_eq!(told(&mut expiry), expected);
+    }
+    assert_eq!(expiry.poll_timeout(), Some(end - 3600), "and goes on being watched");
+}
+
+#[test]
 fn a_validity_at_the_ends_of_time_is_no_trouble() {
     let mut expiry = expiry();
     for end in [i64::MIN, i64::MAX] {

@@ -159,7 +159,10 @@ fn table(page: &Value) -> String {
 
 fn print_link(link: &Value, page: &Value, out: &mut String) {
     let groups = link["groups"].as_array().map_or(0, Vec::len);
-    let up = each(&link["groups"]).filter(|group| group["state"] == "up" || group["state"] == "suspect");
+    // One that drains takes nothing new.
+    let drains = |group: &Value| session(page, &group["session"])["state"] == "draining";
+    let up = each(&link["groups"])
+        .filter(|group| (group["state"] == "up" || group["state"] == "suspect") && !drains(group));
     let (up, history) = (up.count(), &link["history"]);
     let _ = writeln!(
         out,
@@ -185,8 +188,8 @@ fn print_link(link: &Value, page: &Value, out: &mut String) {
         };
         rows.push([
             dash(cell(&group["name"])),
-            cell(&group["state"]),
-            age(page, &group["since_micros"]),
+            if drains(group) { cell(&session["state"]) } else { cell(&group["state"]) },
+            age(page, if drains(group) { &session["since_micros"] } else { &group["since_micros"] }),
             cell(&group["endpoint"]),
             cell(&session["peer"]["site_name"]),
             cell(&session["peer"]["router"]),

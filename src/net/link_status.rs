@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::event::Peer;
 use crate::id::LinkId;
 use crate::resource::status::{LegacyStatus, LinkFacts, LinkStatus};
-use crate::snapshot::{FailureView, GroupState, GroupView, LinkView, PlaneStatus, Standing};
+use crate::snapshot::{
+    FailureView, GroupState, GroupView, LinkView, PlaneStatus, SessionState, SessionView, Standing,
+};
 
 impl LinkStatus {
     /// The status of one link in Skupper's own words; `None` if the snapshot has none of that id.
@@ -35,13 +37,28 @@ fn facts(status: &PlaneStatus, link: LinkId) -> Option<LinkFacts> {
     facts.since.operational = seconds(view.operational_since_micros);
     facts.since.ready = seconds(view.ready_since_micros);
     facts.configured = Some(view.refusal.clone().map_or(Ok(()), Err));
-    facts.operational = known.then_some(view.operational);
-    facts.cause = cause(view);
+    let leaves = leaves_since(status, view);
+    facts.operational = known.then_some(view.operational && leaves.is_none());
+    facts.cause = if leaves.is_some() { Some(DRAINING.into()) } else { cause(view) };
+    if let Some(since) = leaves.map(seconds) {
+        facts.since.operational = since.max(facts.since.operational);
+        facts.since.ready = since.max(facts.since.ready);
+    }
     facts.url = live.and_then(|group| group.endpoint.clone());
     facts.remote_site_id = peer.map(|peer| peer.site_id.as_str().into());
     facts.remote_site_name = peer.map(|peer| peer.site_name.as_str().into());
     facts.generation = view.generation;
     Some(facts)
+}
+
+/// Since when, in Unix microseconds, all sessions of the link that are up have been draining: it has no path for anything
+/// new. `None` if one is not, or there is none.
+fn leaves_since(status: &PlaneStatus, view: &LinkView) -> Option<u64> {
+    let up = view.groups.iter().filter(|group| matches!(group.state, GroupState::Up | GroupState::Suspect));
+    let sessions = up.filter_map(|group| status.sessions.iter().find(|of| Some(of.session) == group.session));
+    let since = |of: &SessionView| (of.state == SessionState::Draining).then_some(of.since_micros);
+    let all: Option<Vec<u64>> = sessions.map(since).collect();
+    all?.into_iter().max()
 }
 
 /// The router linked to; while there is none, the one that was, as Skupper keeps it.
@@ -67,3 +84,6 @@ fn cause(view: &LinkView) -> Option<Arc<str>> {
     let ends = view.groups.iter().filter_map(|group| group.history.last_end.as_ref());
     ends.max_by_key(|end| end.at_micros).map(|end| Arc::clone(&end.message))
 }
+
+/// Why a link whose sessions drain is not operational, in the words of its status.
+const DRAINING: &str = "draining, takes no new streams";

@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&args))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("chaos: connections were lost, or bytes were wrong");
+            eprintln!("chaos: connections were lost or stood still, or bytes were wrong");
             ExitCode::FAILURE
         }
         Err(error) => {

@@ -7,7 +7,7 @@ use crate::injector::Done;
 use crate::stage::Stage;
 use crate::tally::Tally;
 
-/// Prints what was done and what came of it. True if nothing was lost and no byte was wrong.
+/// Prints what was done and what came of it. True if nothing was lost or stood still, and no byte was wrong.
 pub(crate) fn print(done: &Done, tally: &Tally, stage: &Stage, goals: bool) -> bool {
     let samples = tally.pauses.finish();
     println!(
@@ -66,7 +66,7 @@ pub(crate) fn print(done: &Done, tally: &Tally, stage: &Stage, goals: bool) -> b
     if goals {
         judge(done, &samples);
     }
-    lost == 0 && wrong == 0
+    lost == 0 && wrong == 0 && done.stuck == 0
 }
 
 /// Says whether the pauses are as short as they are meant to be.

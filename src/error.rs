@@ -125,6 +125,15 @@ pub enum DialError {
         /// The one that answered.
         found: Instance,
     },
+    /// The carrier reached the session's instance, which shows another principal than when the session began: its
+    /// credentials are another's now. The session gets no more carriers, and a successor takes its place.
+    #[error("reached {found}, but the session began with {expected}")]
+    OtherPrincipal {
+        /// The session's.
+        expected: Principal,
+        /// The one that answered.
+        found: Principal,
+    },
     /// The connection was lost in a phase.
     #[error("connection lost in the {phase} phase: {kind}")]
     Lost {
@@ -181,6 +190,7 @@ impl DialError {
             Self::Closed { .. }
             | Self::NotAllowed { .. }
             | Self::OtherInstance { .. }
+            | Self::OtherPrincipal { .. }
             | Self::Violation(_) => Fault::Peer,
             Self::Tls(reason) => reason.fault(),
         }
@@ -199,6 +209,7 @@ impl DialError {
             | Self::Duplicate { .. }
             | Self::NotAllowed { .. }
             | Self::OtherInstance { .. }
+            | Self::OtherPrincipal { .. }
             | Self::Violation(_) => Phase::Hello,
         }
     }

@@ -1,4 +1,4 @@
-//! Credentials change while links are up: new handshakes use the new ones.
+//! Credentials change while links are up: handshakes use the new ones, and what was made with the old ones is replaced.
 //!
 //! What is watched is watched twice: with the system's notices, and by the clock alone.
 
@@ -19,12 +19,13 @@ use common::raw::{self, RawPeer};
 use common::relay::{Cut, Relay};
 use common::stage::{Diary, WAYS, brisk, listen, pair, plane_with, watching};
 use common::traffic::busy;
-use common::{credentials, document, loopback, within};
+use common::{credentials, document, link, loopback, within};
 use rustls_pki_types::CertificateDer;
 use sitelink::config::FileNotices;
 use sitelink::{
-    Access, AccessSpec, Cost, Credentials, CredentialsError, CredentialsSource, EventKind, LinkId, LinkRole,
-    LinkSecrets, Manifest, Ordinal, PeerPolicy, PeerRefusal, Phase, Plane, PlaneError, TlsReason,
+    Access, AccessSpec, CloseCode, Cost, Credentials, CredentialsError, CredentialsSource, DialError,
+    EventKind, LinkId, LinkRole, LinkSecrets, LinkStream, Manifest, Ordinal, PeerPolicy, PeerRefusal, Phase,
+    Plane, PlaneError, SessionEnd, TlsReason,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -124,6 +125,52 @@ async fn taken(diary: &mut Diary, bundle: &Bundle) {
 async fn keep(plane: &Plane, to: SocketAddr, source: CredentialsSource) -> LinkId {
     let manifest = Manifest::parse(document("east", &to.ip().to_string(), to.port()), "test");
     plane.link(manifest.link("east").unwrap().clone(), source).await.unwrap()
+}
+
+/// Whether a stream still carries.
+async fn talks((near, far): &mut (LinkStream, LinkStream)) -> bool {
+    near.send(Bytes::from_static(b"still here")).await.unwrap();
+    within(far.recv()).await.unwrap().as_deref() == Some(b"still here")
+}
+
+#[tokio::test]
+async fn credentials_of_another_subject_get_a_session_of_their_own_beside_the_one_that_drains() {
+    let ca = TestCa::new("ca");
+    let (west, east) = (plane_with("west", brisk()).await, plane_with("east", brisk()).await);
+    let access = listen(&east, loopback(), &ca).await;
+    let mut diary = Diary::of(&west);
+    let link = link(&west, "east", access.address(), credentials("own", &ca.client("west"))).await;
+    let mut old = pair(&west, &east, "old").await;
+    west.rotate(link, credentials("own", &ca.client("renamed"))).await.unwrap();
+    diary.many(2, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
+    let mut new = pair(&west, &east, "new").await;
+    assert!(talks(&mut new).await && talks(&mut old).await);
+    assert_eq!(diary.count(|kind| matches!(kind, EventKind::RotationCompleted { .. })), 0);
+    drop(old);
+    assert_eq!(diary.session_end().await, SessionEnd::Closed(CloseCode::DRAINED));
+    diary.one(|kind| matches!(kind, EventKind::RotationCompleted { .. })).await;
+    assert!(talks(&mut new).await);
+}
+
+#[tokio::test]
+async fn a_dialer_names_both_principals_of_an_access_that_took_another_and_begins_a_successor() {
+    let ca = TestCa::new("ca");
+    let (west, east) = (plane_with("west", brisk()).await, plane_with("east", brisk()).await);
+    let access = listen(&east, loopback(), &ca).await;
+    let mut diary = Diary::of(&west);
+    link(&west, "east", access.address(), credentials("own", &ca.client("west"))).await;
+    let mut old = pair(&west, &east, "old").await;
+    let before = west.status().sessions[0].peer.principal.clone();
+    let host = rcgen::SanType::IpAddress(loopback().ip());
+    access.rotate(credentials("server", &ca.issue("renamed", vec![host]))).unwrap();
+    let differs = |kind: &EventKind| {
+        matches!(kind, EventKind::DialFailed { error: DialError::OtherPrincipal { expected, found }, .. }
+            if *expected == before && *found != before)
+    };
+    diary.one(differs).await;
+    diary.many(2, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
+    let mut new = pair(&west, &east, "new").await;
+    assert!(talks(&mut new).await && talks(&mut old).await);
 }
 
 #[tokio::test]

@@ -546,6 +546,31 @@ async fn a_changed_cost_touches_no_stream_and_both_ends_learn_it() {
 }
 
 #[tokio::test]
+async fn endpoints_of_another_router_under_the_same_group_take_over_and_the_old_session_drains() {
+    let ca = TestCa::new("ca");
+    let west = plane_with("west", brisk()).await;
+    let (old, new) = (plane_with("east", brisk()).await, plane_with("south", brisk()).await);
+    let (at_old, at_new) = (listen(&old, loopback(), &ca).await, listen(&new, loopback(), &ca).await);
+    let mut diary = Diary::of(&west);
+    let link = link_to(&west, &ca, &[("a", at_old.address())]).await;
+    let (mut near, mut far) = pair(&west, &old, "k").await;
+    let text =
+        document("east", "127.0.0.1", at_new.address().port()).replace("    host", "    group: a\n    host");
+    let manifest = Manifest::parse(text, "test");
+    let client = credentials("client", &ca.client("west"));
+    west.relink(link, manifest.link("east").unwrap().clone(), Some(client)).await.unwrap();
+    diary.one(|kind| matches!(kind, EventKind::SessionDraining { by_peer: false, .. })).await;
+    diary.many(2, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
+    talk(&mut near, &mut far).await;
+    let endpoint = west.status().links[0].groups[0].endpoint.clone();
+    assert_eq!(endpoint.as_deref(), Some(&*at_new.address().to_string()));
+    new.serve(&key("n")).unwrap();
+    reachable(&west, "n").await;
+    drop((near, far));
+    assert_eq!(diary.session_end().await, SessionEnd::Closed(CloseCode::DRAINED));
+}
+
+#[tokio::test]
 async fn new_endpoints_are_dialed_and_old_ones_drain() {
     let ca = TestCa::new("ca");
     let west = plane_with("west", brisk()).await;

@@ -94,6 +94,10 @@ impl Plane {
     /// takes no new one, which `RotationDelayed` tells after 30 s; [`Plane::revoke_older_than`] ends them. The bundle in
     /// use given again changes nothing.
     ///
+    /// Credentials of another principal (another subject or issuer, and not the same peer by the other end's policy) give
+    /// no session of the first one a carrier: such a session takes no new streams, those that it has are let end over the
+    /// carriers it has for at most 30 s, and a successor begins beside it at once.
+    ///
     /// # Errors
     /// [`PlaneError::Credentials`] for a bundle that cannot be used to dial, which an event tells as well, and the one
     /// in use stays; [`PlaneError::Unknown`]; [`PlaneError::ShutDown`].

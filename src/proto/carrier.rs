@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::certificate::LeafSummary;
 use crate::event::ReplaceCause;
 use crate::id::{CarrierNumber, Ordinal};
+use crate::proto::dial::Target;
 use crate::proto::facts::{Arrival, DialedFacts};
 use crate::snapshot::{CarrierState, CarrierView};
 use crate::stats::{RoundTrip, Traffic};
@@ -31,6 +32,8 @@ pub(crate) struct Carrier {
 pub(crate) struct Made {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    /// The endpoint that was dialed, where this end dialed.
+    pub(crate) target: Option<Target>,
     /// What the peer showed on it.
     pub(crate) certificate: Option<Arc<LeafSummary>>,
     /// The rotation of this end's credentials that its handshake was done with.
@@ -79,17 +82,18 @@ impl Stay {
 }
 
 impl Made {
-    /// One that was dialed with this end's credentials of that ordinal.
-    pub(crate) fn dialed(facts: &DialedFacts, own: Ordinal) -> Self {
+    /// One that was dialed with this end's credentials of that ordinal, at that endpoint.
+    pub(crate) fn dialed(facts: &DialedFacts, own: Ordinal, target: Target) -> Self {
         let DialedFacts { hello, certificate, local, remote, .. } = facts;
-        Self { local: *local, remote: *remote, certificate: certificate.clone(), own, peer: hello.ordinal }
+        let (certificate, peer, target) = (certificate.clone(), hello.ordinal, Some(target));
+        Self { local: *local, remote: *remote, target, certificate, own, peer }
     }
 
     /// One that was accepted.
     pub(crate) fn accepted(arrival: &Arrival) -> Self {
         let Arrival { hello, certificate, local, remote, ordinal, .. } = arrival;
         let (certificate, peer) = (certificate.clone(), hello.ordinal);
-        Self { local: *local, remote: *remote, certificate, own: *ordinal, peer }
+        Self { local: *local, remote: *remote, target: None, certificate, own: *ordinal, peer }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::error::{DialError, SessionEnd, Violation};
 use crate::event::EventKind;
 use crate::id::{AccessId, Cost, GroupName, LinkId, LinkRole, Ordinal, SessionNumber};
 use crate::proto::carrier::Made;
-use crate::proto::dial::{AttemptId, Purpose};
+use crate::proto::dial::{AttemptId, Purpose, Target};
 use crate::proto::facts::{DialOrder, DialedFacts, FleetAction, FleetConfig, Local, Verdict};
 use crate::proto::fleet::moving::Rotation;
 use crate::proto::group::Group;
@@ -27,7 +27,7 @@ use crate::proto::link::Link;
 use crate::proto::orders::{Orders, Step};
 use crate::proto::paths::PathChange;
 use crate::proto::registry;
-use crate::proto::roster::{Beginning, Origin, Roster};
+use crate::proto::roster::{Beginning, Member, Origin, Roster};
 use crate::proto::trust::{Door, Trust};
 use crate::proto::uplink::Uplinks;
 use crate::snapshot::{
@@ -64,6 +64,7 @@ pub(crate) struct Fleet {
 struct Attempt {
     link: LinkId,
     group: GroupName,
+    target: Target,
     purpose: Purpose,
     /// What the hello said of this end's cost.
     cost: Cost,
@@ -141,7 +142,7 @@ impl Fleet {
             (Err(error), _) => Err((error, CloseCode::NORMAL)),
             (Ok(facts), Purpose::Begin) => self.dialed_begin(now, attempt, &of, &facts),
             (Ok(facts), Purpose::Join { session }) => {
-                let made = Made::dialed(&facts, of.ordinal);
+                let made = Made::dialed(&facts, of.ordinal, of.target.clone());
                 self.dialed_join(now, attempt, session, (&facts, made))
             }
         };
@@ -171,6 +172,8 @@ impl Fleet {
     /// An access listens no more. Its sessions go on.
     pub(crate) fn handle_access_down(&mut self, access: AccessId) {
         if self.accesses.remove(&access).is_some() {
+            // Nobody would wait for the end of a rotation of what is not there.
+            self.rotations.remove(&Door::Access(access));
             self.events.push_back(EventKind::AccessDown { access });
             self.forget_doors();
         }
@@ -252,7 +255,15 @@ impl Fleet {
                 .values()
                 .map(|link| {
                     let rotation = self.rotation_view(Door::Link(link.id), &micros);
-                    LinkView { rotation, ..link.view(now, &micros, &stands_by) }
+                    let mut view = LinkView { rotation, ..link.view(now, &micros, &stands_by) };
+                    for group in &mut view.groups {
+                        let member = group.session.and_then(|session| self.roster.member(session));
+                        // What carries tells more than what is dialed beside it.
+                        if let Some(target) = member.and_then(Member::endpoint) {
+                            group.endpoint = Some(target.to_string().into());
+                        }
+                    }
+                    view
                 })
                 .collect(),
             sessions: self.roster.members().map(|member| member.view(&micros)).collect(),
@@ -325,7 +336,7 @@ impl Fleet {
             },
         );
         let (session, cost) = (member.number, link.wanted.cost);
-        member.join(now, hello.carrier, Made::dialed(facts, of.ordinal));
+        member.join(now, hello.carrier, Made::dialed(facts, of.ordinal, of.target.clone()));
         self.announce_begun(session, hello.carrier);
         if of.cost != cost {
             // It was changed while the hello was under way.
@@ -342,7 +353,9 @@ impl Fleet {
     fn duplicate_of(&self, link: LinkId, group: &GroupName, facts: &DialedFacts) -> Option<GroupName> {
         let same = |session: SessionNumber| {
             let member = self.roster.member(session);
-            member.is_some_and(|member| !member.ending && member.peer.instance == facts.hello.instance)
+            // One that drains is on its way out, and stands beside what comes.
+            let stays = |member: &&Member| !member.ending && member.drain.is_none();
+            member.filter(stays).is_some_and(|member| member.peer.instance == facts.hello.instance)
         };
         let others = self.links.get(&link)?.groups.iter().filter(|other| other.name() != group);
         others.filter(|other| other.session().is_some_and(same)).map(|other| other.name().clone()).next()
@@ -364,9 +377,16 @@ impl Fleet {
         for step in std::mem::take(&mut self.orders.steps) {
             match step {
                 Step::Dial { attempt, target, purpose } => {
-                    self.attempts
-                        .insert(attempt, Attempt { link, group: name.clone(), purpose, cost, ordinal });
                     let (name, group) = (hello_name.clone(), name.clone());
+                    let of = Attempt {
+                        link,
+                        group: group.clone(),
+                        target: target.clone(),
+                        purpose,
+                        cost,
+                        ordinal,
+                    };
+                    self.attempts.insert(attempt, of);
                     let order = DialOrder { attempt, link, name, group, cost, target, purpose };
                     self.actions.push_back(FleetAction::Dial(order));
                 }
@@ -388,6 +408,9 @@ impl Fleet {
                     });
                 }
                 Step::End { session, end, code } => self.orphan(now, session, end, code),
+                Step::Succeed { session } => {
+                    self.drain(now, session, later(now, self.config.regroup_grace), CloseCode::REPLACED);
+                }
                 Step::Failed { target, attempt, error, wait } => {
                     self.events.push_back(EventKind::DialFailed {
                         link,

@@ -1,6 +1,7 @@
 //! One group of one link: keeps a session with the one router its endpoints reach.
 
-use std::sync::Arc;
+mod view;
+
 use std::time::{Duration, Instant};
 
 use crate::config::Backoff;
@@ -8,7 +9,7 @@ use crate::error::DialError;
 use crate::id::{GroupName, SessionNumber};
 use crate::proto::dial::{Alternates, AttemptId, Purpose, Target};
 use crate::proto::gate::Gate;
-use crate::proto::hold::{Hold, Loss};
+use crate::proto::hold::{Hold, Loss, Sentence, most_carriers};
 use crate::proto::orders::{Orders, Step};
 use crate::proto::race::{GivenUp, Race, Runner};
 use crate::snapshot::GroupState;
@@ -203,18 +204,36 @@ impl Group {
     ) {
         let Next::Race(race) = &mut self.next else { return };
         let Some(runner) = race.remove(attempt) else { return };
-        let end = self.hold.as_mut().and_then(|hold| Some((hold.session, hold.judge(&error)?)));
-        let wait = self.wait_after(now, &error, end.is_some(), orders);
-        if end.is_some() {
+        // The router finds nothing amiss with this end, so that nothing but the order to drain keeps the session when its
+        // successor's hello comes.
+        let shown = matches!(error, DialError::OtherPrincipal { .. });
+        // What nobody would succeed is left as it is.
+        let keeps = self.wish == Wish::Keep;
+        let judged =
+            self.hold.as_mut().and_then(|hold| Some((hold.session, hold.begun, hold.judge(&error)?)));
+        let judged = judged.filter(|(.., sentence)| keeps || *sentence != Sentence::Succeed);
+        let wait = self.wait_after(now, &error, judged.is_some(), orders);
+        if judged.is_some() {
             self.break_off(orders);
             // The router is there, it only knows the session no more: the way to it is the best one.
             self.alternates.succeeded(&runner.target);
             self.alternates.lost(true);
         }
         self.failed(now, runner, error, wait, orders);
-        if let Some((session, (end, code))) = end {
+        if let Some((session, begun, sentence)) = judged {
             self.hold = None;
-            orders.steps.push_back(Step::End { session, end, code });
+            orders.steps.push_back(match sentence {
+                Sentence::End(end, code) => Step::End { session, end, code },
+                Sentence::Succeed => {
+                    // A peer that lets sessions begin and none of them be supplied is dialed ever less often.
+                    let stable =
+                        self.urgent.ended(now, now.saturating_duration_since(begun), &mut orders.rng);
+                    if stable && shown {
+                        self.urgent.close(now, DRAIN_AHEAD);
+                    }
+                    Step::Succeed { session }
+                }
+            });
         }
         self.settle(now, orders);
     }
@@ -289,6 +308,18 @@ impl Group {
         self.settle(now, orders);
     }
 
+    /// The session drains and is to have a successor: the group holds it no more.
+    pub(crate) fn handle_succeeded(&mut self, now: Instant, orders: &mut Orders) {
+        if self.wish == Wish::Keep && self.hold.take().is_some() {
+            self.break_off(orders);
+            self.alternates.lost(true);
+            if matches!(self.next, Next::Wait { .. }) {
+                self.next = Next::Nothing;
+            }
+            self.settle(now, orders);
+        }
+    }
+
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant, orders: &mut Orders) {
         if self.poll_timeout().is_some_and(|due| due <= now) {
@@ -306,59 +337,6 @@ impl Group {
             Next::Race(race) => race.due(!self.alternates.is_round_over()),
             Next::Nothing => None,
         }
-    }
-
-    /// When it is dialed next, if it waits for that.
-    pub(crate) fn next_attempt(&self) -> Option<Instant> {
-        match self.next {
-            Next::Wait { until, .. } => Some(until),
-            Next::Nothing | Next::Race(_) => None,
-        }
-    }
-
-    /// Its name.
-    pub(crate) fn name(&self) -> &GroupName {
-        &self.name
-    }
-
-    /// Its session, if it has one.
-    pub(crate) fn session(&self) -> Option<SessionNumber> {
-        self.hold.as_ref().map(|hold| hold.session)
-    }
-
-    /// Its session, if that has a carrier.
-    pub(crate) fn up(&self) -> Option<SessionNumber> {
-        self.hold.as_ref().filter(|hold| hold.carriers > 0).map(|hold| hold.session)
-    }
-
-    /// The group whose session made this one a duplicate.
-    pub(crate) fn duplicate_of(&self) -> Option<&GroupName> {
-        self.duplicate_of.as_ref()
-    }
-
-    /// What it is at, and since when.
-    pub(crate) fn state(&self) -> (GroupState, Instant) {
-        (self.state, self.since)
-    }
-
-    /// Attempts since it was last up.
-    pub(crate) fn attempts(&self) -> u64 {
-        self.attempts
-    }
-
-    /// The newest failure since it was last up.
-    pub(crate) fn error(&self) -> Option<&DialError> {
-        self.error.as_ref()
-    }
-
-    /// When that failure was.
-    pub(crate) fn failed_at(&self) -> Option<Instant> {
-        self.failed_at
-    }
-
-    /// The endpoint dialed now or last.
-    pub(crate) fn endpoint(&self) -> Option<Arc<str>> {
-        self.last.as_ref().map(|target| target.to_string().into())
     }
 
     /// How long to wait before anything is dialed again, and gives up what a wait is for all alternates at once.
@@ -456,8 +434,8 @@ impl Group {
         match &self.hold {
             None => (self.wish == Wish::Keep).then_some(Purpose::Begin),
             Some(hold) => {
-                // With twice as many as there should be, each could have been replaced: first one of them has to go.
-                let missing = hold.lasting < self.desired && hold.carriers < 2 * self.desired;
+                // With so many, each that there should be has been replaced: first one of them has to go.
+                let missing = hold.lasting < self.desired && hold.carriers < most_carriers(self.desired);
                 missing.then_some(Purpose::Join { session: hold.session })
             }
         }
@@ -511,19 +489,12 @@ impl Group {
             self.failed(now, runner, error, Duration::ZERO, orders);
         }
     }
-
-    fn present_state(&self) -> GroupState {
-        match (&self.hold, &self.next) {
-            (Some(hold), _) if hold.trusted > 0 => GroupState::Up,
-            (Some(hold), _) if hold.carriers > 0 => GroupState::Suspect,
-            (Some(_), _) => GroupState::Recovering,
-            (None, Next::Wait { .. }) if self.duplicate_of.is_some() => GroupState::Duplicate,
-            (None, Next::Wait { .. }) => GroupState::Waiting,
-            (None, Next::Race(_)) => GroupState::Dialing,
-            (None, Next::Nothing) => GroupState::Idle,
-        }
-    }
 }
+
+/// How far ahead of a successor's hello the order to drain is sent, where the acceptor would take the one for a dialer that
+/// has lost the session and end that: what is under way on a carrier before it is 256 KiB or two round trips, so that a
+/// second is enough from 2 Mbit/s up.
+const DRAIN_AHEAD: Duration = Duration::from_secs(1);
 
 /// The longest wait of a duplicate group before it looks again: it costs a handshake each time, and only a change
 /// of the far site's routing helps, which the end of the other group's session mostly announces.

@@ -21,8 +21,8 @@ pub(crate) struct Hold {
     pub(crate) last: Option<Loss>,
     /// The session has said that it waits for a carrier.
     pub(crate) recovering: bool,
-    /// Which other instance has answered, and how many times running.
-    other: Option<(Instance, u32)>,
+    /// Which answer that was not the session's router's has come, and how many times running.
+    astray: Option<(Astray, u32)>,
 }
 
 /// The loss of a carrier.
@@ -47,7 +47,7 @@ impl Hold {
             lasting: 1,
             last: None,
             recovering: false,
-            other: None,
+            astray: None,
         }
     }
 
@@ -57,7 +57,7 @@ impl Hold {
         self.trusted += 1;
         self.lasting += 1;
         self.recovering = false;
-        self.other = None;
+        self.astray = None;
     }
 
     /// The last carrier is lost and the session has not said yet whether it waits or is over. Until it has,
@@ -71,33 +71,70 @@ impl Hold {
         self.trusted > 0
     }
 
-    /// What a failed join says of the session: whether it is over, and what its peer is told.
+    /// What a failed join says of the session.
     ///
-    /// Nothing while a carrier is trusted, which knows better: the router is there and holds the session, and something
-    /// in between has led the dial elsewhere.
-    pub(crate) fn judge(&mut self, error: &DialError) -> Option<(SessionEnd, CloseCode)> {
-        match error {
-            _ if self.is_served() => {
-                self.other = None;
-                None
+    /// Nothing while a carrier lasts, which knows better: the router is there and holds the session, and something in
+    /// between has led the dial elsewhere. Where all are trusted but to be replaced, none of them says that the session can
+    /// be supplied any longer: it is left to its end, beside a successor.
+    pub(crate) fn judge(&mut self, error: &DialError) -> Option<Sentence> {
+        if self.lasting > 0 {
+            self.astray = None;
+            return None;
+        }
+        let astray = match error {
+            DialError::Closed { code: CloseCode::SESSION_GONE, .. } => Astray::Gone,
+            DialError::Closed { code: CloseCode::OTHER_PRINCIPAL, .. } | DialError::OtherPrincipal { .. } => {
+                // Said by the router of the session, and never to be taken back.
+                let code = CloseCode::OTHER_PRINCIPAL;
+                let end = Sentence::End(SessionEnd::Closed(code), code);
+                return Some(if self.is_served() { Sentence::Succeed } else { end });
             }
-            DialError::Closed { code: CloseCode::SESSION_GONE, .. } => {
-                Some((SessionEnd::Gone, CloseCode::SESSION_GONE))
+            DialError::OtherInstance { found, .. } => Astray::Instance(*found),
+            // Nobody's answer.
+            _ => return None,
+        };
+        let running = match self.astray {
+            Some((before, running)) if before == astray => running + 1,
+            _ => 1,
+        };
+        self.astray = Some((astray, running));
+        match astray {
+            Astray::Gone if !self.is_served() => {
+                Some(Sentence::End(SessionEnd::Gone, CloseCode::SESSION_GONE))
             }
-            DialError::OtherInstance { found, .. } => {
-                let running = match self.other {
-                    Some((other, running)) if other == *found => running + 1,
-                    _ => 1,
-                };
-                self.other = Some((*found, running));
-                (running >= REPLACED_AFTER)
-                    .then_some((SessionEnd::Replaced { instance: *found }, CloseCode::REPLACED))
+            _ if running < REPLACED_AFTER => None,
+            Astray::Instance(instance) if !self.is_served() => {
+                Some(Sentence::End(SessionEnd::Replaced { instance }, CloseCode::REPLACED))
             }
-            _ => None,
+            _ => Some(Sentence::Succeed),
         }
     }
 }
 
-/// So many answers of one and the same other instance to a session without a trusted carrier mean that the router was
-/// replaced; fewer may be a load balancer's whim.
+/// What becomes of a session that cannot be supplied any longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sentence {
+    /// It is over; the peer is told that code.
+    End(SessionEnd, CloseCode),
+    /// It drains over what it has, beside a successor.
+    Succeed,
+}
+
+/// An answer to a join that was not the router's of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Astray {
+    /// One that does not know the session.
+    Gone,
+    /// Another instance.
+    Instance(Instance),
+}
+
+/// How many carriers a dialed session may have at most, in whatever state, that should have so many: each of them may be
+/// on its way out beside the one in its place, and a single one be suspected for a while besides.
+pub(crate) fn most_carriers(desired: usize) -> usize {
+    (2 * desired).max(3)
+}
+
+/// So many such answers, one and the same, to a session without a lasting carrier mean that its router is not to be found
+/// there any more; fewer may be a load balancer's whim.
 const REPLACED_AFTER: u32 = 3;

@@ -34,6 +34,8 @@ pub(crate) enum Step {
     Overtaken { target: Target, attempt: u64, reached: bool, by: Target, after: Duration },
     /// The session of the group is over; the group holds it no more.
     End { session: SessionNumber, end: SessionEnd, code: CloseCode },
+    /// The session of the group is to drain; the group holds it no more, and begins a successor.
+    Succeed { session: SessionNumber },
     /// An attempt has failed; the next one starts after `wait`, or is under way.
     Failed { target: Target, attempt: u64, error: DialError, wait: Duration },
 }

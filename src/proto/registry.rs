@@ -80,14 +80,16 @@ fn begin(config: &FleetConfig, roster: &Roster, trust: &Trust, arrival: &Arrival
         return refuse(CloseCode::SITE_ID_CONFLICT, "the acceptor's own site and router");
     }
     let anonymous = arrival.principal == Principal::Anonymous;
+    let is_live = |member: &Member| !member.ending && member.peer.site_id == hello.site_id;
     let claims_live_site = hello.site_id == local.site_id
-        || roster.members().any(|member| !member.ending && member.peer.site_id == hello.site_id);
+        || roster.members().any(|member| is_live(member) && !is_left_by(member, hello));
     if anonymous && claims_live_site {
         return refuse(CloseCode::SITE_ID_CONFLICT, "an anonymous peer may not claim a live site");
     }
     let mut displaced = Vec::new();
     if !anonymous {
-        displaced.extend(squatters(roster, &hello.site_id));
+        let left = |session| roster.member(session).is_some_and(|member| is_left_by(member, hello));
+        displaced.extend(squatters(roster, &hello.site_id).into_iter().filter(|old| !left(old.session)));
     }
     let named = |member: &&Member| member.peer.principal != Principal::Anonymous;
     for member in roster.accepted().filter(named).filter(|member| is_router(&member.peer, hello)) {
@@ -156,7 +158,7 @@ pub(crate) fn squatters(roster: &Roster, site: &SiteId) -> Vec<Displaced> {
 fn displaced_by(member: &Member, hello: &Hello, same_peer: bool) -> Result<Option<Displaced>, CloseCode> {
     let session = member.number;
     if !same_peer {
-        return Err(CloseCode::SITE_ID_CONFLICT);
+        return if is_left_by(member, hello) { Ok(None) } else { Err(CloseCode::SITE_ID_CONFLICT) };
     }
     let code = CloseCode::REPLACED;
     if member.peer.instance != hello.instance {
@@ -167,6 +169,17 @@ fn displaced_by(member: &Member, hello: &Hello, same_peer: bool) -> Result<Optio
     // its streams are coming to their end beside the successor.
     let same_link = member.name == hello.link && member.group == hello.group && !member.peer_draining;
     Ok(same_link.then_some(Displaced { session, end: SessionEnd::Closed(code), code }))
+}
+
+/// Whether an accepted session is one that its dialer drains, and the hello is of that very run of that router, under
+/// whatever principal: it has other credentials now, for which the session takes no carrier, and begins a successor beside
+/// it. Nobody is displaced, and who takes the name so would have it when the session is over.
+fn is_left_by(member: &Member, hello: &Hello) -> bool {
+    let accepted = matches!(member.origin, Origin::Accepted { .. });
+    accepted
+        && member.peer_draining
+        && member.peer.instance == hello.instance
+        && is_router(&member.peer, hello)
 }
 
 fn is_router(peer: &Peer, hello: &Hello) -> bool {

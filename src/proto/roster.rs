@@ -12,6 +12,7 @@ use crate::id::{
 };
 use crate::policy::Shown;
 use crate::proto::carrier::{Carrier, Made};
+use crate::proto::dial::Target;
 use crate::proto::paths::{Candidate, PathChange};
 use crate::proto::trust;
 use crate::proto::trust::Door;
@@ -247,6 +248,12 @@ impl Member {
     /// How many carriers are neither suspect nor to be replaced.
     pub(crate) fn lasting(&self) -> usize {
         self.carriers.values().filter(|carrier| carrier.is_lasting()).count()
+    }
+
+    /// The endpoint that it is carried over: that of the newest carrier, one that lasts if there is one.
+    pub(crate) fn endpoint(&self) -> Option<&Target> {
+        let best = self.carriers.iter().max_by_key(|(number, carrier)| (carrier.is_lasting(), **number));
+        best.and_then(|(_, carrier)| carrier.made.target.as_ref())
     }
 
     /// The next time at which something is due of a carrier that is to be replaced.

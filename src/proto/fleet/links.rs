@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::event::EventKind;
-use crate::id::{Cost, GroupName, LinkId, Ordinal};
+use crate::event::{EventKind, ReplaceCause};
+use crate::id::{Cost, GroupName, LinkId, Ordinal, SessionNumber};
 use crate::proto::facts::FleetConfig;
 use crate::proto::fleet::Fleet;
-use crate::proto::group::Group;
+use crate::proto::fleet::moving::ROTATION_GRACE;
+use crate::proto::group::{Group, Wish};
 use crate::proto::later::later;
 use crate::proto::link::{Detour, Link, LinkWanted, News};
 use crate::proto::trust::Door;
@@ -134,7 +135,7 @@ impl Fleet {
             Some(Detour::Proxy) => self.reroute(now, link),
             Some(Detour::Identity) => {
                 for session in self.roster.of_link(link) {
-                    self.drain(now, session, now + self.config.regroup_grace, CloseCode::DISCONNECTED);
+                    self.succeed(now, session);
                 }
             }
         }
@@ -154,27 +155,65 @@ impl Fleet {
         let wanted = known.wanted.groups.clone();
         let all: Vec<_> =
             known.groups.iter().map(|group| (group.name().clone(), known.wish(group.name()))).collect();
-        let mut gone = Vec::new();
+        let (mut gone, mut left) = (Vec::new(), Vec::new());
         for (name, wish) in all {
             let targets =
                 wanted.iter().find(|(listed, _)| *listed == name).map(|(_, targets)| targets.clone());
             let listed = targets.is_some();
+            let mut revived = false;
             let session = self.with_group(now, link, &name, |group, orders| {
+                revived = wish == Wish::Keep && group.wish() == Wish::Leave;
                 if let Some(targets) = targets {
                     group.handle_targets(now, targets, orders);
                 }
                 group.handle_wish(now, wish, orders);
                 group.session()
             });
-            gone.extend(session.flatten().filter(|_| !listed));
+            let session = session.flatten();
+            gone.extend(session.filter(|_| !listed));
+            let member = session.filter(|_| revived).and_then(|session| self.roster.member(session));
+            // They are wanted again, and what drains does not come back.
+            left.extend(member.filter(|member| member.drain.is_some()).map(|member| member.number));
         }
         // Only now: draining looks at all groups of the link, and each must have its wish before that.
         for session in gone {
-            self.drain(now, session, now + self.config.regroup_grace, CloseCode::DISCONNECTED);
+            self.drain(now, session, now + self.config.regroup_grace, CloseCode::REPLACED);
         }
+        left.into_iter().for_each(|session| self.succeed(now, session));
+        self.leave_unlisted(now, link);
         if let Some(known) = self.links.get_mut(&link) {
             known.sort();
         }
+    }
+
+    /// What was dialed at an endpoint that its group lists no more is to be replaced over those that it lists.
+    fn leave_unlisted(&mut self, now: Instant, link: LinkId) {
+        let Some(known) = self.links.get(&link).filter(|known| !known.leaving && known.wanted.usable.is_ok())
+        else {
+            return;
+        };
+        let mut left = Vec::new();
+        for (name, targets) in known.wanted.groups.iter().filter(|(_, targets)| !targets.is_empty()) {
+            let session = known.groups.iter().find(|group| group.name() == name).and_then(Group::session);
+            let member = session.and_then(|session| self.roster.member(session));
+            let carriers =
+                member.into_iter().flat_map(|member| member.carriers.iter().map(|of| (member.number, of)));
+            let unlisted = carriers.filter(|(_, (_, carrier))| {
+                carrier.made.target.as_ref().is_some_and(|target| !targets.contains(target))
+            });
+            left.extend(unlisted.map(|(session, (carrier, _))| (session, *carrier)));
+        }
+        for (session, carrier) in &left {
+            self.replace(now, *session, *carrier, ROTATION_GRACE, ReplaceCause::Rerouted);
+        }
+        // Only now: none of them is to retire for the sake of another.
+        left.into_iter().for_each(|(session, _)| self.refresh(now, session));
+    }
+
+    /// A session drains, and its group begins a successor beside it, if it is kept.
+    fn succeed(&mut self, now: Instant, session: SessionNumber) {
+        self.drain(now, session, later(now, self.config.regroup_grace), CloseCode::REPLACED);
+        self.on_group(now, session, |group, orders| group.handle_succeeded(now, orders));
     }
 
     /// Gives a link up by `until`.

@@ -11,6 +11,7 @@ use crate::id::{AccessId, CarrierNumber, LinkId, Ordinal, SessionNumber};
 use crate::proto::carrier::{Carrier, Stay};
 use crate::proto::facts::FleetAction;
 use crate::proto::fleet::Fleet;
+use crate::proto::hold::most_carriers;
 use crate::proto::later::later;
 use crate::proto::trust::Door;
 use crate::snapshot::RotationView;
@@ -152,12 +153,12 @@ impl Fleet {
         }
     }
 
-    /// Closes the carrier that is missed the least where there are twice as many as there should be and yet too few that
+    /// Closes the carrier that is missed the least where there are as many as there may be and yet too few that
     /// last, so that another may be dialed. What is not acknowledged on it is sent again on others.
     pub(super) fn make_room(&mut self, now: Instant, session: SessionNumber) {
         let Some(member) = self.roster.member_mut(session).filter(|member| !member.ending) else { return };
         let desired = self.config.carriers;
-        let full = member.carriers.len() >= 2 * desired && member.lasting() < desired;
+        let full = member.carriers.len() >= most_carriers(desired) && member.lasting() < desired;
         let closes = member.carriers.values().any(|carrier| carrier.stay == Stay::Closing);
         if member.link().is_none() || !full || closes {
             return;

@@ -183,8 +183,12 @@ impl Fleet {
         let joined = SessionClaim::Joined { session: member.id };
         let carrier = facts.hello.carrier;
         let (peer, hello) = (&member.peer, &facts.hello);
-        if peer.site_id != hello.site_id || peer.router != hello.router || stranger {
+        if peer.site_id != hello.site_id || peer.router != hello.router {
             return Err((bad.0, CloseCode::OTHER_PRINCIPAL));
+        }
+        if stranger {
+            let (expected, found) = (peer.principal.clone(), facts.principal.clone());
+            return Err((DialError::OtherPrincipal { expected, found }, CloseCode::OTHER_PRINCIPAL));
         }
         if facts.hello.session != joined || !member.join(now, carrier, made) {
             return Err(bad);

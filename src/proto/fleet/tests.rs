@@ -3,6 +3,7 @@ mod laws;
 mod moving;
 mod sites;
 mod storms;
+mod successors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

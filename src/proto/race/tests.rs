@@ -52,7 +52,7 @@ impl Bench {
                     Step::Cancel { attempt } => Cancel(self.port(attempt)),
                     Step::Failed { target, .. } => Failed(target.port),
                     Step::Overtaken { target, .. } => Overtaken(target.port),
-                    Step::End { .. } => return None,
+                    Step::End { .. } | Step::Succeed { .. } => return None,
                 })
             })
             .collect()

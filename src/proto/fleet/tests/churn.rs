@@ -160,7 +160,11 @@ fn a_peer_that_wants_others_for_what_it_has_just_got_is_given_ever_fewer_and_nev
             world.run(Duration::from_secs(10));
             let dials = world.dials.len();
             assert!((3..50).contains(&dials), "{whim:?}, {carriers} carriers: {dials} dials");
-            assert!(world.most <= 2 * carriers, "{whim:?}, {carriers} carriers: {} at once", world.most);
+            assert!(
+                world.most <= (2 * carriers).max(3),
+                "{whim:?}, {carriers} carriers: {} at once",
+                world.most
+            );
             world.run(Duration::from_secs(60));
             let later = world.dials.len() - dials;
             assert!((8..=120).contains(&later), "{whim:?}, {carriers} carriers: {later} dials later");

@@ -306,7 +306,8 @@ impl World {
         self.past.push(order.attempt);
         let result = if fails { Err(self.error()) } else { Ok(self.greeting(&order)) };
         let greeted = result.as_ref().ok().map(|facts| facts.hello.instance.0[0]);
-        let gone = matches!(&result, Err(DialError::Closed { code: CloseCode::SESSION_GONE, .. }));
+        let refused = |code: &CloseCode| [CloseCode::SESSION_GONE, CloseCode::OTHER_PRINCIPAL].contains(code);
+        let gone = matches!(&result, Err(DialError::Closed { code, .. }) if refused(code));
         let verdict = self.fleet.handle_dialed(self.now, order.attempt, result);
         match (verdict, greeted) {
             (Verdict::Begin { session }, Some(instance)) => {
@@ -325,7 +326,7 @@ impl World {
             }
             _ if gone => drop(self.rounds.remove(&(order.link, order.group))),
             // Three answers of another instance end the session and begin a new round; not told apart here.
-            (Verdict::Close { code: CloseCode::OTHER_INSTANCE, .. }, _) => {
+            (Verdict::Close { code: CloseCode::OTHER_INSTANCE | CloseCode::OTHER_PRINCIPAL, .. }, _) => {
                 self.rounds.remove(&(order.link, order.group));
             }
             _ => {}
@@ -342,7 +343,10 @@ impl World {
             Purpose::Join { session } => {
                 let known = &self.sessions[&session];
                 let instance = if self.rng.bool() { known.instance } else { instance };
-                joined(instance, known.id, known.next_carrier)
+                let joined = joined(instance, known.id, known.next_carrier);
+                // Now and then its credentials are another's since the session began.
+                let principal = certificate(if self.rng.u8(0..8) == 0 { "renewed" } else { "server" });
+                DialedFacts { principal, ..joined }
             }
         }
     }
@@ -350,8 +354,9 @@ impl World {
     fn error(&mut self) -> DialError {
         let detail: Arc<str> = "".into();
         let retry_after = self.rng.bool().then(|| Duration::from_millis(self.rng.u64(0..100_000)));
-        match self.rng.u8(0..4) {
+        match self.rng.u8(0..5) {
             0 => DialError::Closed { code: CloseCode::SESSION_GONE, detail, retry_after: None },
+            4 => DialError::Closed { code: CloseCode::OTHER_PRINCIPAL, detail, retry_after: None },
             1 => DialError::Closed { code: CloseCode::BUSY, detail, retry_after },
             _ => unreachable_endpoint(),
         }
@@ -570,8 +575,12 @@ impl World {
                     assert!(self.sessions.contains_key(&session), "seed {}", self.seed);
                     closed.push((session, carrier.0));
                 }
+                FleetAction::DrainSession { session } => {
+                    assert!(self.sessions.contains_key(&session), "seed {}", self.seed);
+                    // Its successor begins a round of its own.
+                    self.rounds.clear();
+                }
                 FleetAction::RequestCarrier { session, .. }
-                | FleetAction::DrainSession { session }
                 | FleetAction::ReviewKeys { session }
                 | FleetAction::SetCost { session, .. } => {
                     assert!(self.sessions.contains_key(&session), "seed {}", self.seed);
@@ -643,6 +652,10 @@ impl World {
         };
         let twice = self.dials.iter().any(|(other, _)| same(other));
         assert!(!twice, "seed {}: two attempts at one endpoint", self.seed);
+        let newest = self.wanted.get(&order.link).and_then(|wanted| Some(wanted.credentials.as_ref()?.1));
+        if let (Some(of), Some(newest)) = (self.fleet.attempts.get(&order.attempt), newest) {
+            assert!(of.ordinal >= newest, "seed {}: dialed as with older credentials: {of:?}", self.seed);
+        }
         if let Some(wanted) = self.wanted.get(&order.link)
             && let Some((_, targets)) = wanted.groups.iter().find(|(name, _)| *name == order.group)
         {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sitelink::{
-    AccessSpec, Credentials, CredentialsParts, EventKind, Events, LinkRole, Manifest, Ordinal, Plane,
-    RoutingKey, Site,
+    AccessSpec, Credentials, CredentialsParts, Destination, EventKind, Events, LinkRole, Manifest, Ordinal,
+    Plane, RoutingKey, Site,
 };
 use tokio::time::timeout;
 
@@ -42,6 +42,14 @@ impl Pair {
         let west_credentials = credentials("west", authority.issue("west")?)?;
         west.link(manifest.link("east")?.clone(), Some(west_credentials)).await?;
         connections(&mut events, 0, CONNECTIONS).await?;
+        // What east serves is told on the first of them, and may come later than the second.
+        let served = async {
+            while !west.has_path(&Destination::Key(key.clone())) {
+                events.next().await.ok_or("the plane has ended")?;
+            }
+            Outcome::Ok(())
+        };
+        timeout(PATIENCE, served).await.map_err(|_| "the key has no path")??;
         Ok(Self { west, east, relay, events })
     }
 

@@ -529,7 +529,7 @@ fn a_tail_that_a_retiring_carrier_has_not_sent_again_goes_ahead_of_newer_bytes()
 #[test]
 fn streams_follow_the_unsent_tail_of_a_retiring_carrier_though_another_has_less_to_do() {
     let mut lines = Lines::new(2);
-    let flows: Vec<_> = (0..40).map(|_| lines.open()).collect();
+    let flows: Vec<_> = (0..128).map(|_| lines.open()).collect();
     let (first, second): (Vec<_>, Vec<_>) =
         flows.into_iter().partition(|(near, _)| lines.home(DIALER, *near) == Some(FIRST));
     first.iter().for_each(|(near, _)| lines.write(DIALER, *near, b"one "));
@@ -856,4 +856,204 @@ fn of_a_thousand_bulk_streams_no_more_is_sent_again_than_was_on_its_way() {
     lines.settle();
     assert_eq!(lines.resent()[DIALER], end - received);
     assert!(far.iter().all(|key| lines.ends[ACCEPTOR].stream(*key).unwrap().recv.received == 16_000));
+}
+
+#[test]
+fn a_join_that_failed_is_told_of_at_once() {
+    let mut lines = Lines::new(1);
+    lines.open();
+    let (number, dead) = lines.ends[DIALER].prepare_join();
+    lines.ends[ACCEPTOR].handle_join(lines.now, number, &dead, |_| Bytes::new()).unwrap();
+    lines.settle();
+    let (driver, waker) = Count::new();
+    let mut out = Vec::new();
+    lines.ends[DIALER].poll_transmit(lines.now, FIRST, &mut out, &waker);
+    assert!(out.is_empty());
+    lines.ends[DIALER].handle_join_failed(lines.now, number);
+    lines.ends[DIALER].take_wakers().wake();
+    assert_eq!((lines.ends[DIALER].has_untold(), driver.so_far()), (true, 1));
+}
+
+#[test]
+fn a_count_is_told_on_a_live_carrier_though_a_hello_is_on_its_way() {
+    let mut lines = Lines::new(2);
+    let near = lines.open_somewhere(FIRST);
+    lines.settle();
+    let (far, _) = lines.ends[ACCEPTOR].poll_incoming().unwrap();
+    assert!(lines.ends[ACCEPTOR].accept(far));
+    lines.settle();
+    assert_eq!(lines.home(ACCEPTOR, far), Some(FIRST));
+    lines.write(ACCEPTOR, far, b"answer");
+    lines.cut(FIRST);
+    // The redial says hello before the driver of the second has run; no answer comes.
+    let (number, dead) = lines.ends[DIALER].prepare_join();
+    assert_eq!(dead.len(), 1);
+    lines.settle();
+    lines.pass(Duration::from_secs(1));
+    lines.settle();
+    let got = lines.read(DIALER, near);
+    assert_eq!(got, b"answer", "a live carrier was there all the time; {number:?}");
+}
+
+#[test]
+fn a_number_that_was_answered_for_is_not_admitted_any_more() {
+    let mut lines = Lines::new(1);
+    let (two, three) = (CarrierNumber(2), CarrierNumber(3));
+    let dead = [DeadCarrier { number: three, received: 0 }];
+    let mut answer = Vec::new();
+    let greet = |counts| {
+        answer = counts;
+        Bytes::new()
+    };
+    lines.ends[ACCEPTOR].handle_join(lines.now, two, &dead, greet).unwrap();
+    assert!(answer.contains(&DeadCarrier { number: three, received: 0 }));
+    let late = lines.ends[ACCEPTOR].handle_join(lines.now, three, &[], |_| Bytes::new());
+    assert_eq!(late, Err(Violation::BadHello));
+}
+
+#[test]
+fn a_carrier_that_goes_on_for_want_of_a_refuge_is_woken() {
+    let mut lines = Lines::new(2);
+    let near = lines.open_somewhere(FIRST);
+    lines.settle();
+    lines.write(DIALER, near, b"one");
+    lines.step(DIALER, FIRST);
+    lines.write(DIALER, near, b"two");
+    lines.retire(DIALER, FIRST);
+    let (driver, waker) = Count::new();
+    let mut out = Vec::new();
+    // It says RETIRE and sleeps.
+    while lines.ends[DIALER].poll_transmit(lines.now, FIRST, &mut out, &waker) == Transmit::Batch {}
+    out.clear();
+    lines.ends[DIALER].poll_transmit(lines.now, FIRST, &mut out, &waker);
+    assert!(out.is_empty());
+    let before = driver.so_far();
+    lines.retire(DIALER, SECOND);
+    lines.ends[DIALER].take_wakers().wake();
+    assert_eq!(lines.ends[DIALER].sleeps_on(FIRST), None);
+    assert!(driver.so_far() > before);
+}
+
+#[test]
+fn an_answer_to_a_count_wakes_the_refuge_that_is_to_bring_it() {
+    let mut lines = Lines::new(2);
+    lines.settle();
+    lines.retire(DIALER, FIRST);
+    // The acceptor does not know yet and tells on the first of one that nobody knows.
+    let (_, _) = lines.ends[DIALER].prepare_join();
+    let failed = CarrierNumber(2);
+    lines.ends[ACCEPTOR].handle_join(lines.now, failed, &[], |_| Bytes::new()).unwrap();
+    lines.ends[DIALER].handle_join_failed(lines.now, failed);
+    let (driver, waker) = Count::new();
+    let mut out = Vec::new();
+    while lines.ends[DIALER].poll_transmit(lines.now, SECOND, &mut out, &waker) == Transmit::Batch {}
+    out.clear();
+    lines.ends[DIALER].fallen.clear();
+    lines.ends[DIALER].poll_transmit(lines.now, SECOND, &mut out, &waker);
+    let before = driver.so_far();
+    let now = lines.now;
+    feed(&mut lines.ends[DIALER], now, FIRST, &Frame::CarrierDead { carrier: failed, received: 0 });
+    lines.ends[DIALER].take_wakers().wake();
+    assert!(lines.ends[DIALER].has_untold());
+    assert!(driver.so_far() > before, "the refuge sleeps");
+}
+
+#[test]
+fn a_refused_open_holds_no_metadata() {
+    let mut lines = Lines::new(1);
+    let now = lines.now;
+    for at in 0..100 {
+        let open = Frame::Open {
+            stream: StreamId(at * 2),
+            destination: OpenTo::Key(RoutingKey::new("nobody").unwrap()),
+            metadata: Bytes::from(vec![1; 4096]),
+        };
+        feed(&mut lines.ends[ACCEPTOR], now, FIRST, &open);
+    }
+    while !batch(&mut lines.ends[ACCEPTOR], now, FIRST).is_empty() {}
+    let held = lines.ends[ACCEPTOR].streams.iter().filter(|(_, stream)| stream.request.is_some()).count();
+    assert_eq!(held, 0);
+}
+
+/// A driver as the real one: asks only when woken, when something came, or when its timer rang.
+#[test]
+fn a_tail_is_not_held_back_by_joins_that_fail_one_after_another() {
+    let mut lines = Lines::new(2);
+    let near = lines.open_somewhere(FIRST);
+    lines.settle();
+    let (far, _) = lines.ends[ACCEPTOR].poll_incoming().unwrap();
+    assert!(lines.ends[ACCEPTOR].accept(far));
+    lines.settle();
+    lines.write(ACCEPTOR, far, b"answer");
+    let drivers = [Count::new(), Count::new()];
+    let mut heard = [usize::MAX; 2];
+    let begin = lines.now;
+    let mut attempt: Option<(CarrierNumber, Instant)> = None;
+    let mut redial_at = begin;
+    lines.cut(FIRST);
+    let mut got = Vec::new();
+    while got.is_empty() && lines.now < begin + Duration::from_secs(60) {
+        // Dials fail for want of an answer after 5 s, and again after the usual wait.
+        match attempt {
+            None if lines.now >= redial_at => {
+                let (number, _) = lines.ends[DIALER].prepare_join();
+                attempt = Some((number, lines.now + Duration::from_secs(5)));
+            }
+            Some((number, at)) if lines.now >= at => {
+                lines.ends[DIALER].handle_join_failed(lines.now, number);
+                attempt = None;
+                redial_at = lines.now + Duration::from_millis(200);
+            }
+            _ => {}
+        }
+        for end in [DIALER, ACCEPTOR] {
+            loop {
+                lines.ends[end].take_wakers().wake();
+                let rang = lines.ends[end].poll_timeout(SECOND).is_some_and(|at| at <= lines.now);
+                if rang {
+                    lines.ends[end].handle_timeout(lines.now);
+                }
+                let count = drivers[end].0.so_far();
+                if !rang && count == heard[end] {
+                    break;
+                }
+                heard[end] = count;
+                let mut out = Vec::new();
+                lines.ends[end].poll_transmit(lines.now, SECOND, &mut out, &drivers[end].1);
+                if !out.is_empty() {
+                    lines.deliver(end, SECOND, &out);
+                    heard = [usize::MAX; 2];
+                }
+            }
+        }
+        got = lines.read(DIALER, near);
+        lines.now += Duration::from_millis(10);
+    }
+    assert!(lines.now < begin + Duration::from_secs(1), "after {:?}", lines.now - begin);
+}
+
+#[test]
+fn a_request_is_not_said_before_the_dialer_has_the_carrier() {
+    let mut lines = Lines::new(1);
+    let (number, dead) = lines.ends[DIALER].prepare_join();
+    lines.ends[ACCEPTOR].handle_join(lines.now, number, &dead, |_| Bytes::new()).unwrap();
+    // The answer takes its time; meanwhile the carrier is suspect at the acceptor, whose credentials change.
+    batch(&mut lines.ends[ACCEPTOR], lines.now, number);
+    let begin = lines.now;
+    while lines.now < begin + Duration::from_secs(3) {
+        lines.pass(Duration::from_millis(50));
+        lines.round();
+    }
+    assert!(
+        lines.ends[ACCEPTOR].carriers.iter().any(|carrier| carrier.number == number && carrier.life.suspect)
+    );
+    lines.ends[ACCEPTOR].request_carrier(number, CloseCode::REPLACED, Duration::from_secs(30));
+    lines.round();
+    lines.ends[DIALER].handle_carrier_up(lines.now, number, &[]).unwrap();
+    lines.lines.insert(number, [Decoder::new(), Decoder::new()]);
+    lines.settle();
+    let asked = std::iter::from_fn(|| lines.ends[DIALER].poll_event())
+        .filter(|event| matches!(event, SessionEvent::CarrierRequested { .. }))
+        .count();
+    assert_eq!(asked, 1);
 }

@@ -4,6 +4,7 @@ mod moving;
 mod sites;
 mod storms;
 mod successors;
+mod uplink_laws;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -14,8 +14,10 @@ use crate::wire::frame::ControlChange;
 pub(crate) struct Outgoing {
     sequence: u64,
     keys: HashSet<RoutingKey>,
-    /// Keys whose serving changed since it was last said; ordered, so that the same calls give the same frames.
-    changed: BTreeSet<RoutingKey>,
+    /// Keys to be withdrawn, and to be served, that the peer was not told so yet; ordered, so that the same calls give the
+    /// same frames.
+    gone: BTreeSet<RoutingKey>,
+    new: BTreeSet<RoutingKey>,
     /// Keys the peer was told of.
     told: HashSet<RoutingKey>,
     cost: Option<Cost>,
@@ -29,10 +31,14 @@ impl Outgoing {
     /// Serves a key, or no more. Saying what is already so changes nothing.
     pub(crate) fn serve(&mut self, key: &RoutingKey, served: bool) {
         let changed = if served { self.keys.insert(key.clone()) } else { self.keys.remove(key) };
-        if changed && self.told.contains(key) == served {
-            self.changed.remove(key);
-        } else if changed {
-            self.changed.insert(key.clone());
+        if !changed {
+            return;
+        }
+        let (these, others) =
+            if served { (&mut self.new, &mut self.gone) } else { (&mut self.gone, &mut self.new) };
+        others.remove(key);
+        if self.told.contains(key) != served {
+            these.insert(key.clone());
         }
     }
 
@@ -69,10 +75,11 @@ impl Outgoing {
     /// Whether anything waits to be said.
     pub(crate) fn is_empty(&self) -> bool {
         let standing = self.standby == self.told_standby;
-        self.cost.is_none() && !self.drain && standing && self.changed.is_empty()
+        self.cost.is_none() && !self.drain && standing && self.gone.is_empty() && self.new.is_empty()
     }
 
-    /// The next change with its sequence number; small ones before the key table.
+    /// The next change with its sequence number; small ones before the key table. Of that what is withdrawn goes first: a
+    /// full table of which a part is exchanged for other keys would be more than the peer takes.
     pub(crate) fn next(&mut self) -> Option<(u64, ControlChange)> {
         let change = if std::mem::take(&mut self.drain) {
             ControlChange::Drain
@@ -81,15 +88,13 @@ impl Outgoing {
             ControlChange::Active(!self.standby)
         } else if let Some(cost) = self.cost.take() {
             ControlChange::Cost(cost)
+        } else if let Some(key) = self.gone.pop_first() {
+            self.told.remove(&key);
+            ControlChange::Withdraw(key)
         } else {
-            let key = self.changed.pop_first()?;
-            if self.keys.contains(&key) {
-                self.told.insert(key.clone());
-                ControlChange::Serve(key)
-            } else {
-                self.told.remove(&key);
-                ControlChange::Withdraw(key)
-            }
+            let key = self.new.pop_first()?;
+            self.told.insert(key.clone());
+            ControlChange::Serve(key)
         };
         let sequence = self.sequence;
         self.sequence += 1;
@@ -202,6 +207,24 @@ mod tests {
         out.serve(&key("a"), false);
         out.serve(&key("a"), true);
         assert_eq!(out.next(), None);
+    }
+
+    #[test]
+    fn a_full_table_is_exchanged_without_a_moment_of_more_keys_than_are_taken() {
+        let (mut out, mut incoming, limit) = (Outgoing::default(), Incoming::default(), 3);
+        let mut said = |out: &mut Outgoing| {
+            while let Some((sequence, change)) = out.next() {
+                assert_eq!(incoming.take(sequence, change, limit), Ok(()));
+            }
+        };
+        // The new ones come before the old ones in every order there is of keys.
+        ["x", "y", "z"].iter().for_each(|name| out.serve(&key(name), true));
+        said(&mut out);
+        ["x", "y", "z"].iter().for_each(|name| out.serve(&key(name), false));
+        ["a", "b", "c"].iter().for_each(|name| out.serve(&key(name), true));
+        said(&mut out);
+        assert!(out.is_empty());
+        assert_eq!(incoming.keys, ["a", "b", "c"].iter().map(|name| key(name)).collect());
     }
 
     #[test]

@@ -407,13 +407,16 @@ impl Fleet {
         let Some(member) = self.roster.member_mut(session) else {
             return;
         };
-        let before = member.cost();
+        let before = member.costs();
         *side(member) = cost;
-        let cost = member.cost();
-        if cost != before && !member.ending {
-            self.events.push_back(EventKind::CostChanged { session, cost });
-            self.path(PathChange::Cost { session, cost });
+        let costs = member.costs();
+        if costs == before || member.ending {
+            return;
         }
+        if costs.in_force() != before.in_force() {
+            self.events.push_back(EventKind::CostChanged { session, cost: costs.in_force() });
+        }
+        self.path(PathChange::Cost { session, costs });
     }
 
     fn announce_carrier(&mut self, session: SessionNumber, carrier: CarrierNumber) {

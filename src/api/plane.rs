@@ -378,7 +378,7 @@ impl Plane {
         hub.tasks.wait().await;
     }
 
-    fn hub(&self) -> &Arc<Hub> {
+    pub(super) fn hub(&self) -> &Arc<Hub> {
         &self.owner.hub
     }
 

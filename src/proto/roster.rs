@@ -368,6 +368,8 @@ impl Member {
             since_micros: micros(self.state.1),
             standby: self.standby,
             peer_standby: self.peer_standby,
+            draining_until_micros: self.drain.map(|(until, _)| micros(until)),
+            peer_draining: self.peer_draining,
             begun_micros: micros(self.begun),
             traffic: Traffic::default(),
             streams: 0,

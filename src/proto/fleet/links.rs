@@ -133,7 +133,7 @@ impl Fleet {
     }
 
     /// Makes the groups fit the document: new ones are dialed, gone ones drain, the others learn their endpoints.
-    fn regroup(&mut self, now: Instant, link: LinkId) {
+    pub(super) fn regroup(&mut self, now: Instant, link: LinkId) {
         let Some(known) = self.links.get_mut(&link) else {
             return;
         };

@@ -278,6 +278,10 @@ impl Fleet {
         let session = member.number;
         member.join(now, hello.carrier, Made::accepted(arrival));
         self.announce_begun(session, hello.carrier);
+        if let Some(cost) = self.accesses.get(&arrival.access).and_then(|access| access.cost) {
+            // It may have been changed while the dialer was let in.
+            self.set_own_cost(session, cost);
+        }
         session
     }
 

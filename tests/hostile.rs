@@ -259,8 +259,11 @@ fn floods() -> Vec<Cheap> {
         ("acknowledgements", BUDGET, |_| encoded(&[Frame::Ack { received: 0, delay_micros: 0 }])),
         ("pongs", BUDGET, |token| encoded(&[Frame::Pong { token }])),
         ("stream limits", BUDGET, |limit| encoded(&[Frame::MaxStreams { limit }])),
-        ("changes", BUDGET, |sequence| {
+        ("key changes", KEY_CHANGES + BUDGET, |sequence| {
             encoded(&[Frame::Control { sequence, change: ControlChange::Withdraw(key("nothing")) }])
+        }),
+        ("other changes", BUDGET, |sequence| {
+            encoded(&[Frame::Control { sequence, change: ControlChange::Active(true) }])
         }),
         ("unknown kinds that may be ignored", BUDGET, |_| vec![0x80, 0, 0, 0]),
         ("unknown kinds that do not even count", BUDGET, |_| vec![0xc0, 0, 0, 0]),
@@ -551,6 +554,8 @@ const KEYS: usize = 4;
 const BUDGET: u64 = 20_000;
 /// Refused opens that are forgiven, ahead of all time.
 const REFUSALS: u64 = 20_000;
+/// Key changes that are free of charge, ahead of all time.
+const KEY_CHANGES: u64 = 40_000;
 /// Frames of a flood between two looks at what it brings.
 const CHUNK: u64 = 1000;
 const CROWD: usize = 200;

@@ -82,6 +82,9 @@ pub enum ReplaceCause {
     Rerouted,
     /// This end's credentials were rotated.
     Rotated,
+    /// It has been silent for suspiciously long while another is trusted, and the peer, who dials, may not have
+    /// noticed.
+    Suspect,
 }
 
 impl ReplaceCause {
@@ -90,7 +93,7 @@ impl ReplaceCause {
         match self {
             Self::Asked(code) => code,
             Self::Expired => CloseCode::EXPIRED,
-            Self::Rerouted | Self::Rotated => CloseCode::REPLACED,
+            Self::Rerouted | Self::Rotated | Self::Suspect => CloseCode::REPLACED,
         }
     }
 }

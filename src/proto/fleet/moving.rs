@@ -119,6 +119,19 @@ impl Fleet {
         }
     }
 
+    /// An acceptor asks for another in the place of a carrier that it suspects, as soon as it trusts one over which to ask:
+    /// what only this end misses the dialer may be long in noticing, and streams wait meanwhile.
+    pub(super) fn replace_suspects(&mut self, now: Instant, session: SessionNumber) {
+        let Some(member) = self.roster.member(session) else { return };
+        if member.link().is_some() || member.trusted() == 0 {
+            return;
+        }
+        let silent = member.carriers.iter().filter(|(_, carrier)| carrier.suspect);
+        for carrier in silent.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.replace(now, session, carrier, ROTATION_GRACE, ReplaceCause::Suspect);
+        }
+    }
+
     /// Retires what has been replaced, the oldest first: as many as are beyond what the session should have.
     pub(super) fn retire_replaced(&mut self, now: Instant, session: SessionNumber) {
         let Some(member) = self.roster.member(session).filter(|member| !member.ending) else { return };
@@ -244,8 +257,8 @@ fn sides(door: Door) -> (Option<LinkId>, Option<AccessId>) {
 /// (30 s), for a peer that is there and shows a new one.
 const EXPIRED_GRACE: Duration = Duration::from_secs(30);
 
-/// How long the carriers of an end may take to be replaced when its credentials, or the way it dials, have changed: the same
-/// redial. Beyond it an acceptor cuts those that have others beside them, and what is late is told.
+/// How long the carriers of an end may take to be replaced when its credentials, or the way it dials, have changed, or it
+/// suspects them: the same redial. Beyond it an acceptor cuts those that have others beside them, and what is late is told.
 pub(super) const ROTATION_GRACE: Duration = Duration::from_secs(30);
 
 /// How long a carrier at least has to bring what was sent on it to its end, once another is there: the longest answer that

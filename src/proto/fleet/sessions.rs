@@ -369,6 +369,7 @@ impl Fleet {
     pub(super) fn refresh(&mut self, now: Instant, session: SessionNumber) {
         // What another has taken the place of goes only now that it is there: nothing of a stream has to wait.
         self.retire_replaced(now, session);
+        self.replace_suspects(now, session);
         let Some(member) = self.roster.member_mut(session) else {
             return;
         };

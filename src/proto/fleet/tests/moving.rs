@@ -278,6 +278,39 @@ fn a_carrier_that_the_acceptor_wants_replaced_is_retired_with_its_code_once_anot
     assert_eq!(bench.states()[0], (CarrierState::Up, Ordinal(1)), "the other is left alone");
 }
 
+fn suspect(carrier: u32) -> SessionFact {
+    let (last_received_ago, round_trip) = (Duration::from_secs(1), RoundTrip::default());
+    SessionFact::CarrierSuspect { carrier: CarrierNumber(carrier), last_received_ago, round_trip }
+}
+
+#[test]
+fn an_acceptor_asks_for_another_in_the_place_of_a_suspect_carrier_while_it_trusts_one() {
+    let mut bench = Bench::accepted();
+    bench.fact(suspect(1));
+    assert_eq!(bench.moves(), [request(1, CloseCode::REPLACED)]);
+    let events = bench.events();
+    let cause = |event: &EventKind| match event {
+        EventKind::CarrierReplacing { cause, within, .. } => Some((*cause, *within)),
+        _ => None,
+    };
+    assert_eq!(events.iter().filter_map(cause).collect::<Vec<_>>(), [(ReplaceCause::Suspect, MOVE)]);
+    bench.fact(SessionFact::CarrierTrusted { carrier: CarrierNumber(1) });
+    bench.fact(suspect(1));
+    assert_eq!(bench.moves(), [], "it was asked for");
+    bench.fact(suspect(0));
+    assert_eq!(bench.moves(), [], "there is none to ask over");
+    assert_eq!(bench.arrive(2, 1), Admission::Join { session: SESSION });
+    assert_eq!(bench.moves(), [request(0, CloseCode::REPLACED)]);
+}
+
+#[test]
+fn a_dialer_that_suspects_a_carrier_asks_nobody() {
+    let mut bench = Bench::twofold();
+    bench.fact(suspect(1));
+    let actions = bench.actions();
+    assert!(matches!(&actions[..], [FleetAction::Dial(order)] if order.purpose == JOIN), "{actions:?}");
+}
+
 #[test]
 fn revoking_closes_what_is_older_at_once_and_dials_anew() {
     let mut bench = Bench::twofold();

@@ -106,7 +106,7 @@ impl Paths {
         slot.served -= 1;
         let destination = Destination::Key(key.clone());
         if let Some(entry) = self.places.get_mut(&destination).and_then(|place| place.entry_mut(at)) {
-            entry.serves = false;
+            entry.set_serves(false);
         }
         self.sweep(&destination, at);
         self.mark(&destination);
@@ -123,10 +123,10 @@ impl Paths {
         exclude: &[SessionNumber],
     ) -> Option<SessionNumber> {
         let place = self.places.get_mut(destination)?;
-        let best = place.best(&self.weights, self.selection, exclude)?;
+        let best = place.best(&self.slots, &self.weights, self.selection, exclude)?;
         let entry = &mut place.entries[best];
         entry.open += 1;
-        Some(entry.number)
+        Some(self.slots[entry.slot()].number)
     }
 
     /// A stream counted by [`Paths::choose`] is over. After the end of its session this does nothing.
@@ -136,7 +136,7 @@ impl Paths {
         };
         if let Some(entry) = self.places.get_mut(destination).and_then(|place| place.entry_mut(at)) {
             entry.open = entry.open.saturating_sub(1);
-            if !entry.serves {
+            if !entry.serves() {
                 self.sweep(destination, at);
             }
         }
@@ -144,19 +144,19 @@ impl Paths {
 
     /// Whether a stream to the destination would find a path now.
     pub(crate) fn is_reachable(&self, destination: &Destination) -> bool {
-        let best = |place: &Place| place.best(&self.weights, self.selection, &[]);
+        let best = |place: &Place| place.best(&self.slots, &self.weights, self.selection, &[]);
         self.places.get(destination).is_some_and(|place| best(place).is_some())
     }
 
     /// The candidates of a destination in the order that decides ties, which of them the next stream takes, and why.
     pub(crate) fn explain(&self, destination: &Destination) -> PathView {
         let place = self.places.get(destination);
-        let best = place.and_then(|place| place.best(&self.weights, self.selection, &[]));
+        let best = place.and_then(|place| place.best(&self.slots, &self.weights, self.selection, &[]));
         let view = |(index, entry): (usize, &Entry)| {
-            let slot = &self.slots[entry.slot];
+            let slot = &self.slots[entry.slot()];
             let Candidate { name, group, side, site, costs, .. } = &slot.candidate;
             CandidateView {
-                session: entry.number,
+                session: slot.number,
                 name: name.clone(),
                 group: group.clone(),
                 side: *side,
@@ -164,10 +164,10 @@ impl Paths {
                 own_cost: costs.own,
                 peer_cost: costs.peer,
                 cost: costs.in_force(),
-                open: entry.open,
-                score: score(self.selection, costs.in_force().get().into(), entry.open),
+                open: entry.open.into(),
+                score: score(self.selection, costs.in_force().get().into(), entry.open.into()),
                 chosen: best == Some(index),
-                why_not: if entry.serves { slot.why_not() } else { Some(WhyNot::NotServed) },
+                why_not: if entry.serves() { slot.why_not() } else { Some(WhyNot::NotServed) },
             }
         };
         let candidates =
@@ -234,7 +234,7 @@ impl Paths {
         };
         for destination in self.slots[at].destinations() {
             if let Some(place) = self.places.get_mut(&destination) {
-                place.entries.retain(|entry| entry.slot != at);
+                place.entries.retain(|entry| entry.slot() != at);
             }
             self.mark(&destination);
         }
@@ -259,12 +259,12 @@ impl Paths {
     fn add_entry(&mut self, destination: Destination, at: usize) {
         let place = self.places.entry(destination.clone()).or_default();
         if let Some(entry) = place.entry_mut(at) {
-            entry.serves = true;
+            entry.set_serves(true);
         } else {
             let slots = &self.slots;
             let order = slots[at].order();
-            let index = place.entries.partition_point(|entry| slots[entry.slot].order() < order);
-            place.entries.insert(index, Entry { slot: at, number: slots[at].number, open: 0, serves: true });
+            let index = place.entries.partition_point(|entry| slots[entry.slot()].order() < order);
+            place.entries.insert(index, Entry::new(at));
         }
         self.mark(&destination);
     }
@@ -275,7 +275,7 @@ impl Paths {
             return;
         };
         let before = place.entries.len();
-        place.entries.retain(|entry| entry.slot != at || entry.serves || entry.open > 0);
+        place.entries.retain(|entry| entry.slot() != at || entry.serves() || entry.open > 0);
         if place.entries.len() < before
             && let Destination::Key(key) = destination
         {

@@ -14,8 +14,8 @@ use crate::snapshot::WhyNot;
 /// that a choice reads of them: 128 sessions are 1 KiB.
 pub(super) type Weights = Vec<u64>;
 
-/// The weight of a session that cannot be chosen: no cost comes near it.
-pub(super) const BARRED: u64 = u64::MAX;
+/// The weight of what cannot be chosen: no cost and no count of streams comes near it, and two of them are a number still.
+pub(super) const BARRED: u64 = 1 << 62;
 
 /// A session.
 #[derive(Debug)]
@@ -41,16 +41,18 @@ pub(super) struct Place {
     pub(super) dirty: bool,
 }
 
-/// A session as a way to one destination.
+/// A session as a way to one destination. Eight bytes, because a choice reads all of a place's from memory that nobody
+/// has touched for long: 1 KiB for 128 sessions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    pub(super) slot: usize,
-    pub(super) number: SessionNumber,
-    /// Streams open to this destination through this session.
-    pub(super) open: u64,
-    /// False when the key was withdrawn while streams were open; the entry goes with the last of them.
-    pub(super) serves: bool,
+    /// The slot; with [`WITHDRAWN`] when the key was withdrawn while streams were open: the entry goes with the last of them.
+    slot: u32,
+    /// Streams open to this destination through this session; below the stream limits, which are below 2^21.
+    pub(super) open: u32,
 }
+
+/// Marks an entry whose session serves the key no more.
+const WITHDRAWN: u32 = 1 << 31;
 
 impl Slot {
     /// A session with a carrier, that serves nothing yet.
@@ -90,41 +92,66 @@ impl Slot {
     }
 }
 
+impl Entry {
+    /// A session that serves the destination, without streams.
+    pub(super) fn new(slot: usize) -> Self {
+        // A slab index, bounded by the sessions that a plane may have, far below 2^31.
+        Self { slot: u32::try_from(slot).unwrap_or(u32::MAX) & !WITHDRAWN, open: 0 }
+    }
+
+    /// Which session.
+    pub(super) fn slot(self) -> usize {
+        (self.slot & !WITHDRAWN) as usize
+    }
+
+    /// Whether that serves the destination.
+    pub(super) fn serves(self) -> bool {
+        self.slot & WITHDRAWN == 0
+    }
+
+    /// It serves the destination, or no more.
+    pub(super) fn set_serves(&mut self, serves: bool) {
+        self.slot = if serves { self.slot & !WITHDRAWN } else { self.slot | WITHDRAWN };
+    }
+}
+
 impl Place {
     /// The entry of least score that can be chosen; the first of equals, which is the least in the stable order.
     pub(super) fn best(
         &self,
+        slots: &Slab<Slot>,
         weights: &Weights,
         selection: Selection,
         exclude: &[SessionNumber],
     ) -> Option<usize> {
-        let mut best: Option<(u64, usize)> = None;
+        let mut best = None;
+        let mut least = BARRED;
         for (index, entry) in self.entries.iter().enumerate() {
-            let weight = weights[entry.slot];
-            if weight == BARRED || !entry.serves {
-                continue;
-            }
-            let score = score(selection, weight, entry.open);
-            if best.is_none_or(|(least, _)| score < least) && !exclude.contains(&entry.number) {
-                best = Some((score, index));
+            // Without a branch that depends on what is read: which are barred has no pattern.
+            let barred = if entry.serves() { 0 } else { BARRED };
+            let score = score(selection, weights[entry.slot()], entry.open.into()) + barred;
+            let excluded = || exclude.contains(&slots[entry.slot()].number);
+            if score < least && (exclude.is_empty() || !excluded()) {
+                (least, best) = (score, Some(index));
             }
         }
-        best.map(|(_, index)| index)
+        best
     }
 
-    /// The session of least cost among those that can be chosen.
+    /// The session of least cost among those that can be chosen: the one that an idle destination would use.
     pub(super) fn first<'a>(&self, slots: &'a Slab<Slot>, weights: &Weights) -> Option<&'a Slot> {
-        let able = self.entries.iter().filter(|entry| entry.serves && weights[entry.slot] != BARRED);
-        able.min_by_key(|entry| weights[entry.slot]).map(|entry| &slots[entry.slot])
+        let best = self.best(slots, weights, Selection::LowestCost, &[])?;
+        Some(&slots[self.entries[best].slot()])
     }
 
     /// The entry of a session.
     pub(super) fn entry_mut(&mut self, slot: usize) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|entry| entry.slot == slot)
+        self.entries.iter_mut().find(|entry| entry.slot() == slot)
     }
 }
 
 /// What is compared: the least wins.
+#[inline]
 pub(super) fn score(selection: Selection, cost: u64, open: u64) -> u64 {
     match selection {
         Selection::Balanced => cost + open,

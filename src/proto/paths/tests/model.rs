@@ -145,13 +145,24 @@ impl Bench {
         Self { paths: Paths::new(MOST_KEYS, selection), model, streams: Vec::new(), begun: 0 }
     }
 
+    fn begin(&mut self, candidate: Candidate) {
+        self.begun += 1;
+        let session = SessionNumber(self.begun);
+        self.paths.handle_change(PathChange::Up { session, candidate: candidate.clone() });
+        self.model.sessions.push(Known {
+            number: session,
+            able: [true, true, !candidate.standby, true],
+            candidate,
+            serves: [false; KEYS.len()],
+            open: [0; PLACES],
+        });
+    }
+
     fn apply(&mut self, op: Op) {
         let count = self.model.sessions.len();
         let pick = |at: usize| if count == 0 { None } else { Some(at % count) };
         match op {
             Op::Up { of, costs: (own, peer), may_serve, standby } => {
-                self.begun += 1;
-                let session = SessionNumber(self.begun);
                 let candidate = Candidate {
                     name: LinkName::new(["one", "two"][usize::from(of.0)]).unwrap(),
                     group: GroupName::new(["", "a"][usize::from(of.1)]).unwrap(),
@@ -162,14 +173,7 @@ impl Bench {
                     may_serve,
                     standby,
                 };
-                self.paths.handle_change(PathChange::Up { session, candidate: candidate.clone() });
-                self.model.sessions.push(Known {
-                    number: session,
-                    candidate,
-                    able: [true, true, !standby, true],
-                    serves: [false; KEYS.len()],
-                    open: [0; PLACES],
-                });
+                self.begin(candidate);
             }
             Op::Down(at) => {
                 let Some(at) = pick(at) else { return };

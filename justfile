@@ -53,6 +53,10 @@ soak SECONDS="600":
 demo:
     cargo run --release --example demo
 
+# Which way new connections go when costs change and sites come and go, predicted and observed.
+failover:
+    cargo run --release --example failover
+
 # A network that does its worst: nothing lost, no byte wrong, and how long the pauses are.
 chaos SECONDS="300":
     cargo run --release --example chaos -- --seconds {{SECONDS}}

@@ -1,5 +1,6 @@
 //! Writes throwaway credentials to try the router with: `bundles FOLDER NAME...` makes a certificate authority and,
-//! for each name, `FOLDER/NAME/{ca.crt,tls.crt,tls.key}` for a router on this host.
+//! for each name, `FOLDER/NAME/{ca.crt,tls.crt,tls.key}` for a router on this host. A name may have folders of its own:
+//! `west next/west` makes two bundles for one router, to rotate from the one to the other.
 
 use std::env;
 use std::path::PathBuf;
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
 fn write(folder: &std::path::Path, names: impl Iterator<Item = String>) -> Outcome<()> {
     let authority = Authority::new("throwaway authority")?;
     for name in names {
-        authority.issue(&name)?.write(&folder.join(&name))?;
+        let router = name.rsplit_once('/').map_or(&*name, |(_, router)| router);
+        authority.issue(router)?.write(&folder.join(&name))?;
     }
     Ok(())
 }

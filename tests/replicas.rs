@@ -6,7 +6,7 @@
 mod common;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::pki::TestCa;
 use common::process::Router;
@@ -15,8 +15,8 @@ use common::{credentials, key, loopback, within};
 use sitelink::resource::status::Reason;
 use sitelink::snapshot::GroupState;
 use sitelink::{
-    Destination, EventKind, LinkId, LinkStream, Manifest, OpenRequest, Plane, SessionEnd, SessionNumber,
-    StreamError,
+    Destination, EventKind, LinkId, LinkStream, Manifest, OpenRequest, Plane, PlaneConfig, SessionEnd,
+    SessionNumber, StreamError,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +33,11 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
+        Self::with(brisk()).await
+    }
+
+    /// Seen from a plane of those settings.
+    async fn with(config: PlaneConfig) -> Self {
         let (ca, folder) = (TestCa::new("ca"), tempfile::tempdir().unwrap());
         ca.server(&["127.0.0.1"]).write(&folder.path().join("server"));
         let server = TcpListener::bind(loopback()).await.unwrap();
@@ -49,7 +54,7 @@ impl Site {
             endpoint("a", routers[0].1),
             endpoint("b", routers[1].1)
         );
-        let west = plane_with("west", brisk()).await;
+        let west = plane_with("west", config).await;
         let mut diary = Diary::of(&west);
         let client = credentials("client", &ca.client("west"));
         let link =
@@ -177,6 +182,56 @@ async fn a_link_with_two_groups_outlives_one_router_and_says_one_of_two() {
         matches!(kind, EventKind::SessionDown { session, .. } | EventKind::SessionRecovering { session, .. } if *session == other)
     });
     assert_eq!(noticed, 0, "the other group noticed");
+    site.west.shutdown(Duration::ZERO).await;
+}
+
+/// Why a stream ended.
+async fn end_of(near: &mut LinkStream) -> Option<StreamError> {
+    let error = within(near.read(&mut [0])).await.unwrap_err();
+    error.get_ref().and_then(|error| error.downcast_ref::<StreamError>()).cloned()
+}
+
+#[tokio::test]
+async fn streams_split_evenly_and_new_ones_take_the_other_router_once_the_loss_is_seen() {
+    let mut config = brisk();
+    config.session.resume_window = Duration::from_millis(700);
+    let mut site = Site::with(config).await;
+    let (a, b) = (site.session("a"), site.session("b"));
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        streams.push(site.stream().await);
+    }
+    let on = |streams: &[(LinkStream, TcpStream)], session| {
+        streams.iter().filter(|(near, _)| near.session() == session).count()
+    };
+    assert_eq!((on(&streams, a), on(&streams, b)), (20, 20));
+
+    site.routers[0].0.kill().await;
+    // With its last carrier the session is lost.
+    let lost = site.diary.many(2, |kind| matches!(kind, EventKind::CarrierDown { .. })).await.pop().unwrap();
+    for number in 0..20 {
+        streams.push(site.stream().await);
+        if number == 0 {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+            let after = now - u128::from(lost.at_micros);
+            println!("from the loss to a stream over the other router: {after} µs");
+            // Milliseconds, but of a machine that other tests use as well.
+            assert!(after < 1_000_000, "{after} µs");
+        }
+    }
+    assert_eq!((on(&streams, a), on(&streams, b)), (20, 40));
+    // Nobody answers: those of the dead router wait for as long as they may, and say so.
+    for (near, far) in &mut streams {
+        if near.session() == a {
+            let expected = SessionEnd::ResumeExpired(Duration::from_millis(700));
+            assert_eq!(end_of(near).await, Some(StreamError::SessionLost(expected)));
+        } else {
+            talk(near, far).await;
+        }
+    }
+    let down = site.diary.one(|kind| matches!(kind, EventKind::SessionDown { .. })).await;
+    let waited = Duration::from_micros(down.at_micros - lost.at_micros);
+    assert!(waited >= Duration::from_millis(700), "{waited:?}");
     site.west.shutdown(Duration::ZERO).await;
 }
 

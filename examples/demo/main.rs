@@ -24,6 +24,7 @@ use self::support::{Authority, Outcome};
 
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/relay.rs"]
 mod relay;
 #[path = "../router/mod.rs"]
 mod router;

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::support::Bundle;
+use super::Bundle;
 
 /// `tls.crt -> ..data/tls.crt`, and `..data -> ..2`, the second bundle that was brought.
 pub(crate) struct Mount {

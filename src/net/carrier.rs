@@ -235,6 +235,8 @@ impl Driver {
                 // As if the sending half were shut: nothing is said any more, what comes is thrown away.
                 let deadline = Box::pin(tokio::time::sleep(FENCED));
                 self.leaving = Some(Leaving { shut: true, deadline });
+                // A peer that joins again and again leaves many of these behind.
+                self.buffer = vec![0; THROWN_AWAY].into_boxed_slice();
                 return Step::Moved;
             }
             Transmit::Batch | Transmit::Last => {}
@@ -473,6 +475,9 @@ const KEPT: usize = 64;
 
 /// What a turn counts for beside its bytes, so that a poll has at most 64 of them.
 const TURN: usize = QUANTUM / 64;
+
+/// Read at once of what nobody wants any more: a record.
+const THROWN_AWAY: usize = 16 << 10;
 
 /// How long a closed carrier waits for the peer's end of the connection, so that the close is not lost with unread
 /// data: the longest round trip that is usual.

@@ -7,13 +7,21 @@ use crate::id::{Cost, GroupName, LinkId, SessionNumber};
 
 /// The choice of the one active session of an edge plane, over all its links.
 ///
-/// While there is any session, exactly one is active: the one of least cost, ties by the order of the links, then by
-/// that of the groups in their document. When the active one is not [`Fitness::Fit`] any more, the best that is takes
-/// its place at once. While none is fit it stays with the one that has it, since no other would be better.
+/// While there is any session, exactly one is active, and it is one of the best [`Fitness`] there is. Among those
+/// that are fit it is the one of least cost, ties by the order of the links, then by that of the groups in their
+/// document: when the active one is not fit any more, the best that is takes its place at once. Among those that are
+/// not, it stays with the one that has it, since no other would be better.
 ///
-/// A place (a group of a link) that lost its turn by becoming unfit is on *probation*: its session, or the next one, is
-/// passed over for the active one until it has been fit for `stable_after` without a break. So a link that flaps takes
-/// the turn at most once in that time, and one that is only late, or made cheaper by its operator, takes it at once.
+/// A place (a group of a link) that lost its turn by becoming unfit is on *probation*: its session, or the next one,
+/// is passed over for the active one, and for any other that is fit, until it has been fit for `stable_after`
+/// without a break. So a link that flaps takes the turn from a fit one at most once in that time, while one that is
+/// only late, or made cheaper by its operator, takes it at once. Only new streams follow the turn; no open one is
+/// moved, ever.
+///
+/// `stable_after` is what makes a session stable for the backoff of its dials as well, 10 s by default. A way that
+/// is broken again shows it after 1 s of silence, when a sign of life is asked for, and four round trips without an
+/// answer: within 1.25 s at most times, within 5 s if a round trip takes a second. One that has been well for 10 s
+/// has answered at least twice. Were it longer, the dearer way would be paid for without a reason.
 #[derive(Debug)]
 pub(crate) struct Uplinks {
     stable_after: Duration,
@@ -72,22 +80,10 @@ impl Uplinks {
         is_kept: impl Fn(LinkId, &GroupName) -> bool,
     ) -> Option<SessionNumber> {
         self.note(now, standings, is_kept);
-        let present = standings.iter().find(|standing| Some(standing.session) == self.active);
-        let fit = standings.iter().filter(|standing| standing.fitness == Fitness::Fit);
-        let best =
-            |of: &mut dyn Iterator<Item = &Standing>| of.min_by_key(|standing| order(standing)).cloned();
-        let chosen =
-            match present {
-                Some(present) if present.fitness == Fitness::Fit => best(&mut fit.filter(|standing| {
-                    standing.session == present.session || !self.is_on_probation(standing)
-                })),
-                Some(present) => best(&mut fit.clone()).or_else(|| Some(present.clone())),
-                None => best(&mut standings.iter()),
-            };
-        self.active = chosen.as_ref().map(|standing| standing.session);
+        let chosen = self.best(standings);
+        self.active = chosen.map(|standing| standing.session);
         for ((link, group), place) in &mut self.places {
-            place.active =
-                chosen.as_ref().is_some_and(|chosen| chosen.link == *link && chosen.group == *group);
+            place.active = chosen.is_some_and(|chosen| chosen.link == *link && chosen.group == *group);
         }
         self.active
     }
@@ -103,6 +99,20 @@ impl Uplinks {
                 Some(since + self.stable_after)
             })
             .min()
+    }
+
+    fn best<'a>(&self, standings: &'a [Standing]) -> Option<&'a Standing> {
+        let fitness = standings.iter().map(|standing| standing.fitness).min()?;
+        let fittest = || standings.iter().filter(|standing| standing.fitness == fitness);
+        let present = fittest().find(|standing| Some(standing.session) == self.active);
+        if fitness != Fitness::Fit && present.is_some() {
+            return present;
+        }
+        let trusted =
+            |standing: &&Standing| Some(standing.session) == self.active || !self.is_on_probation(standing);
+        // With nobody else there, one on probation is better than none.
+        let steady = fittest().filter(trusted).min_by_key(|standing| order(standing));
+        steady.or_else(|| fittest().min_by_key(|standing| order(standing)))
     }
 
     fn note(&mut self, now: Instant, standings: &[Standing], is_kept: impl Fn(LinkId, &GroupName) -> bool) {

@@ -179,8 +179,29 @@ impl World {
                 self.send(index, end)?;
             }
         }
+        self.nobody_oversleeps()?;
         self.wires.retain(|wire| !wire.is_over());
         self.want_carriers();
+        Ok(())
+    }
+
+    /// Law 3, to the moment: a driver that waits to be woken has nothing to send.
+    fn nobody_oversleeps(&self) -> Result<(), String> {
+        for (index, end) in self.ends.iter().enumerate() {
+            let Some(session) = &end.session else { continue };
+            let sleeps = |wire: &&Wire| {
+                let driver = &wire.drivers[index];
+                driver.stage == Stage::Up && driver.idle && driver.outbox.is_empty()
+            };
+            for wire in self.wires.iter().filter(sleeps) {
+                if let Some(what) = session.sleeps_on(wire.number) {
+                    return Err(format!(
+                        "law 3: end {index} has {what} to send on {:?}, and sleeps",
+                        wire.number
+                    ));
+                }
+            }
+        }
         Ok(())
     }
 

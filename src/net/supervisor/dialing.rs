@@ -142,6 +142,8 @@ impl Supervisor {
         let _ = handle.with(|session| session.handle_carrier_up(now, hello.carrier, &[]));
         let claim = Some(secret::remember(id, secret));
         self.admit(number, handle.clone(), claim);
+        // What the fleet wants of it holds before its first byte is read: on standby it takes no stream of its peer.
+        self.carry_out();
         self.drive(handle, hello.carrier, connection);
     }
 }

@@ -2,6 +2,7 @@ mod laws;
 mod moving;
 mod sites;
 mod storms;
+mod uplink_laws;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -25,9 +25,10 @@ impl Fleet {
         let active = self.uplinks.settle(now, &standings, |link, group| {
             links.get(&link).is_some_and(|link| link.groups.iter().any(|known| known.name() == group))
         });
-        for standing in standings {
-            self.stand(now, standing.session, active != Some(standing.session));
-        }
+        let others = standings.iter().map(|standing| standing.session).filter(|other| Some(*other) != active);
+        others.for_each(|session| self.stand(now, session, true));
+        // Last, so that there are never two that take streams of their peers.
+        active.into_iter().for_each(|session| self.stand(now, session, false));
     }
 
     /// When a session has stood its probation.

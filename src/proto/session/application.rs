@@ -146,6 +146,8 @@ impl Session {
         self.turned_down += 1;
         let Some(stream) = self.stream_mut(key) else { return };
         stream.opening = Opening::Refused(code);
+        // It may be long before the peer lets go of it, too.
+        stream.request = None;
         stream.send.clear();
         stream.send.state = SendState::Ended(Some(Fault::Refused(code)));
         stream.pending.refuse = true;
@@ -362,7 +364,7 @@ impl Session {
 
     pub(super) fn insert(&mut self, stream: Stream) -> StreamKey {
         let id = stream.id;
-        // Bounded by the stream limits of both ends (2^20 each).
+        // Bounded by what each end lets the other open: far from 2^32, at hundreds of bytes a stream.
         let slot = u32::try_from(self.streams.insert(stream)).unwrap_or(u32::MAX);
         self.slots.insert(id, slot);
         StreamKey { slot, id }

@@ -2,6 +2,7 @@
 
 use crate::id::CarrierNumber;
 use crate::proto::session::Session;
+use crate::proto::session::key::StreamKey;
 use crate::proto::session::schedule::Listed;
 use crate::proto::session::stream::{Opening, RecvState, Stream};
 use crate::wire::MIN_WINDOW;
@@ -106,6 +107,38 @@ impl Session {
         let lasts = |number: CarrierNumber| !self.is_retiring(number);
         let refuge = self.carriers.iter().any(|carrier| !carrier.life.suspect && lasts(carrier.number));
         refuge && self.carriers.iter().any(|carrier| carrier.life.suspect && !lasts(carrier.number))
+    }
+
+    /// What a carrier's driver would send if it was asked, though it waits to be woken. Frames that are logged may go a
+    /// little beyond the bound on data in flight; whether they do is not judged here.
+    pub(crate) fn sleeps_on(&self, number: CarrierNumber) -> Option<&'static str> {
+        let index = self.find(number)?;
+        let carrier = &self.carriers[index];
+        carrier.driver.as_ref()?;
+        let (in_flight, bound) = (carrier.log.in_flight(), carrier.flight_cap());
+        if self.is_frozen(index) {
+            let all_said = self.next_retire(index).is_none();
+            return match all_said {
+                false => (in_flight < bound).then_some("RETIRE"),
+                true => self.has_retired(index).map(|_| "a close"),
+            };
+        }
+        if in_flight >= bound {
+            return None;
+        }
+        let owner = |key: StreamKey| {
+            let stream = self.streams.get(key.slot as usize);
+            stream.filter(|stream| stream.id == key.id && stream.carrier == Some(number))
+        };
+        let data = carrier.schedule.next_data().and_then(owner);
+        [
+            (carrier.log.has_resend(), "a tail"),
+            (!self.leaves_it_to_others(index) && self.has_session_control(index), "what is of no stream"),
+            (carrier.schedule.next_control().and_then(owner).is_some(), "control"),
+            (data.is_some_and(Stream::wants_data), "data"),
+        ]
+        .into_iter()
+        .find_map(|(waits, what)| waits.then_some(what))
     }
 
     /// The numbers of the live carriers.

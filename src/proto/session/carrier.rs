@@ -47,6 +47,8 @@ pub(crate) struct Carrier {
     pub(super) request: Option<Request>,
     /// Whether the peer, as acceptor, has asked for another in its place.
     pub(super) requested: bool,
+    /// Whether anything but a close has come on it: the peer has it, too.
+    pub(super) answered: bool,
     /// Whether all that was on its way when this end had drained has come.
     pub(super) fence: Fence,
     /// The driver, when it waits for something to send.
@@ -83,6 +85,7 @@ impl Carrier {
             retiring: None,
             request: None,
             requested: false,
+            answered: false,
             fence: Fence::default(),
             driver: None,
             traffic: Traffic::default(),

@@ -35,9 +35,9 @@ impl Session {
     /// again changes nothing; a carrier that is not live is no matter.
     pub(crate) fn retire_carrier(&mut self, now: Instant, number: CarrierNumber, code: CloseCode) {
         let Some(index) = self.find(number) else { return };
-        let carrier = &mut self.carriers[index];
-        carrier.retiring.get_or_insert_default().code.get_or_insert(code);
-        self.wakers.take(&mut carrier.driver);
+        self.carriers[index].retiring.get_or_insert_default().code.get_or_insert(code);
+        // Others too: one that was frozen goes on if this was the last refuge.
+        self.wake_drivers();
         self.review_moves(now);
     }
 
@@ -58,7 +58,8 @@ impl Session {
         let first = retiring.heard_at.replace(carrier.acks.received).is_none();
         // Its streams at the peer wait for it.
         carrier.acks.hurry(now);
-        self.wakers.take(&mut carrier.driver);
+        // Others too: one that was frozen goes on if this was the last refuge.
+        self.wake_drivers();
         if first { Ok(()) } else { self.flood.pay(now) }
     }
 
@@ -94,10 +95,11 @@ impl Session {
     }
 
     /// Whose request may go over a carrier: its own, where it comes behind the hello. Over another one it might come to the
-    /// dialer before that has the carrier it names, and would mean nothing. What cannot be trusted is named by others.
+    /// dialer before that has the carrier it names, and would mean nothing. What cannot be trusted is named by others, once
+    /// the dialer is known to have it.
     pub(super) fn request_for(&self, index: usize) -> Option<usize> {
         let goes = |(named, carrier): &(usize, &Carrier)| {
-            carrier.wants_request() && (*named == index || !carrier.is_refuge())
+            carrier.wants_request() && (*named == index || !carrier.is_refuge() && carrier.answered)
         };
         self.carriers.iter().enumerate().find(goes).map(|(named, _)| named)
     }
@@ -112,16 +114,17 @@ impl Session {
         self.carriers[index].retiring.is_some() && self.carriers.iter().any(Carrier::is_refuge)
     }
 
-    /// The live carrier on which a stream does best: one above suspicion that does not retire, with the fewest streams that
-    /// wait for another turn, and then the fewest streams, counted by [`TOGETHER`].
+    /// The live carrier on which a new stream does best: one above suspicion that does not retire, with the fewest streams
+    /// that wait for another turn, and then the fewest streams, counted by [`TOGETHER`].
     pub(super) fn best_carrier(&self) -> Option<usize> {
-        best_of(&self.carriers)
+        best_of(&self.carriers, TOGETHER)
     }
 
     /// Takes planned moves as far as they can go now. To be called when anything has come, a carrier came up, or what is
     /// suspect has changed.
     pub(super) fn review_moves(&mut self, now: Instant) {
-        if self.carriers.iter().all(|carrier| carrier.retiring.is_none()) {
+        let refuge = self.carriers.iter().any(Carrier::is_refuge);
+        if !refuge || self.carriers.iter().all(|carrier| carrier.retiring.is_none()) {
             return;
         }
         while let Some(index) = (0..self.carriers.len())
@@ -166,14 +169,15 @@ impl Session {
         self.adopt(Some(number), target);
     }
 
-    /// Moves all streams of one carrier (or of none) to a live one; to the best for each if none is given.
+    /// Moves all streams of one carrier (or of none) to a live one; if none is given, each to the best, the fewest streams
+    /// counting one by one: what moves is not what is opened all at once.
     pub(super) fn adopt(&mut self, from: Option<CarrierNumber>, to: Option<CarrierNumber>) {
         let given = to.and_then(|number| self.find(number));
         for (slot, stream) in &mut self.streams {
             if stream.carrier != from {
                 continue;
             }
-            let Some(index) = given.or_else(|| best_of(&self.carriers)) else { return };
+            let Some(index) = given.or_else(|| best_of(&self.carriers, 1)) else { return };
             let carrier = &mut self.carriers[index];
             stream.carrier = Some(carrier.number);
             stream.turn = Turn::default();
@@ -237,14 +241,14 @@ impl Carrier {
     }
 }
 
-/// See [`Session::best_carrier`].
-fn best_of(carriers: &[Carrier]) -> Option<usize> {
+/// See [`Session::best_carrier`]; streams count in turns of `together`.
+fn best_of(carriers: &[Carrier], together: usize) -> Option<usize> {
     let rank = |carrier: &Carrier| {
         (
             carrier.life.suspect,
             carrier.retiring.is_some(),
             carrier.schedule.waiting(),
-            carrier.streams / TOGETHER,
+            carrier.streams / together,
         )
     };
     (0..carriers.len()).min_by_key(|index| rank(&carriers[*index]))

@@ -25,7 +25,7 @@ impl Session {
                 self.carriers[index].acks.count(now, logged_bytes);
             }
             if !matches!(frame, Frame::Close { .. }) {
-                self.peer_has_answered(number);
+                self.peer_has_answered(index);
             }
             if let Err(violation) = self.handle_frame(now, index, frame) {
                 self.end(now, SessionEnd::Violation(violation), Some(violation.into()));

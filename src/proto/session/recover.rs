@@ -128,7 +128,9 @@ impl Session {
         if self.last_number.is_some_and(|last| number <= last) {
             return Err(Violation::BadHello);
         }
-        self.last_number = Some(number);
+        // None that is answered for is admitted any more.
+        let listed = dead.iter().map(|listed| listed.number);
+        self.last_number = listed.chain([number]).max();
         self.raise(now, number, dead)?;
         let mut counts = self.counts(number);
         for listed in dead {
@@ -162,7 +164,13 @@ impl Session {
 
     /// Any frame on a carrier but a close shows that the peer has seen the hello sent on it. A close does not: it
     /// may be that of a dialer that gave the attempt up.
-    pub(super) fn peer_has_answered(&mut self, number: CarrierNumber) {
+    pub(super) fn peer_has_answered(&mut self, index: usize) {
+        let carrier = &mut self.carriers[index];
+        let number = carrier.number;
+        if !std::mem::replace(&mut carrier.answered, true) && carrier.request.is_some() {
+            // Others may say now what was asked in its place.
+            self.wake_drivers();
+        }
         if self.fallen.is_empty() {
             return;
         }
@@ -241,13 +249,14 @@ impl Session {
         if self.ended().is_some() {
             return;
         }
-        let fallen = Fallen {
-            number: carrier.number,
-            received: carrier.acks.received,
-            log: Some(carrier.log),
-            told: Told::No,
-        };
-        self.remember(now, fallen);
+        let (number, received) = (carrier.number, carrier.acks.received);
+        let has_all = (carrier.log.in_flight() == 0).then_some(carrier.log.sent());
+        self.remember(now, Fallen { number, received, log: Some(carrier.log), told: Told::No });
+        if let (Some(sent), false) = (has_all, self.carriers.is_empty()) {
+            // All that was sent is acknowledged: the peer's count can be no other, and need not be waited for.
+            let settled = self.settle(now, number, sent);
+            debug_assert_eq!(settled, Ok(()), "the log knows how much it has sent");
+        }
         if self.carriers.is_empty() && self.ended().is_none() {
             self.state = State::Recovering { since: now, begun: true };
             let resume_window = self.params.resume_window;
@@ -268,10 +277,14 @@ impl Session {
         self.fall(now, index, CarrierEnd::Closed(code));
     }
 
-    /// Counts of all fallen carriers, which the hello of `number` tells.
+    /// Counts of all fallen carriers, which the hello of `number` tells; and a live one as well, if there is another: the
+    /// hello may take its time, or come to nothing.
     fn counts(&mut self, number: CarrierNumber) -> Vec<DeadCarrier> {
+        let alone = self.carriers.iter().all(|carrier| carrier.number == number);
         let tell = |fallen: &mut Fallen| {
-            fallen.told = Told::InHelloOf(number);
+            if alone {
+                fallen.told = Told::InHelloOf(number);
+            }
             fallen.count()
         };
         self.fallen.iter_mut().map(tell).collect()
@@ -388,6 +401,7 @@ impl Session {
 
     fn remember(&mut self, now: Instant, fallen: Fallen) {
         self.fallen.push(fallen);
+        self.wake_drivers();
         if self.fallen.len() > MAX_FALLEN && self.params.side == Side::Dialer {
             // However many joins fail in a row, the session lives as long as its resume window: the oldest of them is
             // skipped. If the acceptor had admitted it, it will ask.

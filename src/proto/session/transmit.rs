@@ -392,7 +392,7 @@ fn ack_len(received: u64) -> usize {
     crate::wire::HEADER + crate::wire::varint::size(received) + 4
 }
 
-/// A batch: four full TLS records, written at once. More leaves the processor's cache; fewer costs system calls.
+/// A batch: eight full TLS records, written at once. More leaves the processor's cache; fewer costs system calls.
 pub(crate) const BATCH: usize = 128 << 10;
 
 /// Control may exceed the bound on data in flight by this much, so that credit flows while data waits; with it

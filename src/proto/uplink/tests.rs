@@ -88,11 +88,48 @@ fn each_way_to_become_unfit_hands_over_at_once() {
 }
 
 #[test]
-fn while_none_is_fit_it_stays_where_it_is() {
+fn while_none_is_fit_it_is_one_that_is_least_unfit_and_stays_among_equals() {
     let mut bench = Bench::new();
     assert_eq!(bench.at(0, &[standing(1, 1, 9, Fit), standing(2, 2, 1, Suspect)]), 1);
-    assert_eq!(bench.at(1, &[standing(1, 1, 9, Recovering), standing(2, 2, 1, Suspect)]), 1);
-    assert_eq!(bench.at(2, &[standing(2, 2, 1, Suspect)]), 2);
+    assert_eq!(bench.at(1, &[standing(1, 1, 9, Suspect), standing(2, 2, 1, Suspect)]), 1);
+    assert_eq!(bench.at(2, &[standing(1, 1, 9, Recovering), standing(2, 2, 1, Suspect)]), 2);
+    assert_eq!(bench.at(3, &[standing(1, 1, 9, Recovering), standing(2, 2, 1, Recovering)]), 2);
+    assert_eq!(bench.at(4, &[standing(1, 1, 9, Recovering), standing(2, 2, 1, Draining)]), 1);
+    assert_eq!(bench.at(5, &[standing(2, 2, 1, Draining)]), 2);
+    assert_eq!(bench.at(6, &[]), 0);
+}
+
+#[test]
+fn of_equal_cost_the_first_in_the_document_has_the_turn_and_gets_it_back() {
+    let mut bench = Bench::new();
+    let with = |first| [standing(1, 1, 1, first), standing(2, 2, 1, Fit)];
+    assert_eq!(bench.at(0, &[standing(2, 2, 1, Fit)]), 2);
+    assert_eq!(bench.at(1, &with(Fit)), 1);
+    assert_eq!(bench.at(2, &with(Draining)), 2);
+    assert_eq!(bench.at(3, &with(Fit)), 2);
+    assert_eq!(bench.at(13, &with(Fit)), 1);
+}
+
+#[test]
+fn one_on_standby_may_come_and_go_and_takes_the_turn_when_it_is_made_the_cheaper() {
+    let mut bench = Bench::new();
+    let with = |cost, fitness| [standing(1, 1, 2, Fit), standing(2, 2, cost, fitness)];
+    for second in 0..10 {
+        let fitness = if second % 2 == 0 { Fit } else { Recovering };
+        assert_eq!(bench.at(second, &with(9, fitness)), 1);
+    }
+    assert_eq!(bench.at(10, &with(1, Fit)), 2, "it never failed when it had the turn");
+}
+
+#[test]
+fn a_place_that_is_gone_is_forgotten() {
+    let mut bench = Bench::new();
+    let with = |fitness| [standing(1, 1, 1, fitness), standing(2, 2, 9, Fit)];
+    assert_eq!(bench.at(0, &with(Fit)), 1);
+    assert_eq!(bench.at(1, &with(Draining)), 2);
+    let gone = bench.uplinks.settle(bench.start, &with(Fit)[1..], |link, _| link != LinkId(1));
+    assert_eq!(gone, Some(SessionNumber(2)));
+    assert_eq!(bench.at(2, &with(Fit)), 1, "it begins anew");
 }
 
 #[test]
@@ -130,8 +167,21 @@ fn one_on_probation_serves_when_there_is_no_other() {
     assert_eq!(bench.at(3, &[standing(1, 1, 1, Fit), standing(2, 2, 9, Fit)]), 1);
 }
 
-/// Random standings over time: one is active whenever there is any; a fit one whenever there is a fit one; and a
-/// place that fails takes the turn from a fit one at most once in `STABLE`.
+#[test]
+fn one_on_probation_is_passed_over_for_any_other_that_is_fit() {
+    let mut bench = Bench::new();
+    let with = |first, second| [standing(1, 1, 1, first), standing(2, 2, 2, second), standing(3, 3, 3, Fit)];
+    assert_eq!(bench.at(0, &with(Fit, Fit)), 1);
+    assert_eq!(bench.at(1, &with(Suspect, Fit)), 2);
+    assert_eq!(bench.at(2, &with(Fit, Fit)), 2);
+    assert_eq!(bench.at(3, &with(Fit, Recovering)), 3, "the first one failed two seconds ago");
+    assert_eq!(bench.due(&with(Fit, Recovering)), Some(12));
+    assert_eq!(bench.at(12, &with(Fit, Recovering)), 1);
+}
+
+/// Random standings over time: one is active whenever there is any, and none is fitter; a place that fails takes the
+/// turn from a fit one at most once in `STABLE`, and from none that failed within that time if another has not; and
+/// nothing that has been fit for so long is better than the active one.
 #[test]
 fn exactly_one_is_active_and_it_does_not_flap() {
     for seed in 0..300 {
@@ -140,28 +190,58 @@ fn exactly_one_is_active_and_it_does_not_flap() {
         let mut fitness = [Fit; 4];
         let mut active = 0;
         let mut taken: [Option<u64>; 4] = [None; 4];
+        let mut failed: [Option<u64>; 4] = [None; 4];
+        let mut fit_since: [Option<u64>; 4] = [None; 4];
+        // Two of them cost the same.
+        let costs = [1, 2, 2, 3];
+        let place_of = |session: u64| usize::try_from(session - 1).unwrap();
         for second in 0..300 {
-            let place = rng.usize(..4);
-            fitness[place] = [Fit, Suspect, Recovering, Draining][rng.usize(..4)];
-            let standings: Vec<Standing> = (0_u32..)
-                .zip(&fitness)
-                .map(|(index, fitness)| standing(u64::from(index) + 1, index.into(), index + 1, *fitness))
+            // Now and then all are left alone, or nothing would ever be stable.
+            if second % 100 < 80 {
+                fitness[rng.usize(..4)] = [Fit, Suspect, Recovering, Draining][rng.usize(..4)];
+            }
+            let standings: Vec<Standing> = (1..=4)
+                .map(|session| {
+                    standing(session, session, costs[place_of(session)], fitness[place_of(session)])
+                })
                 .filter(|standing| standing.fitness != Draining || standing.session.0 == active)
                 .collect();
-            let fit = |session| {
-                let is_fit = |s: &&Standing| s.session.0 == session && s.fitness == Fit;
-                standings.iter().find(is_fit).is_some()
+            let fitness_of = |session| {
+                standings.iter().find(|of| of.session.0 == session).map(|standing| standing.fitness)
             };
-            let next = bench.at(second, &standings);
-            let found = standings.iter().any(|standing| standing.session.0 == next);
-            assert_eq!(found, !standings.is_empty(), "seed {seed}");
-            if standings.iter().any(|standing| standing.fitness == Fit) {
-                assert!(fit(next), "seed {seed}: {next} of {standings:?}");
+            for session in 1..=4 {
+                let since = &mut fit_since[place_of(session)];
+                match fitness_of(session) {
+                    Some(Fit) => {
+                        since.get_or_insert(second);
+                    }
+                    // It loses its turn as it fails.
+                    _ if session == active && since.take().is_some() => {
+                        failed[place_of(session)] = Some(second);
+                    }
+                    _ => *since = None,
+                }
             }
-            if next != active && fit(active) {
-                let place = usize::try_from(next - 1).unwrap();
-                let before = taken[place].replace(second);
-                assert!(before.is_none_or(|before| second - before >= STABLE.as_secs()), "seed {seed}");
+            let next = bench.at(second, &standings);
+            let best = standings.iter().map(|standing| standing.fitness).min();
+            assert_eq!(fitness_of(next), best, "seed {seed}: {next} of {standings:?}");
+            let is_stable =
+                |place: usize| fit_since[place].is_some_and(|since| second - since >= STABLE.as_secs());
+            if next != active && best == Some(Fit) {
+                let place = place_of(next);
+                if fitness_of(active) == Some(Fit) {
+                    let before = taken[place].replace(second);
+                    assert!(
+                        before.is_none_or(|before| second - before >= STABLE.as_secs()),
+                        "seed {seed}: {next} flaps"
+                    );
+                }
+                let recently = failed[place].is_some_and(|failed| second - failed < STABLE.as_secs());
+                assert!(!recently || !(0..4).any(is_stable), "seed {seed}: {next} failed of late");
+            }
+            for stable in standings.iter().filter(|standing| is_stable(place_of(standing.session.0))) {
+                let other = standings.iter().find(|standing| standing.session.0 == next);
+                assert!(other.is_some_and(|other| order(other) <= order(stable)), "seed {seed}: {stable:?}");
             }
             active = next;
         }

@@ -7,6 +7,8 @@ use std::task::Wake;
 
 use super::*;
 
+mod several;
+
 /// Both ends of a session over any number of carriers.
 struct Lines {
     now: Instant,
@@ -529,7 +531,7 @@ fn a_tail_that_a_retiring_carrier_has_not_sent_again_goes_ahead_of_newer_bytes()
 #[test]
 fn streams_follow_the_unsent_tail_of_a_retiring_carrier_though_another_has_less_to_do() {
     let mut lines = Lines::new(2);
-    let flows: Vec<_> = (0..40).map(|_| lines.open()).collect();
+    let flows: Vec<_> = (0..128).map(|_| lines.open()).collect();
     let (first, second): (Vec<_>, Vec<_>) =
         flows.into_iter().partition(|(near, _)| lines.home(DIALER, *near) == Some(FIRST));
     first.iter().for_each(|(near, _)| lines.write(DIALER, *near, b"one "));
@@ -698,162 +700,4 @@ impl Lines {
             }
         }
     }
-}
-
-#[test]
-fn streams_are_placed_on_the_carriers_by_turns_of_many() {
-    let mut lines = Lines::new(2);
-    let homes: Vec<_> = (0..160).map(|_| lines.open().0).collect();
-    let homes: Vec<_> = homes.into_iter().map(|key| lines.home(DIALER, key).unwrap()).collect();
-    let expected = [(FIRST, 64), (SECOND, 64), (FIRST, 32)];
-    assert_eq!(homes, expected.map(|(number, count)| vec![number; count]).concat());
-}
-
-#[test]
-fn a_stream_is_placed_where_the_fewest_wait_for_another_turn() {
-    let mut lines = Lines::new(2);
-    // More than a batch takes.
-    let bulk: Vec<_> = (0..20).map(|_| lines.open().0).collect();
-    assert!(bulk.iter().all(|key| lines.home(DIALER, *key) == Some(FIRST)));
-    bulk.iter().for_each(|key| lines.write(DIALER, *key, &text(16_000)));
-    lines.step(DIALER, FIRST);
-    let next = lines.ends[DIALER].open(request(), Bytes::new()).unwrap();
-    assert_eq!(lines.home(DIALER, next), Some(SECOND));
-}
-
-#[test]
-fn answers_do_not_begin_on_a_carrier_that_is_left() {
-    let mut lines = Lines::new(2);
-    let near = lines.open_somewhere(FIRST);
-    lines.ends[ACCEPTOR].retire_carrier(lines.now, FIRST, CloseCode::REPLACED);
-    lines.step(DIALER, FIRST);
-    let (far, _) = lines.ends[ACCEPTOR].poll_incoming().unwrap();
-    assert_eq!(lines.home(ACCEPTOR, far), Some(SECOND));
-    assert!(lines.ends[ACCEPTOR].accept(far));
-    lines.settle();
-    assert_eq!(lines.ends[DIALER].poll_verdict(near, Waker::noop()), Poll::Ready(Ok(())));
-}
-
-#[test]
-fn a_carrier_is_not_told_of_its_own_death_however_many_there_are() {
-    let mut lines = Lines::new(2);
-    let now = lines.now;
-    feed(&mut lines.ends[ACCEPTOR], now, FIRST, &Frame::CarrierDead { carrier: FIRST, received: 0 });
-    assert_eq!(lines.ends[ACCEPTOR].ended(), Some(&SessionEnd::Violation(Violation::Unexpected)));
-}
-
-#[test]
-fn however_many_joins_come_to_nothing_a_live_carrier_settles_them() {
-    let mut lines = Lines::new(1);
-    let (near, far) = lines.open();
-    for at in 0..300 {
-        let (number, dead) = lines.ends[DIALER].prepare_join();
-        lines.ends[ACCEPTOR].handle_join(lines.now, number, &dead, |_| Bytes::new()).unwrap();
-        // The answer never comes. One of them sees it first, or the acceptor alone.
-        if at % 3 == 0 {
-            lines.ends[DIALER].handle_join_failed(lines.now, number);
-            lines.settle();
-        }
-        lines.ends[ACCEPTOR].handle_carrier_lost(lines.now, number, CarrierEnd::Eof);
-        if at % 3 == 1 {
-            lines.ends[DIALER].handle_join_failed(lines.now, number);
-        }
-        lines.settle();
-        assert_eq!(lines.ends.each_ref().map(|end| (end.fallen.len(), end.attempted.len())), [(0, 0); 2]);
-    }
-    lines.write(DIALER, near, b"one");
-    lines.settle();
-    assert_eq!((lines.read(ACCEPTOR, far), lines.live(ACCEPTOR)), (b"one".to_vec(), vec![FIRST]));
-}
-
-#[test]
-fn a_session_that_drains_says_so_after_its_moves() {
-    let mut lines = Lines::new(2);
-    let (near, far) = lines.open();
-    lines.ends[DIALER].drain();
-    lines.write(DIALER, near, b"last");
-    lines.ends[DIALER].finish(near);
-    lines.retire(DIALER, FIRST);
-    lines.settle();
-    assert_eq!(lines.read(ACCEPTOR, far), b"last");
-    lines.ends[ACCEPTOR].finish(far);
-    lines.ends[ACCEPTOR].release(far);
-    lines.settle();
-    lines.ends[DIALER].release(near);
-    lines.settle();
-    assert!(lines.ends.iter().all(Session::is_idle));
-    let drained = std::iter::from_fn(|| lines.ends[DIALER].poll_event());
-    assert_eq!(drained.filter(|event| *event == SessionEvent::Drained).count(), 1);
-}
-
-#[test]
-fn a_session_has_drained_only_when_no_open_can_be_on_its_way_on_another_carrier() {
-    let mut lines = Lines::new(2);
-    let near = lines.open_somewhere(SECOND);
-    let on_its_way = batch(&mut lines.ends[DIALER], lines.now, SECOND);
-    lines.ends[ACCEPTOR].drain();
-    while lines.step(DIALER, FIRST) | lines.step(ACCEPTOR, FIRST) {}
-    let drained = |lines: &mut Lines| {
-        std::iter::from_fn(|| lines.ends[ACCEPTOR].poll_event()).any(|event| event == SessionEvent::Drained)
-    };
-    assert!(lines.ends[DIALER].peer_draining(), "it has heard of it");
-    assert!(lines.ends[ACCEPTOR].is_idle() && !drained(&mut lines));
-    lines.deliver(DIALER, SECOND, &on_its_way);
-    lines.settle();
-    let verdict = lines.ends[DIALER].poll_verdict(near, Waker::noop());
-    assert_eq!(verdict, Poll::Ready(Err(OpenFailure::Refused(StreamCode::DRAINING))));
-    lines.ends[DIALER].release(near);
-    lines.settle();
-    assert!(drained(&mut lines));
-}
-
-#[test]
-fn a_stale_place_in_a_schedule_is_gone_when_a_stream_comes_back() {
-    let mut lines = Lines::new(1);
-    let (near, far) = lines.open();
-    lines.retire(DIALER, FIRST);
-    for _ in 0..20 {
-        lines.write(DIALER, near, b"x");
-        lines.join();
-        let newest = lines.live(DIALER)[1];
-        assert_eq!(lines.home(DIALER, near), Some(newest));
-        lines.cut(newest);
-        lines.step(ACCEPTOR, FIRST);
-        assert_eq!(lines.home(DIALER, near), Some(FIRST), "there is no other");
-        let waiting: usize = lines.ends[DIALER].carriers.iter().map(|carrier| carrier.schedule.len()).sum();
-        assert!(waiting <= 1, "{waiting} places of one stream");
-    }
-    lines.settle();
-    assert_eq!((lines.live(DIALER), lines.read(ACCEPTOR, far).len()), (vec![FIRST], 20));
-}
-
-#[test]
-fn of_a_thousand_bulk_streams_no_more_is_sent_again_than_was_on_its_way() {
-    let mut lines = Lines::new(2);
-    let flows: Vec<_> =
-        (0..1000).map(|_| lines.ends[DIALER].open(request(), Bytes::new()).unwrap()).collect();
-    lines.settle();
-    let mut far = Vec::new();
-    while let Some((key, _)) = lines.ends[ACCEPTOR].poll_incoming() {
-        assert!(lines.ends[ACCEPTOR].accept(key));
-        far.push(key);
-    }
-    lines.settle();
-    let sent = text(16_000);
-    for key in &flows {
-        lines.write(DIALER, *key, &sent);
-    }
-    for _ in 0..3 {
-        lines.round();
-    }
-    // The last batch is lost with the carrier, the one before it came.
-    batch(&mut lines.ends[DIALER], lines.now, FIRST);
-    let carrier = &lines.ends[DIALER].carriers[0];
-    let (acked, end) = (carrier.log.acked(), carrier.log.sent());
-    let received = lines.ends[ACCEPTOR].carriers[0].acks.received;
-    assert!(acked <= received && received < end && end > 100_000, "{acked} {received} {end}");
-    lines.cut(FIRST);
-    lines.settle();
-    assert_eq!(lines.resent()[DIALER], end - received);
-    assert!(far.iter().all(|key| lines.ends[ACCEPTOR].stream(*key).unwrap().recv.received == 16_000));
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::pki::TestCa;
 use common::raw::{self, RawPeer, encoded, hello};
+use common::stage::single;
 use common::{credentials, key, loopback, plane, plane_with, until, within};
 use sitelink::wire::frame::{CloseScope, ControlChange, Frame, OpenTo};
 use sitelink::wire::hello::SessionClaim;
@@ -38,7 +39,7 @@ struct Yard {
 impl Yard {
     async fn new(config: PlaneConfig) -> Self {
         let ca = TestCa::new("ca");
-        let (east, west) = (plane_with("east", config).await, plane_with("west", steady()).await);
+        let (east, west) = (plane_with("east", config).await, plane_with("west", single(steady())).await);
         let mut events = east.events();
         east.serve(&key("echo")).unwrap();
         let server = credentials("east", &ca.server(&["127.0.0.1"]));

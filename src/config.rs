@@ -30,6 +30,25 @@ pub struct PlaneConfig {
     pub watch: Watching,
     /// How far this end's clock may be off.
     pub clock_skew: ClockSkew,
+    /// By which rule a new stream gets its path.
+    pub selection: Selection,
+}
+
+/// By which rule a new stream gets its path, of the sessions that lead to its destination. It is this router's own
+/// business: its peers may go by another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Selection {
+    /// The least sum of the cost in force and the streams that are open to the destination through the session. The
+    /// default, which is Skupper's rule: of costs 1 and 3 the dearer gets its first stream when the cheaper has two, and
+    /// one for one from then on. A session of cost 99,999 stands by until another has as many streams.
+    #[default]
+    Balanced,
+    /// The least cost in force, however many streams are open there; the others stand by. For a way out that is paid
+    /// for by the byte.
+    LowestCost,
 }
 
 /// How far this end's wall clock may be off, where the end of a certificate's validity is told: only that much after

@@ -1,5 +1,6 @@
 //! The private door for fuzz targets, the replay of their corpus and benchmarks: no part of the public promise.
 
+pub use crate::proto::paths::entries::Choosing;
 pub use crate::proto::session::entries::{
     Busy, Reading, fuzz_hostile, fuzz_operations, hostile_seeds, operations_seeds,
 };

@@ -324,6 +324,19 @@ pub enum EventKind {
         /// Its cost.
         cost: Cost,
     },
+    /// A link, or a group of it, is drained: its sessions take no new streams and end with the others, and none begins
+    /// until [`EventKind::LinkResumed`].
+    LinkDraining {
+        /// The link.
+        link: LinkId,
+        /// Its name.
+        name: LinkName,
+        /// The group; `None` if it is all of them.
+        group: Option<GroupName>,
+        /// How long streams are let go on.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
+        within: Duration,
+    },
     /// Whether a link carries anything changed.
     LinkOperational {
         /// The link.
@@ -352,6 +365,15 @@ pub enum EventKind {
         link: LinkId,
         /// Its name.
         name: LinkName,
+    },
+    /// A drained link, or a group of one, is kept again.
+    LinkResumed {
+        /// The link.
+        link: LinkId,
+        /// Its name.
+        name: LinkName,
+        /// The group; `None` if it is all of them.
+        group: Option<GroupName>,
     },
     /// No path is left to a destination.
     PathLost {

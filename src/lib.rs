@@ -118,7 +118,7 @@ pub use crate::resource::manifest::{LinkNotFound, Manifest};
 pub use crate::resource::report::{Refusal, Warning};
 pub use crate::resource::secret::{ProxySpec, SecretKind, SecretSpec};
 pub use crate::resource::status::LinkStatus;
-pub use crate::snapshot::{CandidateView, PlaneStatus};
+pub use crate::snapshot::{CandidateView, PathView, PlaneStatus};
 pub use crate::stats::{RoundTrip, Traffic};
 pub use crate::tls::config::ClientAuth;
 pub use crate::tls::credentials::{Credentials, CredentialsParts};

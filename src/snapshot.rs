@@ -111,6 +111,8 @@ pub struct LinkView {
     pub ready_since_micros: u64,
     /// Whether it was given up and its sessions drain.
     pub draining: bool,
+    /// Whether it was drained as a whole: it rests, once its sessions have ended, until it is resumed.
+    pub drained: bool,
     /// The newest failure to dial, if a group of it is not up.
     pub error: Option<DialError>,
     /// The earliest next attempt of its groups.
@@ -187,6 +189,9 @@ pub struct GroupView {
     pub session: Option<SessionNumber>,
     /// Whether that session is on standby, as all but one of an edge plane are.
     pub standby: bool,
+    /// Whether it was drained, by itself or with its link: its session ends with its streams, and none begins until it is
+    /// resumed.
+    pub drained: bool,
     /// Attempts since it was last up.
     pub attempts: u64,
     /// The newest failure to dial since it was last up.
@@ -203,7 +208,7 @@ pub struct GroupView {
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum GroupState {
-    /// Nothing is to be done: the link cannot be used as it is written, or was given up.
+    /// Nothing is to be done: the link cannot be used as it is written, or was given up, or the group is drained.
     Idle,
     /// It waits before the next attempt.
     Waiting,
@@ -254,6 +259,10 @@ pub struct SessionView {
     pub standby: bool,
     /// Whether the peer's end is on standby.
     pub peer_standby: bool,
+    /// When this end closes it, if it drains it: earlier if its streams end earlier.
+    pub draining_until_micros: Option<u64>,
+    /// Whether the peer drains it.
+    pub peer_draining: bool,
     /// When it began.
     pub begun_micros: u64,
     /// What went over it, ended carriers included.

@@ -41,7 +41,7 @@ async fn link(from: &Plane, ca: &TestCa, name: &str, cost: u32, to: &Access) -> 
 /// Waits until a key can be reached over so many sessions, and gives them in the order that decides between equals.
 async fn ways(plane: &Plane, served: &str, count: usize) -> Vec<SessionNumber> {
     let destination = Destination::Key(key(served));
-    let open = || plane.explain(&destination).into_iter().filter(|of| of.why_not.is_none());
+    let open = || plane.explain(&destination).candidates.into_iter().filter(|of| of.why_not.is_none());
     poll_until(|| open().count() == count).await;
     open().map(|candidate| candidate.session).collect()
 }
@@ -99,7 +99,7 @@ async fn over_sessions_that_others_dialed_streams_split_by_the_rule_and_a_withdr
 
     // The dialer's cost counts at the end that accepted.
     other.set_cost(to_other, Cost::new(20).unwrap()).await.unwrap();
-    poll_until(|| hub.explain(&Destination::Key(key("k")))[1].score == 29 + 20).await;
+    poll_until(|| hub.explain(&Destination::Key(key("k"))).candidates[1].score == 29 + 20).await;
     for _ in 0..10 {
         streams.push(open_to(&hub, [&one, &other], "k").await);
     }
@@ -107,7 +107,7 @@ async fn over_sessions_that_others_dialed_streams_split_by_the_rule_and_a_withdr
 
     one.withdraw(&key("k"));
     assert_eq!(ways(&hub, "k", 1).await, [found[1]]);
-    assert_eq!(hub.explain(&Destination::Key(key("k")))[0].why_not, Some(WhyNot::NotServed));
+    assert_eq!(hub.explain(&Destination::Key(key("k"))).candidates[0].why_not, Some(WhyNot::NotServed));
     for _ in 0..5 {
         streams.push(within(pair(&hub, &other, "k")).await);
     }
@@ -121,7 +121,7 @@ async fn over_sessions_that_others_dialed_streams_split_by_the_rule_and_a_withdr
     assert!(matches!(refused, Err(OpenError::NoPath)), "{refused:?}");
     // Once the last stream is over, nothing is remembered of it.
     drop(streams);
-    poll_until(|| hub.explain(&Destination::Key(key("k"))).is_empty()).await;
+    poll_until(|| hub.explain(&Destination::Key(key("k"))).candidates.is_empty()).await;
 }
 
 #[tokio::test]

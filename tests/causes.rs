@@ -177,6 +177,68 @@ async fn both_ends_show_the_link_with_its_sites_and_the_ways_it_opens() {
 }
 
 #[tokio::test]
+async fn the_status_says_why_a_connection_goes_this_way() {
+    let (ca, server) = (TestCa::new("ca"), TcpListener::bind(loopback()).await.unwrap());
+    let serve = ["--tcp-connector".to_owned(), format!("app={}", server.local_addr().unwrap())];
+    let bundle = ca.server(&["127.0.0.1"]);
+    let (near, far) = (East::with(&bundle, &serve).await, East::with(&bundle, &serve).await);
+    let link = |name: &str, at: SocketAddr, cost: u32| {
+        document("to-east", "127.0.0.1", at.port())
+            .replace("  name: to-east\n", &format!("  name: {name}\n"))
+            .replace("spec:\n", &format!("spec:\n  cost: {cost}\n"))
+    };
+    let links = [link("near", near.access, 1), link("far", far.access, 3)].join("---\n");
+    let listen = ["--tcp-listener", "app=127.0.0.1:0"].map(str::to_owned);
+    let (mut west, _folder) = dialer_of(&ca.client("west"), &links, &listen);
+    let [admin, listener] = west.addresses(["admin_up", "tcp_listener_up"]).await;
+    table_with(admin, |table| section_count(table, "key app") == 2).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let client = within(TcpStream::connect(listener)).await.unwrap();
+        clients.push((client, within(server.accept()).await.unwrap()));
+    }
+    // 1 + 3 open are 4, 3 + 1 open as well: the order of the names decides.
+    let (code, said, _) = run(admin, &["--paths"]).await;
+    assert_eq!(code, 0, "{said}");
+    let title = "key app: by session ";
+    assert!(said.contains(title) && said.contains(", by the least cost + open streams\n"), "{said}");
+    let ways = section(&said, title);
+    let columns =
+        ["LINK", "GROUP", "DIALED BY", "SITE", "OUR COST", "PEER COST", "COST", "OPEN", "SCORE", "WHY"];
+    let shown: Vec<_> = ways.iter().map(|way| columns.map(|name| &*way[name])).collect();
+    assert_eq!(
+        shown,
+        [
+            ["far", "-", "us", "east", "3", "1", "3", "1", "4", "chosen: first of equal"],
+            ["near", "-", "us", "east", "1", "1", "1", "3", "4", "equal, but later in order"],
+        ],
+        "{said}"
+    );
+    let next = within(TcpStream::connect(listener)).await.unwrap();
+    clients.push((next, within(server.accept()).await.unwrap()));
+    let said = run(admin, &["--paths"]).await.1;
+    let ways = section(&said, title);
+    assert_eq!(
+        ways.iter().map(|way| [&*way["SCORE"], &*way["WHY"]]).collect::<Vec<_>>(),
+        [["5", "1 more than the chosen"], ["4", "chosen: least score"]],
+        "{said}"
+    );
+    let (code, said, _) = run(admin, &["--paths", "-o", "json"]).await;
+    let paths: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, paths[1]["selection"].as_str(), paths[1]["because"].as_str()),
+        (0, Some("balanced"), Some("least_score")),
+        "{said}"
+    );
+    west.kill().await;
+}
+
+/// How many rows of a table begin so.
+fn section_count(table: &str, row: &str) -> usize {
+    table.lines().filter(|line| line.trim_start().starts_with(row)).count()
+}
+
+#[tokio::test]
 async fn a_link_of_two_groups_says_that_one_of_them_is_up() {
     let ca = TestCa::new("ca");
     let named = |name: &str| ["--name".to_owned(), name.to_owned()];

@@ -54,7 +54,7 @@ impl Interior {
 
     /// Why it opens no stream to the edge, if it does not.
     fn why_not(&self) -> Option<WhyNot> {
-        self.plane.explain(&Destination::Key(key("e")))[0].why_not
+        self.plane.explain(&Destination::Key(key("e"))).candidates[0].why_not
     }
 }
 
@@ -105,7 +105,7 @@ impl Stage {
         poll_until(|| active(&stage.edge) == ["near"]).await;
         poll_until(|| !stage.near.session().peer_standby && stage.far.session().peer_standby).await;
         // What both serve is known.
-        poll_until(|| stage.edge.explain(&Destination::Key(key("k"))).len() == 2).await;
+        poll_until(|| stage.edge.explain(&Destination::Key(key("k"))).candidates.len() == 2).await;
         stage
     }
 
@@ -170,7 +170,7 @@ impl Watch {
                 looks += 1;
                 let found = active(&edge);
                 assert_eq!(found.len(), 1, "{found:?} are active");
-                let candidates = edge.explain(&Destination::Key(key("k")));
+                let candidates = edge.explain(&Destination::Key(key("k"))).candidates;
                 let open = candidates.iter().filter(|candidate| candidate.why_not.is_none()).count();
                 assert_eq!(open, 1, "{candidates:#?}");
                 // Others want the processor, too.
@@ -390,7 +390,7 @@ async fn of_two_links_to_one_router_one_is_active_and_takes_what_is_opened_eithe
     link(&edge, &ca, "second", 1, &[&interior]).await;
     diary.many(2, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
     let open_ways = |plane: &Plane, served| {
-        let candidates = plane.explain(&Destination::Key(key(served)));
+        let candidates = plane.explain(&Destination::Key(key(served))).candidates;
         (candidates.len(), candidates.iter().filter(|candidate| candidate.why_not.is_none()).count())
     };
     poll_until(|| open_ways(&edge, "k") == (2, 1) && open_ways(&interior.plane, "e") == (2, 1)).await;
@@ -413,7 +413,7 @@ async fn both_ends_show_which_session_stands_by_and_why_nothing_is_opened_on_it(
         plane.status().sessions.into_iter().map(|view| (view.standby, view.peer_standby)).collect::<Vec<_>>()
     };
     let to_k = Destination::Key(key("k"));
-    let why = || stage.edge.explain(&to_k).iter().map(|of| of.why_not).collect::<Vec<_>>();
+    let why = || stage.edge.explain(&to_k).candidates.iter().map(|of| of.why_not).collect::<Vec<_>>();
     // By the names of the links: far before near.
     assert_eq!(why(), [Some(WhyNot::Standby), None]);
     assert_eq!(shown(&stage.near.plane), [(false, false)]);
@@ -433,7 +433,8 @@ async fn both_ends_show_which_session_stands_by_and_why_nothing_is_opened_on_it(
     stage.edge.withdraw(&key("e"));
     let to_e = Destination::Key(key("e"));
     poll_until(|| {
-        stage.far.why_not() == Some(WhyNot::NotServed) && stage.near.plane.explain(&to_e).is_empty()
+        stage.far.why_not() == Some(WhyNot::NotServed)
+            && stage.near.plane.explain(&to_e).candidates.is_empty()
     })
     .await;
 }

@@ -33,6 +33,7 @@ const FLOORS: &[(&str, u8)] = &[
 /// Imports between rooms of one floor that are wanted, each with its reason.
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
     ("snapshot", "event", "a snapshot and an event name a peer and a destination by the same types"),
+    ("snapshot", "config", "a snapshot says by which rule paths are chosen"),
     ("tls", "resource", "credentials are read out of a Secret document"),
 ];
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::pki::TestCa;
 use common::raw::{self, RawPeer, encoded, hello};
+use common::stage::single;
 use common::{credentials, key, loopback, plane, plane_with, until, within};
 use sitelink::wire::frame::{CloseScope, ControlChange, Frame, OpenTo};
 use sitelink::wire::hello::SessionClaim;
@@ -38,7 +39,7 @@ struct Yard {
 impl Yard {
     async fn new(config: PlaneConfig) -> Self {
         let ca = TestCa::new("ca");
-        let (east, west) = (plane_with("east", config).await, plane_with("west", steady()).await);
+        let (east, west) = (plane_with("east", config).await, plane_with("west", single(steady())).await);
         let mut events = east.events();
         east.serve(&key("echo")).unwrap();
         let server = credentials("east", &ca.server(&["127.0.0.1"]));
@@ -259,8 +260,11 @@ fn floods() -> Vec<Cheap> {
         ("acknowledgements", BUDGET, |_| encoded(&[Frame::Ack { received: 0, delay_micros: 0 }])),
         ("pongs", BUDGET, |token| encoded(&[Frame::Pong { token }])),
         ("stream limits", BUDGET, |limit| encoded(&[Frame::MaxStreams { limit }])),
-        ("changes", BUDGET, |sequence| {
+        ("key changes", KEY_CHANGES + BUDGET, |sequence| {
             encoded(&[Frame::Control { sequence, change: ControlChange::Withdraw(key("nothing")) }])
+        }),
+        ("other changes", BUDGET, |sequence| {
+            encoded(&[Frame::Control { sequence, change: ControlChange::Active(true) }])
         }),
         ("unknown kinds that may be ignored", BUDGET, |_| vec![0x80, 0, 0, 0]),
         ("unknown kinds that do not even count", BUDGET, |_| vec![0xc0, 0, 0, 0]),
@@ -551,6 +555,8 @@ const KEYS: usize = 4;
 const BUDGET: u64 = 20_000;
 /// Refused opens that are forgiven, ahead of all time.
 const REFUSALS: u64 = 20_000;
+/// Key changes that are free of charge, ahead of all time.
+const KEY_CHANGES: u64 = 40_000;
 /// Frames of a flood between two looks at what it brings.
 const CHUNK: u64 = 1000;
 const CROWD: usize = 200;

@@ -69,7 +69,8 @@ impl Site {
     async fn candidates(&self, count: usize) {
         let destination = Destination::Key(key("app"));
         poll_until(|| {
-            self.west.explain(&destination).iter().filter(|of| of.why_not.is_none()).count() == count
+            let candidates = self.west.explain(&destination).candidates;
+            candidates.iter().filter(|of| of.why_not.is_none()).count() == count
         })
         .await;
     }

@@ -1,5 +1,7 @@
 //! `router status`: what a running router is at, asked of its admin page.
 
+mod paths;
+
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -22,7 +24,7 @@ use super::Outcome;
 /// Shows what a running router is at.
 ///
 /// The exit status is 0 if every link that is shown is Ready (or the router has none), 1 if one is not, 2 if the router
-/// does not answer or has no link of that name.
+/// does not answer or has no link of that name. With --paths it is 1 if a destination has no path.
 #[derive(Debug, Parser)]
 #[command(name = "router status")]
 struct Args {
@@ -32,6 +34,9 @@ struct Args {
     /// The address of the router's --admin
     #[arg(long, value_name = "ADDR")]
     admin: SocketAddr,
+    /// Show which way a new connection to each destination goes, and why
+    #[arg(long, conflicts_with = "name")]
+    paths: bool,
     /// How it is printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "table")]
     output: Format,
@@ -56,6 +61,9 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     match asked.and_then(|page| Ok((show(&args, &page)?, page))) {
         Ok((text, page)) => {
             print!("{text}");
+            if args.paths {
+                return ExitCode::from(u8::from(!paths::all_lead_somewhere(&page)));
+            }
             let ready = |link: &Value| link["status"]["status"] == "Ready";
             let mut shown = each(&page["link_statuses"]).filter(|link| is_named(link, args.name.as_deref()));
             ExitCode::from(u8::from(!shown.all(ready)))
@@ -69,6 +77,12 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
 
 /// What is printed.
 fn show(args: &Args, page: &Value) -> Outcome<String> {
+    if args.paths {
+        return Ok(match args.output {
+            Format::Json => format!("{:#}\n", page["paths"]),
+            Format::Table => paths::table(page),
+        });
+    }
     let Some(name) = args.name.as_deref() else {
         return Ok(match args.output {
             Format::Json => format!("{page:#}\n"),

@@ -109,6 +109,14 @@ impl Access {
         self.hub.revoke_access(self.id, ordinal)
     }
 
+    /// Changes what links through this access cost at least, for live sessions too; no stream is touched.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`] for an access that was closed; its sessions keep the cost they have.
+    pub fn set_cost(&self, cost: Cost) -> Result<(), PlaneError> {
+        self.hub.set_access_cost(self.id, cost)
+    }
+
     /// Changes who may link through this access and which keys they may serve; it works at once. Sessions of peers that
     /// may not link any more end with [`CloseCode::NOT_AUTHORIZED`](crate::CloseCode::NOT_AUTHORIZED) at both ends; keys
     /// that a peer may not serve any more are taken for withdrawn, and come back when it may.

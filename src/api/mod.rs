@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod builder;
+mod draining;
 pub mod events;
 pub mod following;
 pub mod open;

@@ -32,7 +32,8 @@ pub struct OpenRequest {
 }
 
 impl OpenRequest {
-    /// To any site that serves the routing key, by the path of least (open streams + cost).
+    /// To any site that serves the routing key, by the path that [`PlaneConfig::selection`](crate::PlaneConfig::selection)
+    /// chooses: of least (open streams + cost), unless it says otherwise.
     pub fn to_key(key: RoutingKey) -> Self {
         Self::to(Destination::Key(key))
     }
@@ -75,7 +76,8 @@ impl OpenRequest {
         self
     }
 
-    /// Waits that long for a path if there is none. Default zero: fails with [`OpenError::NoPath`] at once.
+    /// Waits that long for a path if there is none, or none but those that refused the stream because they drain or
+    /// stand by. Default zero: fails with [`OpenError::NoPath`] at once.
     pub fn wait_for_path(mut self, wait: Duration) -> Self {
         self.wanted.wait = wait;
         self

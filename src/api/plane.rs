@@ -24,7 +24,7 @@ use crate::policy::PeerPolicy;
 use crate::proto::trust::{Door, Scope};
 use crate::resource::link::LinkSpec;
 use crate::resource::status::LinkStatus;
-use crate::snapshot::{CandidateView, PlaneStatus, StreamView};
+use crate::snapshot::{PathView, PlaneStatus, StreamView};
 use crate::tls::credentials::Credentials;
 
 /// This router's half of the link data plane. Cheap to clone; all clones are the same plane.
@@ -355,9 +355,10 @@ impl Plane {
         self.hub().paths().is_reachable(destination)
     }
 
-    /// The candidates for a destination, with their scores, in the order that decides ties.
+    /// Why a stream to the destination would take the way it does: by which rule, which sessions lead there, what each costs
+    /// and carries, and why some cannot be chosen.
     #[must_use]
-    pub fn explain(&self, destination: &Destination) -> Vec<CandidateView> {
+    pub fn explain(&self, destination: &Destination) -> PathView {
         self.hub().paths().explain(destination)
     }
 
@@ -381,7 +382,7 @@ impl Plane {
         hub.tasks.wait().await;
     }
 
-    fn hub(&self) -> &Arc<Hub> {
+    pub(super) fn hub(&self) -> &Arc<Hub> {
         &self.owner.hub
     }
 

@@ -146,7 +146,7 @@ impl Hub {
         Self {
             names: Names::new(resolver, tasks.clone(), cancel.clone()),
             fleet: Mutex::new(fleet),
-            paths: Arc::new(Mutex::new(Paths::new(config.session.keys))),
+            paths: Arc::new(Mutex::new(Paths::new(config.session.keys, config.selection))),
             sessions: RwLock::default(),
             dialing: Mutex::default(),
             kept: Mutex::default(),

@@ -165,6 +165,18 @@ impl Hub {
         self.stir.notify_one();
     }
 
+    /// Changes this end's cost of links through an access.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`].
+    pub(crate) fn set_access_cost(&self, access: AccessId, cost: Cost) -> Result<(), PlaneError> {
+        let mut accesses = lock(&self.accesses);
+        accesses.get_mut(&access).ok_or(PlaneError::Unknown)?.cost = cost;
+        self.fleet().handle_access_cost(clock::now(), access, cost);
+        self.stir.notify_one();
+        Ok(())
+    }
+
     /// Listens. Returns the bound address, and what ends the access.
     ///
     /// # Errors

@@ -76,6 +76,9 @@ fn peer<'a>(status: &'a PlaneStatus, view: &'a LinkView, live: Option<&'a GroupV
 /// The newest failure of the groups that are not up, with the endpoint it befell; where nothing has failed yet
 /// since, why the last session ended.
 fn cause(view: &LinkView) -> Option<Arc<str>> {
+    if !view.groups.is_empty() && view.groups.iter().all(|group| group.drained) {
+        return Some("drained until it is resumed".into());
+    }
     let down = || view.groups.iter().filter(|group| group.error.is_some());
     let failures = down().filter_map(|group| group.history.last_failure.as_ref());
     if let Some(FailureView { endpoint, message, .. }) = failures.max_by_key(|failure| failure.at_micros) {

@@ -94,8 +94,10 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::GroupDown { .. }
         | EventKind::GroupUp { .. }
         | EventKind::LinkConfigured { .. }
+        | EventKind::LinkDraining { .. }
         | EventKind::LinkOperational { .. }
         | EventKind::LinkRemoved { .. }
+        | EventKind::LinkResumed { .. }
         | EventKind::PathLost { .. }
         | EventKind::PathSelected { .. }
         | EventKind::RotationCompleted { .. }
@@ -116,8 +118,10 @@ fn link_of(kind: &EventKind) -> Option<LinkId> {
         | EventKind::GroupUp { link, .. }
         | EventKind::LinkChanged { link, .. }
         | EventKind::LinkConfigured { link, .. }
+        | EventKind::LinkDraining { link, .. }
         | EventKind::LinkOperational { link, .. }
-        | EventKind::LinkRemoved { link, .. } => Some(*link),
+        | EventKind::LinkRemoved { link, .. }
+        | EventKind::LinkResumed { link, .. } => Some(*link),
         EventKind::CredentialsRevoked { link, .. }
         | EventKind::CredentialsRotated { link, .. }
         | EventKind::LinkRefused { link, .. }

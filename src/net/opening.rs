@@ -44,7 +44,8 @@ pub(crate) struct Opened {
     pub(crate) tally: Tally,
 }
 
-/// Opens a stream. Each candidate is asked at most once.
+/// Opens a stream. Each candidate is asked at most once. Waits for one, as long as is wanted, while all that were asked
+/// have turned out to be no path any more; a refusal of any other kind is not waited on.
 ///
 /// # Errors
 /// As [`OpenError`] says; after several candidates, the last one's refusal.
@@ -54,7 +55,7 @@ pub(crate) struct Opened {
 pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError> {
     let deadline = Instant::from_std(later(clock::now(), wanted.wait));
     let mut asked = Vec::new();
-    // Whether somebody was asked: then waiting for another candidate is the caller's business.
+    // Whether a path refused it: then waiting for another one is the caller's business.
     let mut refused = false;
     let mut refusal = OpenError::NoPath;
     loop {
@@ -79,8 +80,12 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
         match ask(&session, &wanted).await {
             Ok(key) => return Ok(Opened { session, key, tally }),
             Err(failure) => {
-                refused |= !matches!(failure, OpenFailure::NeverSent(_));
-                refusal = judge(failure, wanted.idempotent)?;
+                refused |= !was_no_path(&failure);
+                match judge(failure, wanted.idempotent)? {
+                    // It says less than what another has said.
+                    OpenError::NoPath => {}
+                    said => refusal = said,
+                }
             }
         }
     }
@@ -139,6 +144,15 @@ fn judge(failure: OpenFailure, idempotent: bool) -> Result<OpenError, OpenError>
         OpenFailure::Limit => Ok(OpenError::StreamLimit),
         OpenFailure::Unknown(end) if idempotent => Ok(OpenError::OutcomeUnknown(end)),
         OpenFailure::Unknown(end) => Err(OpenError::OutcomeUnknown(end)),
+    }
+}
+
+/// Whether the session it was asked on is no path any more, of which the paths had not heard yet.
+fn was_no_path(failure: &OpenFailure) -> bool {
+    match failure {
+        OpenFailure::NeverSent(_) | OpenFailure::Draining | OpenFailure::Unknown(_) => true,
+        OpenFailure::Refused(code) => matches!(*code, StreamCode::DRAINING | StreamCode::STANDBY),
+        OpenFailure::Limit => false,
     }
 }
 

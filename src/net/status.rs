@@ -84,8 +84,7 @@ impl Hub {
                 let paths = self.paths();
                 part.iter().map(|destination| paths.explain(destination)).collect()
             };
-            for (destination, candidates) in part.iter().zip(explained) {
-                let view = PathView::new(destination.clone(), candidates);
+            for view in explained.into_iter().map(PathView::bounded) {
                 if let Some(session) = view.chosen {
                     *chosen.entry(session).or_default() += 1;
                 }

@@ -137,10 +137,7 @@ impl Supervisor {
             }
             actions.into_iter().for_each(|action| self.act(action));
         }
-        let news: Vec<_> = {
-            let mut paths = hub.paths();
-            std::iter::from_fn(|| paths.poll_event()).collect()
-        };
+        let news: Vec<_> = std::iter::from_fn(|| hub.paths().poll_events(PATHS_AT_ONCE)).flatten().collect();
         // Only then: ten thousand opens may wait, and each looks again.
         if std::mem::take(&mut self.paths_changed) || !news.is_empty() {
             hub.path_news.notify_waiters();
@@ -221,13 +218,17 @@ impl Supervisor {
         }
         if !keys.is_empty() {
             self.paths_changed = true;
-            let mut paths = self.hub.paths();
-            for (key, served) in keys {
-                if served {
-                    // The session keeps to the same limit, so that one is never exceeded here.
-                    let _ = paths.serve(number, key);
-                } else {
-                    paths.withdraw(number, &key);
+            // What a peer serves no more first, or a full table that is exchanged for another would be above the limit.
+            keys.sort_by_key(|(_, served)| *served);
+            for part in keys.chunks(PATHS_AT_ONCE) {
+                let mut paths = self.hub.paths();
+                for (key, served) in part {
+                    if *served {
+                        // The session keeps to the same limit, so that one is never exceeded here.
+                        let _ = paths.serve(number, key.clone());
+                    } else {
+                        paths.withdraw(number, key);
+                    }
                 }
             }
         }
@@ -315,6 +316,9 @@ impl Known {
 
 /// Dial tasks wait when so many of their reports have not been heard.
 const REPORTS: usize = 64;
+
+/// Destinations changed or looked at under one lock, which opens of streams wait for: some ten microseconds.
+const PATHS_AT_ONCE: usize = 64;
 
 /// A supervisor with nothing due looks up all the same, rarely.
 const IDLE: Duration = Duration::from_secs(3600);

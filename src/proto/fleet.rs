@@ -1,9 +1,10 @@
 //! The fleet: what to dial, who may link, what is up.
 //!
 //! One per plane. It decides and never touches a byte: sessions move bytes and tell it facts. This file holds the
-//! dialing and the clock; `links.rs` has what becomes of links, `moving.rs` carriers that are to be replaced, `sessions.rs` what becomes of
+//! dialing and the clock; `draining.rs` what an operator lets go of, `links.rs` has what becomes of links, `moving.rs` carriers that are to be replaced, `sessions.rs` what becomes of
 //! sessions, dialed and accepted, `trusting.rs` who may stay and serve, `uplinks.rs` which of them is the active one of an edge plane.
 
+mod draining;
 mod links;
 mod moving;
 mod sessions;
@@ -76,6 +77,8 @@ struct Attempt {
 struct Access {
     address: SocketAddr,
     role: LinkRole,
+    /// What links through it cost at least, if that was changed.
+    cost: Option<Cost>,
     /// The newest rotation of its credentials that was told of.
     ordinal: Ordinal,
     since: Instant,
@@ -164,8 +167,22 @@ impl Fleet {
         address: SocketAddr,
         role: LinkRole,
     ) {
-        if self.accesses.insert(access, Access { address, role, ordinal: Ordinal(0), since: now }).is_none() {
+        let listening = Access { address, role, cost: None, ordinal: Ordinal(0), since: now };
+        if self.accesses.insert(access, listening).is_none() {
             self.events.push_back(EventKind::AccessUp { access, address, role });
+        }
+    }
+
+    /// What links through an access cost at least is another: those that came through it, and those that come.
+    pub(crate) fn handle_access_cost(&mut self, now: Instant, access: AccessId, cost: Cost) {
+        if let Some(known) = self.accesses.get_mut(&access) {
+            known.cost = Some(cost);
+            for session in self.roster.numbers() {
+                if self.roster.member(session).is_some_and(|member| member.access() == Some(access)) {
+                    self.set_own_cost(session, cost);
+                }
+            }
+            self.settle(now);
         }
     }
 

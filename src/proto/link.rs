@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::id::{Cost, GroupName, LinkId, LinkName, Ordinal, SessionNumber};
 use crate::proto::dial::Target;
+use crate::proto::drained::Drained;
 use crate::proto::group::{Group, Wish};
 use crate::resource::secret::ProxySpec;
 use crate::resource::settings::Settings;
@@ -55,6 +56,8 @@ pub(crate) struct Link {
     pub(crate) groups: Vec<Group>,
     /// Given up: its sessions drain.
     pub(crate) leaving: bool,
+    /// Which groups rest until they are resumed.
+    pub(crate) drained: Drained,
     /// The newest rotation of its credentials.
     ordinal: Option<Ordinal>,
     /// How it was dialed when it last could be: through what proxy, and whether without a client certificate.
@@ -145,6 +148,7 @@ impl Link {
             wanted,
             groups: Vec::new(),
             leaving: false,
+            drained: Drained::default(),
             ordinal: None,
             way: None,
             announced: Vec::new(),
@@ -164,6 +168,7 @@ impl Link {
             self.configured_since = now;
         }
         let before = std::mem::replace(&mut self.wanted, wanted);
+        self.drained.keep(&self.wanted.group_names());
         self.note_ready(now);
         before
     }
@@ -173,11 +178,17 @@ impl Link {
         self.groups.iter_mut().find(|group| group.name() == name)
     }
 
+    /// Whether it can be drained or resumed: it was not given up, and its document lists the group, if one is named.
+    pub(crate) fn lists(&self, group: Option<&GroupName>) -> bool {
+        let listed = |group| self.wanted.groups.iter().any(|(listed, _)| listed == group);
+        !self.leaving && group.is_none_or(listed)
+    }
+
     /// What is wished of a group, by what is wanted of the link.
     pub(crate) fn wish(&self, name: &GroupName) -> Wish {
         let listed = self.wanted.groups.iter().any(|(listed, _)| listed == name);
         match &self.wanted.usable {
-            _ if self.leaving || !listed => Wish::Leave,
+            _ if self.leaving || !listed || self.drained.has(name) => Wish::Leave,
             Ok(()) => Wish::Keep,
             Err(_) => Wish::Rest,
         }
@@ -277,9 +288,17 @@ impl Link {
             operational_since_micros: micros(since),
             ready_since_micros: micros(self.ready(now).1),
             draining: self.leaving,
+            drained: self.drained.is_all(),
             error: newest.max_by_key(|group| group.failed_at()).and_then(|group| group.error().cloned()),
             next_attempt_micros: self.groups.iter().filter_map(Group::next_attempt).min().map(micros),
-            groups: self.groups.iter().map(|group| group_view(group, micros, stands_by)).collect(),
+            groups: self
+                .groups
+                .iter()
+                .map(|group| GroupView {
+                    drained: self.drained.has(group.name()),
+                    ..group_view(group, micros, stands_by)
+                })
+                .collect(),
             history: Ups::default(),
             credentials: None,
             rotation: None,
@@ -317,6 +336,7 @@ fn group_view(
         endpoint: group.endpoint(),
         session: group.session(),
         standby: group.session().is_some_and(stands_by),
+        drained: false,
         attempts: group.attempts(),
         error: group.error().cloned(),
         next_attempt_micros: group.next_attempt().map(micros),

@@ -5,6 +5,7 @@
 
 pub(crate) mod carrier;
 pub(crate) mod dial;
+pub(crate) mod drained;
 pub(crate) mod expiry;
 pub(crate) mod facts;
 pub(crate) mod fleet;

@@ -1,89 +1,27 @@
 //! Which session a new stream takes.
 //!
-//! The rule is Skupper's: least (open streams to the destination through the candidate + cost in force). Choosing
-//! and counting are one step, so that streams opened at the same moment split exactly by the costs.
+//! The rule is Skupper's, without its cliffs: least (open streams to the destination through the candidate + cost in force), or
+//! least cost alone ([`Selection`]). Choosing and counting are one step, so that streams opened at the same moment split
+//! exactly by the costs.
 //!
 //! Used under a lock of its own by whoever opens streams; the fleet's changes reach it as [`PathChange`]s and the
 //! sessions' served keys directly.
+
+mod change;
+#[cfg(any(test, feature = "__entries"))]
+pub(crate) mod entries;
+mod place;
 
 use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 
+pub(crate) use self::change::{Candidate, Costs, PathChange};
+use self::place::{BARRED, Entry, Place, Slot, Weights, score};
+use crate::config::Selection;
 use crate::event::{Destination, EventKind};
-use crate::id::{Cost, GroupName, Instance, LinkName, RoutingKey, SessionNumber, Side, SiteId};
-use crate::snapshot::{CandidateView, WhyNot};
-
-/// A session that may be a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    /// The dialer's name of the link.
-    pub(crate) name: LinkName,
-    /// The group.
-    pub(crate) group: GroupName,
-    /// Which end this is.
-    pub(crate) side: Side,
-    /// The peer's site.
-    pub(crate) site: SiteId,
-    /// The peer's instance.
-    pub(crate) instance: Instance,
-    /// The cost in force.
-    pub(crate) cost: Cost,
-    /// Whether the peer may serve keys; an anonymous one may not.
-    pub(crate) may_serve: bool,
-    /// Whether an end begins on standby.
-    pub(crate) standby: bool,
-}
-
-/// What the fleet found out about a session, as far as paths are concerned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PathChange {
-    /// A session began and has a carrier.
-    Up {
-        /// The session.
-        session: SessionNumber,
-        /// What is known of it.
-        candidate: Candidate,
-    },
-    /// It gained its first carrier, or lost its last.
-    Live {
-        /// The session.
-        session: SessionNumber,
-        /// Whether it has one.
-        live: bool,
-    },
-    /// All its carriers are suspect, or not any more.
-    Suspect {
-        /// The session.
-        session: SessionNumber,
-        /// Whether they are.
-        suspect: bool,
-    },
-    /// One of its ends is on standby, or none any more.
-    Standby {
-        /// The session.
-        session: SessionNumber,
-        /// Whether one is.
-        standby: bool,
-    },
-    /// It takes no new streams any more.
-    Draining {
-        /// The session.
-        session: SessionNumber,
-    },
-    /// The cost in force changed.
-    Cost {
-        /// The session.
-        session: SessionNumber,
-        /// The larger of both ends'.
-        cost: Cost,
-    },
-    /// It is over.
-    Down {
-        /// The session.
-        session: SessionNumber,
-    },
-}
+use crate::id::{RoutingKey, SessionNumber};
+use crate::snapshot::{CandidateView, PathView, WhyNot};
 
 /// The peer serves more keys than are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,62 +32,27 @@ pub(crate) struct TooManyKeys;
 pub(crate) struct Paths {
     /// Live or not, until `Down`.
     slots: Slab<Slot>,
+    weights: Weights,
     by_number: HashMap<SessionNumber, usize>,
     places: HashMap<Destination, Place>,
     /// Destinations whose first choice may have changed; each at most once, so bounded by `places` and what
     /// was there when last looked at.
     dirty: VecDeque<Destination>,
     keys_per_session: usize,
-}
-
-/// A session.
-#[derive(Debug)]
-struct Slot {
-    /// Kept small and first: the scan of [`Place::best`] reads nothing else.
-    cost: u64,
-    eligible: bool,
-    number: SessionNumber,
-    candidate: Candidate,
-    live: bool,
-    suspect: bool,
-    standby: bool,
-    draining: bool,
-    /// Keys of the places that hold an entry of this session, `true` while it serves them.
-    keys: HashMap<RoutingKey, bool>,
-    /// How many of `keys` are served; <= `keys_per_session`.
-    served: usize,
-}
-
-/// A destination.
-#[derive(Debug, Default)]
-struct Place {
-    /// In the stable order that decides ties.
-    entries: Vec<Entry>,
-    /// The first choice last announced.
-    first: Option<SessionNumber>,
-    dirty: bool,
-}
-
-/// A session as a way to one destination.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    slot: usize,
-    number: SessionNumber,
-    /// Streams open to this destination through this session.
-    open: u64,
-    /// False when the key was withdrawn while streams were open; the entry goes with the last of them.
-    serves: bool,
+    selection: Selection,
 }
 
 impl Paths {
     /// No sessions yet. A session may serve at most `keys_per_session` keys.
-    pub(crate) fn new(keys_per_session: usize) -> Self {
+    pub(crate) fn new(keys_per_session: usize, selection: Selection) -> Self {
         Self {
             slots: Slab::new(),
+            weights: Weights::new(),
             by_number: HashMap::new(),
             places: HashMap::new(),
             dirty: VecDeque::new(),
             keys_per_session,
+            selection,
         }
     }
 
@@ -160,12 +63,11 @@ impl Paths {
             PathChange::Down { session } => self.remove(session),
             PathChange::Live { session, live } => self.alter(session, |slot| slot.live = live),
             PathChange::Suspect { session, suspect } => self.alter(session, |slot| slot.suspect = suspect),
-            PathChange::Standby { session, standby } => self.alter(session, |slot| slot.standby = standby),
+            PathChange::Standby { session, standby } => {
+                self.alter(session, |slot| slot.candidate.standby = standby);
+            }
             PathChange::Draining { session } => self.alter(session, |slot| slot.draining = true),
-            PathChange::Cost { session, cost } => self.alter(session, |slot| {
-                slot.candidate.cost = cost;
-                slot.cost = cost.get().into();
-            }),
+            PathChange::Cost { session, costs } => self.alter(session, |slot| slot.candidate.costs = costs),
         }
     }
 
@@ -204,7 +106,7 @@ impl Paths {
         slot.served -= 1;
         let destination = Destination::Key(key.clone());
         if let Some(entry) = self.places.get_mut(&destination).and_then(|place| place.entry_mut(at)) {
-            entry.serves = false;
+            entry.set_serves(false);
         }
         self.sweep(&destination, at);
         self.mark(&destination);
@@ -221,10 +123,10 @@ impl Paths {
         exclude: &[SessionNumber],
     ) -> Option<SessionNumber> {
         let place = self.places.get_mut(destination)?;
-        let best = place.best(&self.slots, exclude)?;
+        let best = place.best(&self.slots, &self.weights, self.selection, exclude)?;
         let entry = &mut place.entries[best];
         entry.open += 1;
-        Some(entry.number)
+        Some(self.slots[entry.slot()].number)
     }
 
     /// A stream counted by [`Paths::choose`] is over. After the end of its session this does nothing.
@@ -234,7 +136,7 @@ impl Paths {
         };
         if let Some(entry) = self.places.get_mut(destination).and_then(|place| place.entry_mut(at)) {
             entry.open = entry.open.saturating_sub(1);
-            if !entry.serves {
+            if !entry.serves() {
                 self.sweep(destination, at);
             }
         }
@@ -242,28 +144,35 @@ impl Paths {
 
     /// Whether a stream to the destination would find a path now.
     pub(crate) fn is_reachable(&self, destination: &Destination) -> bool {
-        self.places.get(destination).is_some_and(|place| place.best(&self.slots, &[]).is_some())
+        let best = |place: &Place| place.best(&self.slots, &self.weights, self.selection, &[]);
+        self.places.get(destination).is_some_and(|place| best(place).is_some())
     }
 
-    /// The candidates of a destination in the order that decides ties, and which the next stream takes.
-    pub(crate) fn explain(&self, destination: &Destination) -> Vec<CandidateView> {
-        let Some(place) = self.places.get(destination) else {
-            return Vec::new();
-        };
-        let best = place.best(&self.slots, &[]);
+    /// The candidates of a destination in the order that decides ties, which of them the next stream takes, and why.
+    pub(crate) fn explain(&self, destination: &Destination) -> PathView {
+        let place = self.places.get(destination);
+        let best = place.and_then(|place| place.best(&self.slots, &self.weights, self.selection, &[]));
         let view = |(index, entry): (usize, &Entry)| {
-            let slot = &self.slots[entry.slot];
+            let slot = &self.slots[entry.slot()];
+            let Candidate { name, group, side, site, costs, .. } = &slot.candidate;
             CandidateView {
-                session: entry.number,
-                site: slot.candidate.site.clone(),
-                cost: slot.candidate.cost,
-                open: entry.open,
-                score: entry.open + slot.cost,
+                session: slot.number,
+                name: name.clone(),
+                group: group.clone(),
+                side: *side,
+                site: site.clone(),
+                own_cost: costs.own,
+                peer_cost: costs.peer,
+                cost: costs.in_force(),
+                open: entry.open.into(),
+                score: score(self.selection, costs.in_force().get().into(), entry.open.into()),
                 chosen: best == Some(index),
-                why_not: if entry.serves { slot.why_not() } else { Some(WhyNot::NotServed) },
+                why_not: if entry.serves() { slot.why_not() } else { Some(WhyNot::NotServed) },
             }
         };
-        place.entries.iter().enumerate().map(view).collect()
+        let candidates =
+            place.map_or_else(Vec::new, |place| place.entries.iter().enumerate().map(view).collect());
+        PathView::new(destination.clone(), self.selection, candidates)
     }
 
     /// Up to `most` destinations that have a candidate, in no order, and how many there are.
@@ -273,36 +182,38 @@ impl Paths {
         (known.take(most).map(|(destination, _)| destination.clone()).collect(), total)
     }
 
-    /// The next event: the first choice of a destination changed, or there is none any more.
+    /// Looks at no more than `most` destinations that may have another first choice, and tells of those that have one, or
+    /// none any more; `None` when there is none left to look at.
     ///
     /// The first choice is the candidate of least cost, ties by the stable order: the one that an idle destination
-    /// would use. Changes back and forth between two calls are not reported.
-    pub(crate) fn poll_event(&mut self) -> Option<EventKind> {
-        while let Some(destination) = self.dirty.pop_front() {
-            let Some(place) = self.places.get_mut(&destination) else {
-                continue;
-            };
-            place.dirty = false;
-            let first = place.first(&self.slots);
-            let number = first.map(|slot| slot.number);
-            if number == place.first {
-                self.forget_if_empty(&destination);
-                continue;
-            }
-            place.first = number;
-            let event = match first {
-                Some(slot) => EventKind::PathSelected {
-                    destination: destination.clone(),
-                    session: slot.number,
-                    site: slot.candidate.site.clone(),
-                    cost: slot.candidate.cost,
-                },
-                None => EventKind::PathLost { destination: destination.clone() },
-            };
-            self.forget_if_empty(&destination);
-            return Some(event);
+    /// would use. Changes back and forth between two calls are not reported. Bounded, because whoever opens a stream
+    /// waits meanwhile, and a session leads to thousands of destinations.
+    pub(crate) fn poll_events(&mut self, most: usize) -> Option<Vec<EventKind>> {
+        let looks = self.dirty.len().min(most);
+        let mut events = Vec::new();
+        for destination in self.dirty.drain(..looks).collect::<Vec<_>>() {
+            events.extend(self.news_of(destination));
         }
-        None
+        (looks > 0).then_some(events)
+    }
+
+    fn news_of(&mut self, destination: Destination) -> Option<EventKind> {
+        let place = self.places.get_mut(&destination)?;
+        place.dirty = false;
+        let first = place.first(&self.slots, &self.weights);
+        let number = first.map(|slot| slot.number);
+        let changed = std::mem::replace(&mut place.first, number) != number;
+        let event = changed.then(|| match first {
+            Some(slot) => EventKind::PathSelected {
+                destination: destination.clone(),
+                session: slot.number,
+                site: slot.candidate.site.clone(),
+                cost: slot.candidate.costs.in_force(),
+            },
+            None => EventKind::PathLost { destination: destination.clone() },
+        });
+        self.forget_if_empty(&destination);
+        event
     }
 
     fn insert(&mut self, session: SessionNumber, candidate: Candidate) {
@@ -310,19 +221,9 @@ impl Paths {
             return;
         }
         let site = Destination::Site(candidate.site.clone());
-        let standby = candidate.standby;
-        let at = self.slots.insert(Slot {
-            cost: candidate.cost.get().into(),
-            eligible: !standby,
-            number: session,
-            candidate,
-            live: true,
-            suspect: false,
-            standby,
-            draining: false,
-            keys: HashMap::new(),
-            served: 0,
-        });
+        let at = self.slots.insert(Slot::new(session, candidate));
+        self.weights.resize(self.weights.len().max(at + 1), BARRED);
+        self.weights[at] = self.slots[at].weight();
         self.by_number.insert(session, at);
         self.add_entry(site, at);
     }
@@ -333,7 +234,7 @@ impl Paths {
         };
         for destination in self.slots[at].destinations() {
             if let Some(place) = self.places.get_mut(&destination) {
-                place.entries.retain(|entry| entry.slot != at);
+                place.entries.retain(|entry| entry.slot() != at);
             }
             self.mark(&destination);
         }
@@ -345,10 +246,9 @@ impl Paths {
             return;
         };
         let slot = &mut self.slots[at];
-        let before = (slot.eligible, slot.cost);
         change(slot);
-        slot.eligible = slot.why_not().is_none();
-        if (slot.eligible, slot.cost) != before {
+        let weight = slot.weight();
+        if std::mem::replace(&mut self.weights[at], weight) != weight {
             for destination in slot.destinations() {
                 self.mark(&destination);
             }
@@ -359,12 +259,12 @@ impl Paths {
     fn add_entry(&mut self, destination: Destination, at: usize) {
         let place = self.places.entry(destination.clone()).or_default();
         if let Some(entry) = place.entry_mut(at) {
-            entry.serves = true;
+            entry.set_serves(true);
         } else {
             let slots = &self.slots;
             let order = slots[at].order();
-            let index = place.entries.partition_point(|entry| slots[entry.slot].order() < order);
-            place.entries.insert(index, Entry { slot: at, number: slots[at].number, open: 0, serves: true });
+            let index = place.entries.partition_point(|entry| slots[entry.slot()].order() < order);
+            place.entries.insert(index, Entry::new(at));
         }
         self.mark(&destination);
     }
@@ -375,7 +275,7 @@ impl Paths {
             return;
         };
         let before = place.entries.len();
-        place.entries.retain(|entry| entry.slot != at || entry.serves || entry.open > 0);
+        place.entries.retain(|entry| entry.slot() != at || entry.serves() || entry.open > 0);
         if place.entries.len() < before
             && let Destination::Key(key) = destination
         {
@@ -399,59 +299,6 @@ impl Paths {
         if self.places.get(destination).is_some_and(empty) {
             self.places.remove(destination);
         }
-    }
-}
-
-impl Slot {
-    fn why_not(&self) -> Option<WhyNot> {
-        let reasons = [
-            (!self.live, WhyNot::NoCarrier),
-            (self.draining, WhyNot::Draining),
-            (self.suspect, WhyNot::Suspect),
-            (self.standby, WhyNot::Standby),
-        ];
-        reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
-    }
-
-    /// What decides between equal scores; the same at every run of the same routers but for the last two.
-    fn order(&self) -> (&LinkName, &GroupName, bool, &SiteId, Instance, SessionNumber) {
-        let Candidate { name, group, side, site, instance, .. } = &self.candidate;
-        (name, group, *side == Side::Acceptor, site, *instance, self.number)
-    }
-
-    fn destinations(&self) -> Vec<Destination> {
-        let keys = self.keys.keys().cloned().map(Destination::Key);
-        let mut all: Vec<Destination> = keys.collect();
-        all.push(Destination::Site(self.candidate.site.clone()));
-        all
-    }
-}
-
-impl Place {
-    /// The eligible entry of least score; the first of equals, which is the least in the stable order.
-    fn best(&self, slots: &Slab<Slot>, exclude: &[SessionNumber]) -> Option<usize> {
-        let mut best: Option<(u64, usize)> = None;
-        for (index, entry) in self.entries.iter().enumerate() {
-            let slot = &slots[entry.slot];
-            if !slot.eligible || !entry.serves {
-                continue;
-            }
-            let score = slot.cost + entry.open;
-            if best.is_none_or(|(least, _)| score < least) && !exclude.contains(&entry.number) {
-                best = Some((score, index));
-            }
-        }
-        best.map(|(_, index)| index)
-    }
-
-    /// The eligible session of least cost.
-    fn first<'a>(&self, slots: &'a Slab<Slot>) -> Option<&'a Slot> {
-        let serving = self.entries.iter().filter(|entry| entry.serves).map(|entry| &slots[entry.slot]);
-        serving.filter(|slot| slot.eligible).min_by_key(|slot| slot.cost)
-    }
-
-    fn entry_mut(&mut self, slot: usize) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|entry| entry.slot == slot)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::id::{
 use crate::policy::Shown;
 use crate::proto::carrier::{Carrier, Made};
 use crate::proto::dial::Target;
-use crate::proto::paths::{Candidate, PathChange};
+use crate::proto::paths::{Candidate, Costs, PathChange};
 use crate::proto::trust;
 use crate::proto::trust::Door;
 use crate::snapshot::{SessionHistory, SessionState, SessionView};
@@ -235,9 +235,14 @@ impl Member {
         }
     }
 
+    /// What it costs, as each end has it.
+    pub(crate) fn costs(&self) -> Costs {
+        Costs { own: self.own_cost, peer: self.peer_cost }
+    }
+
     /// The cost in force: the larger of both ends'.
     pub(crate) fn cost(&self) -> Cost {
-        self.own_cost.max(self.peer_cost)
+        self.costs().in_force()
     }
 
     /// How many carriers are not suspect.
@@ -329,7 +334,7 @@ impl Member {
             side: self.side(),
             site: self.peer.site_id.clone(),
             instance: self.peer.instance,
-            cost: self.cost(),
+            costs: self.costs(),
             may_serve: self.peer.principal != Principal::Anonymous,
             standby: self.standby || self.peer_standby,
         }
@@ -370,6 +375,8 @@ impl Member {
             since_micros: micros(self.state.1),
             standby: self.standby,
             peer_standby: self.peer_standby,
+            draining_until_micros: self.drain.map(|(until, _)| micros(until)),
+            peer_draining: self.peer_draining,
             begun_micros: micros(self.begun),
             traffic: Traffic::default(),
             streams: 0,

@@ -1,22 +1,25 @@
 //! The ways to a destination, and why which is taken.
 
+use crate::config::Selection;
 use crate::event::Destination;
-use crate::id::{Cost, SessionNumber, SiteId};
+use crate::id::{Cost, GroupName, LinkName, SessionNumber, Side, SiteId};
 
-/// The ways to a destination.
+/// The ways to a destination, and which of them the next stream takes: the answer to "why this way?".
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PathView {
     /// The destination.
     pub destination: Destination,
+    /// By which rule is chosen.
+    pub selection: Selection,
     /// The session that the next stream takes; `None` if there is no path.
     pub chosen: Option<SessionNumber>,
     /// Why that one.
     pub because: Option<Because>,
-    /// The candidates in the order that decides ties; at most [`MAX_CANDIDATES`], the chosen one among them.
+    /// The candidates in the order that decides ties; in a status at most [`MAX_CANDIDATES`], the chosen one among them.
     pub candidates: Vec<CandidateView>,
-    /// Candidates beyond those.
+    /// Candidates beyond those; none but in a status.
     pub candidates_left_out: u64,
 }
 
@@ -35,8 +38,12 @@ pub enum Because {
 }
 
 impl PathView {
-    /// Bounds the candidates of a destination and says why which is chosen.
-    pub(crate) fn new(destination: Destination, mut candidates: Vec<CandidateView>) -> Self {
+    /// Says why which candidate is chosen.
+    pub(crate) fn new(
+        destination: Destination,
+        selection: Selection,
+        candidates: Vec<CandidateView>,
+    ) -> Self {
         let chosen = candidates.iter().position(|candidate| candidate.chosen);
         let because = chosen.map(|index| {
             let rivals = || {
@@ -51,12 +58,18 @@ impl PathView {
             }
         });
         let session = chosen.map(|index| candidates[index].session);
-        let left_out = candidates.len().saturating_sub(MAX_CANDIDATES);
+        Self { destination, selection, chosen: session, because, candidates, candidates_left_out: 0 }
+    }
+
+    /// The same with no more candidates than a status has.
+    pub(crate) fn bounded(mut self) -> Self {
+        self.candidates_left_out = self.candidates.len().saturating_sub(MAX_CANDIDATES) as u64;
+        let chosen = self.candidates.iter().position(|candidate| candidate.chosen);
         if let Some(index) = chosen.filter(|index| *index >= MAX_CANDIDATES) {
-            candidates.swap(index, MAX_CANDIDATES - 1);
+            self.candidates.swap(index, MAX_CANDIDATES - 1);
         }
-        candidates.truncate(MAX_CANDIDATES);
-        Self { destination, chosen: session, because, candidates, candidates_left_out: left_out as u64 }
+        self.candidates.truncate(MAX_CANDIDATES);
+        self
     }
 }
 
@@ -67,13 +80,24 @@ impl PathView {
 pub struct CandidateView {
     /// The session.
     pub session: SessionNumber,
+    /// The dialer's name of its link.
+    pub name: LinkName,
+    /// Its group.
+    pub group: GroupName,
+    /// Which end of it this is.
+    pub side: Side,
     /// The site it leads to.
     pub site: SiteId,
-    /// Its cost in force.
+    /// This end's cost.
+    pub own_cost: Cost,
+    /// The peer's cost.
+    pub peer_cost: Cost,
+    /// Its cost in force: the larger of the two.
     pub cost: Cost,
-    /// Open streams to the destination through it.
+    /// Streams that this router has open to the destination through it.
     pub open: u64,
-    /// Cost plus open streams: the least wins.
+    /// What is compared, the least wins: the cost in force plus the open streams, or the cost alone, as [`PathView::selection`]
+    /// says.
     pub score: u64,
     /// Whether the next stream goes there.
     pub chosen: bool,
@@ -110,12 +134,24 @@ mod tests {
     use super::*;
 
     fn candidate(session: u64, score: u64, chosen: bool, why_not: Option<WhyNot>) -> CandidateView {
-        let (site, cost) = (SiteId::new("east").unwrap(), Cost::DEFAULT);
-        CandidateView { session: SessionNumber(session), site, cost, open: 0, score, chosen, why_not }
+        CandidateView {
+            session: SessionNumber(session),
+            name: LinkName::new("east").unwrap(),
+            group: GroupName::new("").unwrap(),
+            side: Side::Dialer,
+            site: SiteId::new("east").unwrap(),
+            own_cost: Cost::DEFAULT,
+            peer_cost: Cost::DEFAULT,
+            cost: Cost::DEFAULT,
+            open: 0,
+            score,
+            chosen,
+            why_not,
+        }
     }
 
     fn view(candidates: Vec<CandidateView>) -> PathView {
-        PathView::new(Destination::Site(SiteId::new("east").unwrap()), candidates)
+        PathView::new(Destination::Site(SiteId::new("east").unwrap()), Selection::Balanced, candidates)
     }
 
     #[test]
@@ -136,7 +172,8 @@ mod tests {
     #[test]
     fn the_chosen_candidate_is_shown_however_many_there_are() {
         let many = 2 * MAX_CANDIDATES as u64;
-        let path = view((0..many).map(|number| candidate(number, 1, number == many - 1, None)).collect());
+        let path =
+            view((0..many).map(|number| candidate(number, 1, number == many - 1, None)).collect()).bounded();
         assert_eq!((path.candidates.len(), path.candidates_left_out), (MAX_CANDIDATES, many / 2));
         assert!(path.candidates.iter().any(|candidate| candidate.chosen));
     }

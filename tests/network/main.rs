@@ -77,7 +77,7 @@ impl TwoPaths {
         link_in(&lab.west, &west, &ca, "second", (lab::EAST_SECOND, port), 1000).await;
         diary.many(2, |kind| matches!(kind, EventKind::GroupUp { .. })).await;
         let destination = Destination::Key(key("echo"));
-        poll_until(|| west.explain(&destination).len() == 2).await;
+        poll_until(|| west.explain(&destination).candidates.len() == 2).await;
         Self { lab, west, diary, east }
     }
 

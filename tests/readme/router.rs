@@ -60,7 +60,7 @@ async fn make_dearer(plane: &Plane, link: LinkId, cost: Cost) -> Result<(), Plan
 }
 
 fn explain(plane: &Plane, key: RoutingKey) {
-    for way in plane.explain(&Destination::Key(key)) {
+    for way in plane.explain(&Destination::Key(key)).candidates {
         let mark = if way.chosen { '*' } else { ' ' };
         println!("{mark} {}: {} = cost {} + {} open", way.site, way.score, way.cost.get(), way.open);
         if let Some(reason) = way.why_not {
@@ -151,7 +151,7 @@ async fn a_router_made_of_the_readme_lives_its_life() {
     make_dearer(&west, link, Cost::new(7).unwrap()).await.unwrap();
     until(&mut told, |kind| matches!(kind, EventKind::CostChanged { cost, .. } if cost.get() == 7)).await;
     explain(&west, web.clone());
-    let ways = west.explain(&to_web);
+    let ways = west.explain(&to_web).candidates;
     assert_eq!((ways.len(), ways[0].score, ways[0].chosen), (1, 8, true));
 
     let renewed = credentials("east", &ca.client("west"));

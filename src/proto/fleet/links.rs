@@ -10,6 +10,7 @@ use crate::proto::fleet::moving::ROTATION_GRACE;
 use crate::proto::group::{Group, Wish};
 use crate::proto::later::later;
 use crate::proto::link::{Detour, Link, LinkWanted, News};
+use crate::proto::roster::Member;
 use crate::proto::trust::Door;
 use crate::wire::code::CloseCode;
 
@@ -142,7 +143,7 @@ impl Fleet {
     }
 
     /// Makes the groups fit the document: new ones are dialed, gone ones drain, the others learn their endpoints.
-    fn regroup(&mut self, now: Instant, link: LinkId) {
+    pub(super) fn regroup(&mut self, now: Instant, link: LinkId) {
         let Some(known) = self.links.get_mut(&link) else {
             return;
         };
@@ -172,8 +173,9 @@ impl Fleet {
             let session = session.flatten();
             gone.extend(session.filter(|_| !listed));
             let member = session.filter(|_| revived).and_then(|session| self.roster.member(session));
-            // They are wanted again, and what drains does not come back.
-            left.extend(member.filter(|member| member.drain.is_some()).map(|member| member.number));
+            // They are wanted again, and what drains does not come back. What an operator drains is let end first.
+            let by_document = |member: &&Member| matches!(member.drain, Some((_, CloseCode::REPLACED)));
+            left.extend(member.filter(by_document).map(|member| member.number));
         }
         // Only now: draining looks at all groups of the link, and each must have its wish before that.
         for session in gone {

@@ -283,6 +283,10 @@ impl Fleet {
         let session = member.number;
         member.join(now, hello.carrier, Made::accepted(arrival));
         self.announce_begun(session, hello.carrier);
+        if let Some(cost) = self.accesses.get(&arrival.access).and_then(|access| access.cost) {
+            // It may have been changed while the dialer was let in.
+            self.set_own_cost(session, cost);
+        }
         session
     }
 
@@ -414,13 +418,16 @@ impl Fleet {
         let Some(member) = self.roster.member_mut(session) else {
             return;
         };
-        let before = member.cost();
+        let before = member.costs();
         *side(member) = cost;
-        let cost = member.cost();
-        if cost != before && !member.ending {
-            self.events.push_back(EventKind::CostChanged { session, cost });
-            self.path(PathChange::Cost { session, cost });
+        let costs = member.costs();
+        if costs == before || member.ending {
+            return;
         }
+        if costs.in_force() != before.in_force() {
+            self.events.push_back(EventKind::CostChanged { session, cost: costs.in_force() });
+        }
+        self.path(PathChange::Cost { session, costs });
     }
 
     fn announce_carrier(&mut self, session: SessionNumber, carrier: CarrierNumber) {

@@ -21,6 +21,7 @@ use crate::policy::{PeerIdentity, PeerPolicy};
 use crate::proto::dial::Target;
 use crate::proto::facts::{Admission, Arrival, Local, SessionFact};
 use crate::proto::link::LinkWanted;
+use crate::proto::paths::Costs;
 use crate::proto::some_moment;
 use crate::proto::trust::Scope;
 use crate::resource::secret::ProxySpec;
@@ -394,15 +395,17 @@ fn a_new_cost_touches_no_connection() {
     let mut bench = Bench::up();
     let (session, cost) = (SessionNumber(1), Cost::new(10).unwrap());
     bench.fleet.handle_link(bench.now, LINK, LinkWanted { cost, ..wanted(&[("a", 1)]) });
-    let path = FleetAction::Path(PathChange::Cost { session, cost });
-    assert_eq!(bench.actions(), [FleetAction::SetCost { session, cost }, path]);
+    let path = |own, peer| FleetAction::Path(PathChange::Cost { session, costs: Costs { own, peer } });
+    assert_eq!(bench.actions(), [FleetAction::SetCost { session, cost }, path(cost, Cost::DEFAULT)]);
     assert_eq!(bench.told(), ["LinkChanged", "CostChanged"]);
     // The peer's larger cost is in force; this end's smaller one then changes nothing but what the peer is told.
-    bench.fact(SessionFact::PeerCost(Cost::new(20).unwrap()));
+    let peer = Cost::new(20).unwrap();
+    bench.fact(SessionFact::PeerCost(peer));
     assert_eq!(bench.told(), ["CostChanged"]);
     bench.actions();
     bench.fleet.handle_link(bench.now, LINK, wanted(&[("a", 1)]));
-    assert_eq!(bench.actions(), [FleetAction::SetCost { session, cost: Cost::DEFAULT }]);
+    let cost = Cost::DEFAULT;
+    assert_eq!(bench.actions(), [FleetAction::SetCost { session, cost }, path(cost, peer)]);
     assert_eq!(bench.told(), ["LinkChanged"]);
 }
 

@@ -4,18 +4,25 @@
 //! bounded however long no carrier is there. Incoming ones apply in order of their sequence number.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::{Duration, Instant};
 
 use crate::error::Violation;
 use crate::id::{Cost, RoutingKey};
 use crate::wire::frame::ControlChange;
 
 /// What this end has to say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outgoing {
     sequence: u64,
+    /// How many key changes may be said before more time has passed. 0 <= allowance <= KEY_CHANGES
+    allowance: u64,
+    /// Until when time was counted for it.
+    refilled: Instant,
     keys: HashSet<RoutingKey>,
-    /// Keys whose serving changed since it was last said; ordered, so that the same calls give the same frames.
-    changed: BTreeSet<RoutingKey>,
+    /// Keys to be withdrawn, and to be served, that the peer was not told so yet; ordered, so that the same calls give the
+    /// same frames.
+    gone: BTreeSet<RoutingKey>,
+    new: BTreeSet<RoutingKey>,
     /// Keys the peer was told of.
     told: HashSet<RoutingKey>,
     cost: Option<Cost>,
@@ -26,13 +33,58 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Nothing to say, and a whole allowance of key changes.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            sequence: 0,
+            allowance: KEY_CHANGES,
+            refilled: now,
+            keys: HashSet::new(),
+            gone: BTreeSet::new(),
+            new: BTreeSet::new(),
+            told: HashSet::new(),
+            cost: None,
+            drain: false,
+            standby: false,
+            told_standby: false,
+        }
+    }
+
+    /// Takes note of the time, which allows for more key changes; says whether some can be said now that could not before.
+    pub(crate) fn refill(&mut self, now: Instant) -> bool {
+        let ticks = now.saturating_duration_since(self.refilled).as_micros() / TICK.as_micros();
+        // Of a longer time nothing more would come.
+        let ticks = u32::try_from(ticks.min(FULL_AFTER)).unwrap_or(u32::MAX);
+        if ticks == 0 {
+            return false;
+        }
+        let held_up = self.due().is_some();
+        self.allowance = KEY_CHANGES.min(self.allowance + u64::from(ticks) * KEY_CHANGES_PER_TICK);
+        self.refilled = if self.allowance == KEY_CHANGES { now } else { self.refilled + TICK * ticks };
+        held_up
+    }
+
+    /// When [`Outgoing::refill`] allows for key changes that have to wait.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        (self.allowance == 0 && self.has_keys()).then(|| self.refilled + TICK)
+    }
+
+    /// Whether [`Outgoing::next`] has something.
+    pub(crate) fn has_next(&self) -> bool {
+        self.has_small() || self.allowance > 0 && self.has_keys()
+    }
+
     /// Serves a key, or no more. Saying what is already so changes nothing.
     pub(crate) fn serve(&mut self, key: &RoutingKey, served: bool) {
         let changed = if served { self.keys.insert(key.clone()) } else { self.keys.remove(key) };
-        if changed && self.told.contains(key) == served {
-            self.changed.remove(key);
-        } else if changed {
-            self.changed.insert(key.clone());
+        if !changed {
+            return;
+        }
+        let (these, others) =
+            if served { (&mut self.new, &mut self.gone) } else { (&mut self.gone, &mut self.new) };
+        others.remove(key);
+        if self.told.contains(key) != served {
+            these.insert(key.clone());
         }
     }
 
@@ -66,13 +118,22 @@ impl Outgoing {
         self.standby
     }
 
-    /// Whether anything waits to be said.
+    /// Whether nothing waits to be said.
     pub(crate) fn is_empty(&self) -> bool {
-        let standing = self.standby == self.told_standby;
-        self.cost.is_none() && !self.drain && standing && self.changed.is_empty()
+        !self.has_small() && !self.has_keys()
     }
 
-    /// The next change with its sequence number; small ones before the key table.
+    fn has_small(&self) -> bool {
+        self.cost.is_some() || self.drain || self.standby != self.told_standby
+    }
+
+    fn has_keys(&self) -> bool {
+        !self.gone.is_empty() || !self.new.is_empty()
+    }
+
+    /// The next change with its sequence number; small ones before the key table. Of that what is withdrawn goes first: a
+    /// full table of which a part is exchanged for other keys would be more than the peer takes. Key changes beyond the
+    /// allowance wait, and those that undo each other meanwhile are never said.
     pub(crate) fn next(&mut self) -> Option<(u64, ControlChange)> {
         let change = if std::mem::take(&mut self.drain) {
             ControlChange::Drain
@@ -82,18 +143,27 @@ impl Outgoing {
         } else if let Some(cost) = self.cost.take() {
             ControlChange::Cost(cost)
         } else {
-            let key = self.changed.pop_first()?;
-            if self.keys.contains(&key) {
-                self.told.insert(key.clone());
-                ControlChange::Serve(key)
-            } else {
-                self.told.remove(&key);
-                ControlChange::Withdraw(key)
-            }
+            self.next_key()?
         };
         let sequence = self.sequence;
         self.sequence += 1;
         Some((sequence, change))
+    }
+}
+
+impl Outgoing {
+    fn next_key(&mut self) -> Option<ControlChange> {
+        let left = self.allowance.checked_sub(1)?;
+        let change = if let Some(key) = self.gone.pop_first() {
+            self.told.remove(&key);
+            ControlChange::Withdraw(key)
+        } else {
+            let key = self.new.pop_first()?;
+            self.told.insert(key.clone());
+            ControlChange::Serve(key)
+        };
+        self.allowance = left;
+        Some(change)
     }
 }
 
@@ -183,9 +253,51 @@ impl Incoming {
     }
 }
 
+/// Key changes that are said without a wait: a whole table of 10,000 served and withdrawn, half of what every peer takes
+/// free of charge ([`Flood`](super::flood::Flood)).
+const KEY_CHANGES: u64 = 20_000;
+
+/// And for each [`TICK`] beyond them: 5,000 a second, half the pace that is free of charge, because a peer may count whole
+/// seconds only.
+const KEY_CHANGES_PER_TICK: u64 = 50;
+
+/// How often those that wait are looked at.
+const TICK: Duration = Duration::from_millis(10);
+
+/// In so many ticks the whole allowance is there again.
+const FULL_AFTER: u128 = (KEY_CHANGES / KEY_CHANGES_PER_TICK) as u128;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::session::testing::epoch;
+
+    #[test]
+    fn keys_that_change_faster_than_a_peer_takes_wait_and_are_told_as_they_are_then() {
+        let start = epoch();
+        let mut out = Outgoing::new(start);
+        let count = |out: &mut Outgoing| std::iter::from_fn(|| out.next()).count() as u64;
+        let names: Vec<RoutingKey> = (0..10_000).map(|index| key(&format!("key-{index}"))).collect();
+        for served in [true, false, true] {
+            names.iter().for_each(|name| out.serve(name, served));
+            let said = count(&mut out);
+            assert_eq!(said, if out.allowance > 0 || !served { 10_000 } else { 0 });
+        }
+        // None is left: small changes go all the same.
+        out.cost(Cost::new(7).unwrap());
+        assert!(out.has_next());
+        assert_eq!((count(&mut out), out.has_next(), out.is_empty()), (1, false, false));
+        let due = out.due().unwrap();
+        assert_eq!(due, start + TICK);
+        assert!(!out.refill(start));
+        assert!(out.refill(due) && out.due().is_none());
+        assert_eq!(count(&mut out), KEY_CHANGES_PER_TICK);
+        // What was not said and is taken back is never said.
+        names.iter().for_each(|name| out.serve(name, false));
+        assert!(out.refill(start + Duration::from_secs(1_000_000)));
+        assert_eq!((count(&mut out), out.is_empty(), out.told.len()), (KEY_CHANGES_PER_TICK, true, 0));
+        assert_eq!(out.allowance, KEY_CHANGES - KEY_CHANGES_PER_TICK);
+    }
 
     fn key(text: &str) -> RoutingKey {
         RoutingKey::new(text).unwrap()
@@ -193,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_key_served_and_withdrawn_before_it_was_said_is_never_said() {
-        let mut out = Outgoing::default();
+        let mut out = Outgoing::new(epoch());
         out.serve(&key("a"), true);
         out.serve(&key("a"), false);
         assert_eq!(out.next(), None);
@@ -205,8 +317,26 @@ mod tests {
     }
 
     #[test]
+    fn a_full_table_is_exchanged_without_a_moment_of_more_keys_than_are_taken() {
+        let (mut out, mut incoming, limit) = (Outgoing::new(epoch()), Incoming::default(), 3);
+        let mut said = |out: &mut Outgoing| {
+            while let Some((sequence, change)) = out.next() {
+                assert_eq!(incoming.take(sequence, change, limit), Ok(()));
+            }
+        };
+        // The new ones come before the old ones in every order there is of keys.
+        ["x", "y", "z"].iter().for_each(|name| out.serve(&key(name), true));
+        said(&mut out);
+        ["x", "y", "z"].iter().for_each(|name| out.serve(&key(name), false));
+        ["a", "b", "c"].iter().for_each(|name| out.serve(&key(name), true));
+        said(&mut out);
+        assert!(out.is_empty());
+        assert_eq!(incoming.keys, ["a", "b", "c"].iter().map(|name| key(name)).collect());
+    }
+
+    #[test]
     fn standby_is_said_as_it_is_when_it_can_be_said() {
-        let mut out = Outgoing::default();
+        let mut out = Outgoing::new(epoch());
         out.stand_by(false);
         assert!(out.is_empty(), "active is what every end is at first");
         out.stand_by(true);

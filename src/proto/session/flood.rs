@@ -6,7 +6,8 @@
 //!
 //! A refused open is no work done, yet an honest opener may be refused often: the application behind a key may be
 //! down for an hour. So refusals are forgiven up to a pace of their own, at which they cost next to nothing here;
-//! beyond it they are paid for like any other cheap frame.
+//! beyond it they are paid for like any other cheap frame. So are changes of routing keys: a site may have ten thousand
+//! services that come and go with the state of a cluster, and no streams.
 
 use std::time::Instant;
 
@@ -19,6 +20,8 @@ pub(crate) struct Flood {
     tokens: u64,
     /// How many more refused opens are forgiven. 0 <= forgivable <= REFUSALS
     forgivable: u64,
+    /// How many more key changes are free of charge. 0 <= keys <= KEY_CHANGES
+    keys: u64,
     /// The last whole second that was counted for both.
     refilled: Instant,
 }
@@ -26,7 +29,7 @@ pub(crate) struct Flood {
 impl Flood {
     /// A full bucket.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { tokens: CAPACITY, forgivable: REFUSALS, refilled: now }
+        Self { tokens: CAPACITY, forgivable: REFUSALS, keys: KEY_CHANGES, refilled: now }
     }
 
     /// Pays for a cheap frame.
@@ -34,15 +37,34 @@ impl Flood {
     /// # Errors
     /// [`Violation::Flood`] when the bucket is empty.
     pub(crate) fn pay(&mut self, now: Instant) -> Result<(), Violation> {
+        self.refill(now);
+        self.tokens = self.tokens.checked_sub(1).ok_or(Violation::Flood)?;
+        Ok(())
+    }
+
+    /// Pays for a change of a routing key: free of charge, unless there were too many.
+    ///
+    /// # Errors
+    /// As [`Flood::pay`].
+    pub(crate) fn pay_for_key(&mut self, now: Instant) -> Result<(), Violation> {
+        self.refill(now);
+        match self.keys.checked_sub(1) {
+            Some(left) => self.keys = left,
+            None => self.pay(now)?,
+        }
+        Ok(())
+    }
+
+    fn refill(&mut self, now: Instant) {
         let seconds = now.saturating_duration_since(self.refilled).as_secs();
         if seconds > 0 {
             self.earn(seconds.saturating_mul(PER_SECOND));
             let forgiven = seconds.saturating_mul(REFUSALS_PER_SECOND);
             self.forgivable = self.forgivable.saturating_add(forgiven).min(REFUSALS);
+            let changes = seconds.saturating_mul(KEY_CHANGES_PER_SECOND);
+            self.keys = self.keys.saturating_add(changes).min(KEY_CHANGES);
             self.refilled = now;
         }
-        self.tokens = self.tokens.checked_sub(1).ok_or(Violation::Flood)?;
-        Ok(())
     }
 
     /// Useful work was done.
@@ -62,7 +84,7 @@ impl Flood {
 /// Cheap frames a peer may send ahead of all work: a whole key table of 10,000 and as many frames again.
 const CAPACITY: u64 = 20_000;
 
-/// What time alone pays for: keepalives and key changes at a hundred times their usual pace.
+/// What time alone pays for: keepalives at a hundred times their usual pace.
 const PER_SECOND: u64 = 200;
 
 /// Refused opens that are forgiven ahead of all time: those of a whole stream limit of 16,384 at once.
@@ -71,6 +93,13 @@ const REFUSALS: u64 = 20_000;
 /// Refused opens that are forgiven each second: far more than a service that is down sees connections come, and at a
 /// few microseconds each under a hundredth of a core.
 const REFUSALS_PER_SECOND: u64 = 2000;
+
+/// Key changes that are free of charge ahead of all time: a whole table of 10,000 served and withdrawn, twice.
+const KEY_CHANGES: u64 = 40_000;
+
+/// Key changes that are free of charge each second: at a few microseconds each, a few hundredths of a core. A sender keeps
+/// to half of it, since only whole seconds are counted here.
+const KEY_CHANGES_PER_SECOND: u64 = 10_000;
 
 /// What a stream that came to nothing costs its opener at most: OPEN, RESET and STOP.
 const FUTILE: u64 = 3;

@@ -231,7 +231,7 @@ impl Session {
             attempted: Vec::new(),
             last_number: None,
             last_trip: Duration::ZERO,
-            outgoing: control::Outgoing::default(),
+            outgoing: control::Outgoing::new(now),
             draining: false,
             drained: false,
             peer: control::Incoming::default(),
@@ -373,7 +373,12 @@ impl Session {
             State::Up | State::Ended(_) => None,
         };
         let accept = self.waiting.front().map(|(deadline, _)| *deadline);
-        [resume, accept, self.grown.poll_timeout()].into_iter().flatten().min()
+        [resume, accept, self.grown.poll_timeout(), self.keys_due()].into_iter().flatten().min()
+    }
+
+    /// When more key changes may be told; of a session that has ended, never.
+    fn keys_due(&self) -> Option<Instant> {
+        if self.ended().is_some() { None } else { self.outgoing.due() }
     }
 
     /// When [`Session::handle_timeout`] wants to be called next, for a carrier or the session.

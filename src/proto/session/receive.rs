@@ -10,7 +10,7 @@ use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, 
 use crate::proto::session::{Session, SessionEvent, State};
 use crate::wire::code::{CloseCode, StreamCode};
 use crate::wire::decoder::Decoded;
-use crate::wire::frame::{CloseScope, Frame, OpenTo};
+use crate::wire::frame::{CloseScope, ControlChange, Frame, OpenTo};
 
 impl Session {
     /// Takes frames of a carrier, in order, and empties `frames`. Those of a carrier that is not live are dropped:
@@ -74,6 +74,9 @@ impl Session {
             self.wake_drivers();
             self.review_moves(now);
         }
+        if self.outgoing.refill(now) {
+            self.wake_drivers();
+        }
         self.ask_idle(now);
         if let State::Recovering { since, .. } = self.state
             && now.saturating_duration_since(since) >= self.params.resume_window
@@ -128,7 +131,10 @@ impl Session {
                 Ok(())
             }
             Frame::Control { sequence, change } => {
-                self.flood.pay(now)?;
+                match change {
+                    ControlChange::Serve(_) | ControlChange::Withdraw(_) => self.flood.pay_for_key(now)?,
+                    _ => self.flood.pay(now)?,
+                }
                 self.peer.take(sequence, change, self.params.limits.keys)?;
                 if self.events.back() != Some(&SessionEvent::PeerChanged) {
                     self.events.push_back(SessionEvent::PeerChanged);

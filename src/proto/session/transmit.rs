@@ -50,6 +50,7 @@ impl Session {
         driver: &std::task::Waker,
     ) -> Transmit {
         let Some(index) = self.find(number) else { return self.farewell(number, out) };
+        self.outgoing.refill(now);
         let mut room = BATCH;
         let carrier = &mut self.carriers[index];
         if carrier.log.in_flight() == 0 {
@@ -282,7 +283,7 @@ impl Session {
 
     /// Whether [`Session::next_session_control`] has something for a carrier.
     pub(super) fn has_session_control(&self, index: usize) -> bool {
-        !self.outgoing.is_empty()
+        self.outgoing.has_next()
             || self.has_untold()
             || self.request_for(index).is_some()
             || self.streams_to_announce().is_some()

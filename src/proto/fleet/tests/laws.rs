@@ -1,6 +1,6 @@
 //! Random inputs against the laws: what the fleet says must hold together whatever it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 
@@ -42,6 +42,9 @@ struct World {
     fleet: Fleet,
     now: Instant,
     wanted: BTreeMap<LinkId, LinkWanted>,
+    /// Groups that are drained, and links as a whole, those included that they come to list.
+    drained: BTreeSet<(LinkId, GroupName)>,
+    drained_links: BTreeSet<LinkId>,
     next_link: u64,
     /// Under way, and how far.
     dials: Vec<(DialOrder, Stage)>,
@@ -201,6 +204,8 @@ impl World {
             fleet,
             now,
             wanted: BTreeMap::new(),
+            drained: BTreeSet::new(),
+            drained_links: BTreeSet::new(),
             next_link: 0,
             dials: Vec::new(),
             past: Vec::new(),
@@ -215,7 +220,10 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.rng.u8(0..23) {
+        match self.rng.u8(0..26) {
+            23 => self.drain(),
+            24 => self.resume(),
+            25 => self.drain_session(),
             20 => self.expire(),
             21 => self.rotate_access(),
             22 => self.revoke(),
@@ -695,7 +703,68 @@ impl World {
     }
 
     /// Law 9, last part: what is wanted is up, being dialed, or waited for.
-    fn nothing_wanted_is_forgotten(&self) {
+    /// A link, or one of the groups that it lists or does not, and whether such a thing is.
+    fn something_to_drain(&mut self) -> Option<(LinkId, Option<GroupName>, bool)> {
+        let link = self.any_link()?;
+        let name =
+            self.rng.bool().then(|| GroupName::new(self.rng.choice(["a", "b", "c"]).unwrap()).unwrap());
+        let listed = self.wanted[&link].group_names();
+        let known = name.as_ref().is_none_or(|name| listed.contains(name));
+        Some((link, name, known))
+    }
+
+    fn drain(&mut self) {
+        let Some((link, group, known)) = self.something_to_drain() else { return };
+        let grace = Duration::from_secs(self.rng.u64(0..4));
+        assert_eq!(
+            self.fleet.handle_drain(self.now, link, group.as_ref(), grace),
+            known,
+            "seed {}",
+            self.seed
+        );
+        match group.filter(|_| known) {
+            Some(group) => drop(self.drained.insert((link, group))),
+            None if known => drop(self.drained_links.insert(link)),
+            None => {}
+        }
+    }
+
+    fn resume(&mut self) {
+        let Some((link, group, known)) = self.something_to_drain() else { return };
+        assert_eq!(self.fleet.handle_resume(self.now, link, group.as_ref()), known, "seed {}", self.seed);
+        if !known {
+            return;
+        }
+        self.rounds.retain(|(of, _), _| *of != link);
+        let Some(group) = group else {
+            self.drained_links.remove(&link);
+            self.drained.retain(|(of, _)| *of != link);
+            return;
+        };
+        if self.drained_links.remove(&link) {
+            let listed = self.wanted[&link].group_names();
+            self.drained.extend(listed.into_iter().map(|name| (link, name)));
+        }
+        self.drained.remove(&(link, group));
+    }
+
+    fn drain_session(&mut self) {
+        let (session, grace) = (self.any_session(), Duration::from_secs(self.rng.u64(0..4)));
+        let known = self.sessions.get(&session).is_some_and(|known| !known.ending);
+        assert_eq!(self.fleet.handle_drain_session(self.now, session, grace), known, "seed {}", self.seed);
+    }
+
+    /// Of groups that are listed no more nothing is remembered.
+    fn forget_drained(&mut self) {
+        let wanted = &self.wanted;
+        let listed = |link: &LinkId, name: &GroupName| {
+            wanted.get(link).is_some_and(|wanted| wanted.groups.iter().any(|(listed, _)| listed == name))
+        };
+        self.drained.retain(|(link, name)| listed(link, name));
+    }
+
+    fn nothing_wanted_is_forgotten(&mut self) {
+        self.forget_drained();
         for view in self.fleet.snapshot(self.now, 0, 0).links {
             let Some(wanted) = self.wanted.get(&view.link).filter(|wanted| wanted.usable.is_ok()) else {
                 continue;
@@ -704,6 +773,15 @@ impl World {
                 let group = view.groups.iter().find(|group| group.name == *name).expect("a wanted group");
                 let dialed =
                     self.dials.iter().any(|(order, _)| order.link == view.link && order.group == *name);
+                let drained = self.drained_links.contains(&view.link)
+                    || self.drained.contains(&(view.link, name.clone()));
+                assert_eq!(group.drained, drained, "seed {}: {group:?}", self.seed);
+                if drained {
+                    let rests =
+                        !dialed && group.next_attempt_micros.is_none() && group.state == GroupState::Idle;
+                    assert!(rests || group.session.is_some(), "seed {}: {group:?} is dialed", self.seed);
+                    continue;
+                }
                 let busy = dialed || group.next_attempt_micros.is_some() || group.state == GroupState::Up;
                 assert!(busy || targets.is_empty(), "seed {}: {group:?} is forgotten", self.seed);
             }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::config::Selection;
 use crate::event::Destination;
 use crate::id::{Cost, GroupName, LinkId, SessionNumber};
 use crate::proto::facts::FleetAction;
@@ -56,7 +57,7 @@ impl UplinkLaws {
     pub(super) fn new(stable_after: Duration) -> Self {
         Self {
             stable_after,
-            paths: Paths::new(1),
+            paths: Paths::new(1, Selection::Balanced),
             open_to_peers: BTreeMap::new(),
             active: None,
             failed: BTreeMap::new(),
@@ -123,7 +124,8 @@ impl UplinkLaws {
         active: Option<&Uplink>,
     ) -> Result<(), String> {
         let sites: BTreeSet<_> = status.sessions.iter().map(|view| view.peer.site_id.clone()).collect();
-        let candidates = sites.into_iter().flat_map(|site| self.paths.explain(&Destination::Site(site)));
+        let candidates =
+            sites.into_iter().flat_map(|site| self.paths.explain(&Destination::Site(site)).candidates);
         let eligible: Vec<_> = candidates.filter(|of| of.why_not.is_none()).map(|of| of.session).collect();
         let expected: Vec<_> =
             active.iter().filter(|active| active.is_fit()).map(|active| active.session).collect();

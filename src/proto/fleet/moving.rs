@@ -189,13 +189,18 @@ impl Fleet {
             .carriers
             .iter()
             .filter(|(_, carrier)| is_due(carrier.stay))
-            .map(|(number, carrier)| (*number, carrier.stay))
+            .map(|(number, carrier)| (*number, carrier.stay, carrier.suspect))
             .collect();
         if due.is_empty() {
             return;
         }
-        for (carrier, stay) in due {
+        for (carrier, stay, suspect) in due {
             match stay {
+                // It spoke again, and the dialer did not follow: there is nothing to cut it for.
+                Stay::Until { cause: cause @ ReplaceCause::Suspect, .. } if !suspect => {
+                    let until = later(now, ROTATION_GRACE);
+                    self.alter(session, carrier, Stay::Until { until, cause });
+                }
                 Stay::Until { .. } if others && dials => self.retire(now, session, carrier),
                 Stay::Until { cause, .. } | Stay::Retiring { cause, .. }
                     if others || cause == ReplaceCause::Expired =>

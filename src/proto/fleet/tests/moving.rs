@@ -317,6 +317,20 @@ fn an_acceptor_asks_for_another_in_the_place_of_a_suspect_carrier_while_it_trust
 }
 
 #[test]
+fn an_acceptor_cuts_no_carrier_that_speaks_again() {
+    for (spoke, cut) in [(true, vec![]), (false, vec![close(1, CloseCode::REPLACED)])] {
+        let mut bench = Bench::accepted();
+        bench.fact(suspect(1));
+        if spoke {
+            bench.fact(SessionFact::CarrierTrusted { carrier: CarrierNumber(1) });
+        }
+        bench.moves();
+        bench.pass(MOVE);
+        assert_eq!(bench.moves(), cut);
+    }
+}
+
+#[test]
 fn a_dialer_that_suspects_a_carrier_asks_nobody() {
     let mut bench = Bench::twofold();
     bench.fact(suspect(1));

@@ -536,3 +536,15 @@ async fn a_path_from_the_working_folder_on_is_noticed_like_any_other() {
     diary.one(dearer).await;
     drop(following);
 }
+
+#[tokio::test]
+async fn a_cost_set_by_hand_stands_when_only_the_secret_changes() {
+    let (mut scene, _stream) = Scene::linked(WAYS[0]).await;
+    scene.west.set_cost(scene.id(), sitelink::Cost::new(99_999).unwrap()).await.unwrap();
+    poll_until(|| scene.west.status().sessions[0].cost.get() == 99_999).await;
+    let after = scene.following.status().readings;
+    scene.put("secret.yaml", &secret(&scene.ca.client("west")));
+    scene.next_reading(after).await;
+    scene.diary.one(|kind| matches!(kind, EventKind::RotationCompleted { .. })).await;
+    assert_eq!(scene.west.status().links[0].cost.get(), 99_999);
+}

@@ -298,13 +298,15 @@ impl Plane {
     /// another document.
     ///
     /// # Errors
-    /// [`PlaneError::Unknown`].
+    /// [`PlaneError::Unknown`], of one that was given up as well.
     ///
     /// # Cancel safety
     /// Done at the first poll.
     #[expect(clippy::unused_async, reason = "changing a plane may wait for it in time to come")]
     pub async fn set_cost(&self, link: LinkId, cost: Cost) -> Result<(), PlaneError> {
-        self.known(link)?;
+        if !self.hub().fleet().keeps_link(link) {
+            return Err(PlaneError::Unknown);
+        }
         self.hub().set_cost(link, cost);
         Ok(())
     }

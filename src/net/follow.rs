@@ -42,6 +42,8 @@ pub(crate) struct Follow {
     /// The Secrets that were looked at, so that each is looked at once.
     judged: BTreeMap<SecretKey, (SecretSpec, Judged)>,
     links: BTreeMap<LinkKey, LinkId>,
+    /// What the documents last said of them.
+    specs: BTreeMap<LinkKey, LinkSpec>,
     told: watch::Sender<Arc<FollowingStatus>>,
 }
 
@@ -108,6 +110,7 @@ impl Follow {
             reconciler: Reconciler::default(),
             judged: BTreeMap::new(),
             links: BTreeMap::new(),
+            specs: BTreeMap::new(),
             told,
         };
         follow.heed();
@@ -278,6 +281,7 @@ impl Follow {
     fn make(&mut self, change: Change<Taken, CredentialsError>) {
         let wanted = match change {
             Change::Leave(key) => {
+                self.specs.remove(&key);
                 if let Some(link) = self.links.remove(&key) {
                     self.hub.unlink(link, self.resources.grace);
                 }
@@ -285,11 +289,18 @@ impl Follow {
             }
             Change::Keep(wanted) => *wanted,
         };
-        let Wanted { spec, credentials, proxy } = wanted;
+        let Wanted { mut spec, credentials, proxy } = wanted;
         let credentials = credentials.map(|found| found.map(|taken| taken.0));
         let secrets = LinkSecrets { credentials, proxy, source: None, policy: None };
         let known = self.links.get(&spec.key).copied();
         let key = spec.key.clone();
+        let said_before = self.specs.insert(key.clone(), spec.clone());
+        if said_before.is_some_and(|before| before == spec)
+            && let Some(cost) = known.and_then(|link| self.hub.cost_of(link))
+        {
+            // Only what belongs to the document has changed: a cost that was set by hand stands.
+            spec.cost = cost;
+        }
         let kept = match self.hub.keep(known, spec.clone(), secrets.clone(), None) {
             // Somebody has given it up by hand; the documents want it.
             Err(PlaneError::Unknown) => self.hub.keep(None, spec, secrets, None),

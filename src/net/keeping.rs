@@ -165,6 +165,11 @@ impl Hub {
         self.stir.notify_one();
     }
 
+    /// This end's cost of a link.
+    pub(crate) fn cost_of(&self, link: LinkId) -> Option<Cost> {
+        lock(&self.kept).get(&link).map(|kept| kept.spec.cost)
+    }
+
     /// Changes this end's cost of links through an access.
     ///
     /// # Errors

@@ -55,6 +55,8 @@ pub(crate) struct Opened {
 pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError> {
     let deadline = Instant::from_std(later(clock::now(), wanted.wait));
     let mut asked = Vec::new();
+    // Those of them that stood by, which may be over when anything has changed.
+    let mut stood_by = Vec::new();
     // Whether a path refused it: then waiting for another one is the caller's business.
     let mut refused = false;
     let mut refusal = OpenError::NoPath;
@@ -71,7 +73,11 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
                 return Err(refusal);
             }
             tokio::select! {
-                () = &mut news => continue,
+                () = &mut news => {
+                    asked.retain(|number| !stood_by.contains(number));
+                    stood_by.clear();
+                    continue;
+                }
                 () = hub.closing.cancelled() => return Err(OpenError::ShutDown),
                 () = tokio::time::sleep_until(deadline) => return Err(refusal),
             }
@@ -81,6 +87,9 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
             Ok(key) => return Ok(Opened { session, key, tally }),
             Err(failure) => {
                 refused |= !was_no_path(&failure);
+                if matches!(failure, OpenFailure::Refused(StreamCode::STANDBY)) {
+                    stood_by.push(session.number());
+                }
                 match judge(failure, wanted.idempotent)? {
                     // It says less than what another has said.
                     OpenError::NoPath => {}

@@ -77,14 +77,21 @@ impl Pace {
     /// A carrier that lived as long as the first bound is replaced at once: its streams wait. One that did not is
     /// a failure, or a peer that takes and drops carriers would be hammered.
     pub(crate) fn lost(&mut self, lived: Duration, rng: &mut Rng) -> Duration {
-        if lived >= self.policy.stable_after {
-            self.failures = 0;
-        } else if lived >= self.policy.first {
-            self.failures = self.failures.saturating_sub(1);
-        } else {
+        if lived < self.policy.first {
             return self.failed(None, rng);
         }
+        self.forgive(lived);
         Duration::ZERO
+    }
+
+    /// A carrier that lived as long as the first bound makes up for half of the failures, as each failure doubles the wait;
+    /// one that was stable for all.
+    pub(crate) fn forgive(&mut self, lived: Duration) {
+        if self.is_stable(lived) {
+            self.failures = 0;
+        } else if lived >= self.policy.first {
+            self.failures /= 2;
+        }
     }
 
     /// The wait after a session ended that had lived for `lived`: none if it was stable.

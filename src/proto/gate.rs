@@ -48,7 +48,12 @@ impl Gate {
     /// The peer wants a carrier replaced, or what it shows on it does not hold, that has lived for `lived`: what is dialed
     /// in its place may fare no better.
     pub(crate) fn rejected(&mut self, now: Instant, lived: Duration, rng: &mut Rng) {
-        self.charge(now, lived, |pace| pace.ended(lived, rng));
+        self.charge(now, lived, |pace| pace.lost(lived, rng));
+    }
+
+    /// A carrier was lost that is missed elsewhere: that it lived for `lived` is all that counts here.
+    pub(crate) fn heard_of(&mut self, lived: Duration) {
+        self.pace.forgive(lived);
     }
 
     /// A session has ended that had lived for `lived`; says whether it was stable.

@@ -253,9 +253,9 @@ impl Group {
             hold.carriers = carriers;
             hold.trusted = trusted;
             hold.lasting = lasting;
-            if trusted == 0 && matches!(self.next, Next::Wait { spare: true, .. }) {
-                self.next = Next::Nothing;
-            }
+        }
+        if !self.is_spare() && matches!(self.next, Next::Wait { spare: true, .. }) {
+            self.next = Next::Nothing;
         }
         self.settle(now, orders);
     }
@@ -402,6 +402,8 @@ impl Group {
         }
         if trusted_left == 0 {
             held = self.urgent.lost(now, lived, &mut orders.rng);
+        } else {
+            self.urgent.heard_of(lived);
         }
         if matches!(self.next, Next::Nothing) {
             self.alternates.lost(held);
@@ -441,9 +443,10 @@ impl Group {
         }
     }
 
-    /// Whether what is dialed is a carrier for which nothing waits.
+    /// Whether what is dialed is a carrier for which nothing waits. The streams of a suspect one do: they move when it is
+    /// fenced.
     fn is_spare(&self) -> bool {
-        self.hold.as_ref().is_some_and(Hold::is_served)
+        self.hold.as_ref().is_some_and(|hold| hold.is_served() && hold.trusted == hold.carriers)
     }
 
     /// Makes what is done fit what is missing.

@@ -76,7 +76,7 @@ fn a_lost_carrier_is_replaced_at_once_unless_it_hardly_lived() {
     let policy = Backoff::default();
     let mut rng = Rng::with_seed(7);
     let cases =
-        [(10_000, 4, 0, true), (100, 4, 3, true), (100, 0, 0, true), (99, 4, 5, false), (0, 0, 1, false)];
+        [(10_000, 4, 0, true), (100, 4, 2, true), (100, 0, 0, true), (99, 4, 5, false), (0, 0, 1, false)];
     for (lived, before, after, at_once) in cases {
         let mut pace = Pace { policy, failures: before };
         let wait = pace.lost(Duration::from_millis(lived), &mut rng);

@@ -412,13 +412,17 @@ fn a_further_carrier_that_cannot_be_had_ends_nothing_and_delays_nothing() {
 }
 
 #[test]
-fn the_last_carrier_that_turns_suspect_ends_the_wait_for_a_spare_one() {
-    let mut bench = Bench::twofold();
-    bench.carriers(2, 1);
-    bench.fail(closed(CloseCode::BUSY, Some(LONG)));
-    bench.steps();
-    bench.carriers(2, 0);
-    assert_eq!((bench.dials(), bench.state()), (vec![(1, JOIN)], GroupState::Suspect));
+fn a_carrier_that_turns_suspect_ends_the_wait_for_a_spare_one() {
+    for (trusted, state) in [(1, GroupState::Up), (0, GroupState::Suspect)] {
+        let mut bench = Bench::twofold();
+        bench.lose_one(LONG, 1);
+        bench.fail(closed(CloseCode::BUSY, Some(LONG)));
+        bench.steps();
+        assert_eq!(bench.dials(), [], "nothing waits for it");
+        // Its streams do.
+        bench.carriers(2, trusted);
+        assert_eq!((bench.dials(), bench.state()), (vec![(1, JOIN)], state));
+    }
 }
 
 #[test]

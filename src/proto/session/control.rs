@@ -172,8 +172,8 @@ impl Outgoing {
 pub(crate) struct Incoming {
     /// The sequence number that applies next.
     next: u64,
-    /// Came over one carrier before its predecessors came over another. At most two for each key that is taken: a
-    /// whole key table served and withdrawn.
+    /// Came over one carrier before its predecessors came over another. At most two for each key that is taken, a whole
+    /// key table served and withdrawn, and [`EARLY`] in any case.
     early: BTreeMap<u64, ControlChange>,
     keys: HashSet<RoutingKey>,
     /// Keys whose serving changed since the fleet last looked.
@@ -202,7 +202,7 @@ impl Incoming {
             return Err(Violation::Unexpected);
         }
         // The one that the others wait for is not kept, so there is always room for it.
-        if sequence != self.next && self.early.len() >= limit.saturating_mul(2) {
+        if sequence != self.next && self.early.len() >= limit.saturating_mul(2).max(EARLY) {
             return Err(Violation::Flood);
         }
         self.early.insert(sequence, change);
@@ -247,11 +247,20 @@ impl Incoming {
         self.changed.extend(self.keys.iter().cloned());
     }
 
+    /// How many keys the peer serves.
+    pub(crate) fn served(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Whether the fleet has keys to look at.
     pub(crate) fn has_keys(&self) -> bool {
         !self.changed.is_empty()
     }
 }
+
+/// Changes that may wait for a predecessor in any case: all that a sender says without a wait, and for four seconds after it,
+/// while one carrier is silent and not yet given up. At a hundred bytes each they are 4 MB.
+const EARLY: usize = 40_000;
 
 /// Key changes that are said without a wait: a whole table of 10,000 served and withdrawn, half of what every peer takes
 /// free of charge ([`Flood`](super::flood::Flood)).
@@ -359,21 +368,24 @@ mod tests {
     }
 
     #[test]
-    fn two_changes_for_each_key_may_wait_for_their_predecessor_and_no_more() {
-        let limit = 3;
-        let mut incoming = Incoming::default();
-        for sequence in 1..=6 {
-            let change = ControlChange::Cost(Cost::new(u32::try_from(sequence).unwrap()).unwrap());
-            assert_eq!(incoming.take(sequence, change, limit), Ok(()));
+    fn a_bounded_number_of_changes_may_wait_for_their_predecessor() {
+        // Two for each key, and as many as a sender says at once in any case.
+        for (limit, most) in [(3, 40_000), (30_000, 60_000)] {
+            let mut incoming = Incoming::default();
+            for sequence in 1..=most {
+                let change = ControlChange::Cost(Cost::new(u32::try_from(sequence).unwrap()).unwrap());
+                assert_eq!(incoming.take(sequence, change, limit), Ok(()));
+            }
+            assert_eq!(incoming.cost, None);
+            assert_eq!(incoming.take(most + 1, ControlChange::Drain, limit), Err(Violation::Flood));
+            assert_eq!(incoming.early.len() as u64, most);
+            // The predecessor itself is not one that waits.
+            assert_eq!(incoming.take(0, ControlChange::Serve(key("a")), limit), Ok(()));
+            let newest = Cost::new(u32::try_from(most).unwrap()).unwrap();
+            assert_eq!((incoming.cost, incoming.early.len()), (Some(newest), 0));
+            assert_eq!(incoming.take(most + 1, ControlChange::Drain, limit), Ok(()));
+            assert!(incoming.draining);
         }
-        assert_eq!(incoming.cost, None);
-        assert_eq!(incoming.take(7, ControlChange::Drain, limit), Err(Violation::Flood));
-        assert_eq!(incoming.early.len(), 6);
-        // The predecessor itself is not one that waits.
-        assert_eq!(incoming.take(0, ControlChange::Serve(key("a")), limit), Ok(()));
-        assert_eq!((incoming.cost, incoming.early.len()), (Some(Cost::new(6).unwrap()), 0));
-        assert_eq!(incoming.take(7, ControlChange::Drain, limit), Ok(()));
-        assert!(incoming.draining);
     }
 
     #[test]

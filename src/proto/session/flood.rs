@@ -55,6 +55,17 @@ impl Flood {
         Ok(())
     }
 
+    /// Pays for going on standby, or back, with that many keys served: each of them is another path to look at, and to tell of.
+    ///
+    /// # Errors
+    /// As [`Flood::pay`].
+    pub(crate) fn pay_for_standby(&mut self, now: Instant, keys: usize) -> Result<(), Violation> {
+        self.refill(now);
+        let price = 1 + keys as u64 / KEYS_A_TOKEN;
+        self.tokens = self.tokens.checked_sub(price).ok_or(Violation::Flood)?;
+        Ok(())
+    }
+
     fn refill(&mut self, now: Instant) {
         let seconds = now.saturating_duration_since(self.refilled).as_secs();
         if seconds > 0 {
@@ -100,6 +111,10 @@ const KEY_CHANGES: u64 = 40_000;
 /// Key changes that are free of charge each second: at a few microseconds each, a few hundredths of a core. A sender keeps
 /// to half of it, since only whole seconds are counted here.
 const KEY_CHANGES_PER_SECOND: u64 = 10_000;
+
+/// Keys of a change of standby that cost as much as a cheap frame. With 10,000 keys an edge may change 32 times at once and
+/// then every three seconds; an honest one keeps its uplink for ten.
+const KEYS_A_TOKEN: u64 = 16;
 
 /// What a stream that came to nothing costs its opener at most: OPEN, RESET and STOP.
 const FUTILE: u64 = 3;

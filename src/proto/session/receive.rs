@@ -133,6 +133,7 @@ impl Session {
             Frame::Control { sequence, change } => {
                 match change {
                     ControlChange::Serve(_) | ControlChange::Withdraw(_) => self.flood.pay_for_key(now)?,
+                    ControlChange::Active(_) => self.flood.pay_for_standby(now, self.peer.served())?,
                     _ => self.flood.pay(now)?,
                 }
                 self.peer.take(sequence, change, self.params.limits.keys)?;

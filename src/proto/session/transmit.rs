@@ -283,10 +283,17 @@ impl Session {
 
     /// Whether [`Session::next_session_control`] has something for a carrier.
     pub(super) fn has_session_control(&self, index: usize) -> bool {
-        self.outgoing.has_next()
+        self.outgoing.has_next() && self.brings_changes(index)
             || self.has_untold()
             || self.request_for(index).is_some()
             || self.streams_to_announce().is_some()
+    }
+
+    /// Whether a carrier is the one over which changes go, which are to come in order: those that overtake others on a carrier that is
+    /// late have to wait at the peer.
+    fn brings_changes(&self, index: usize) -> bool {
+        let rank = |at: &usize| (self.carriers[*at].life.suspect, self.carriers[*at].retiring.is_some());
+        (0..self.carriers.len()).min_by_key(rank) == Some(index)
     }
 
     fn next_session_control(&mut self, index: usize) -> Option<Frame> {
@@ -299,6 +306,9 @@ impl Session {
         }
         if let Some(request) = self.next_request(index) {
             return Some(request);
+        }
+        if !self.brings_changes(index) {
+            return None;
         }
         let (sequence, change) = self.outgoing.next()?;
         Some(Frame::Control { sequence, change })

@@ -375,3 +375,58 @@ fn the_loss_of_a_carrier_on_which_all_was_acknowledged_holds_up_no_stream() {
     lines.settle();
     assert_eq!(lines.ends.each_ref().map(|end| end.fallen.len()), [0, 0]);
 }
+
+#[test]
+fn changes_go_over_one_carrier_so_that_none_overtakes_another() {
+    let mut lines = Lines::new(2);
+    let name = |index: usize| RoutingKey::new(format!("k{index:05}")).unwrap();
+    lines.ends[ACCEPTOR].serve(&name(0), true);
+    let late = batch(&mut lines.ends[ACCEPTOR], lines.now, FIRST);
+    (1..9_000).for_each(|index| lines.ends[ACCEPTOR].serve(&name(index), true));
+    assert!(batch(&mut lines.ends[ACCEPTOR], lines.now, SECOND).is_empty());
+    lines.deliver(ACCEPTOR, FIRST, &late);
+    lines.settle();
+    // With the one that the bench serves from the beginning.
+    assert_eq!(lines.ends[DIALER].peer.served(), 9_001);
+}
+
+#[test]
+fn keys_that_keep_to_the_allowance_end_no_session_while_a_carrier_falls_silent() {
+    let mut lines = Lines::new(2);
+    let name = |index: usize| RoutingKey::new(format!("k{index:05}")).unwrap();
+    lines.ends[ACCEPTOR].serve(&name(0), true);
+    // Lost on its way, and nobody knows yet.
+    let late = batch(&mut lines.ends[ACCEPTOR], lines.now, FIRST);
+    lines.silent = vec![FIRST];
+    grow_suspicious(&mut lines);
+    let begun = lines.now;
+    for round in 0_u32.. {
+        (1..9_000).for_each(|index| lines.ends[ACCEPTOR].serve(&name(index), round % 2 == 0));
+        lines.settle();
+        assert_eq!(lines.ends[DIALER].ended(), None, "round {round}");
+        lines.pass(Duration::from_millis(20));
+        if lines.now > begun + Duration::from_secs(3) {
+            break;
+        }
+    }
+    assert_eq!(lines.ends[DIALER].peer.served(), 1, "one change is missing, and all others wait for it");
+    lines.silent.clear();
+    lines.deliver(ACCEPTOR, FIRST, &late);
+    lines.settle();
+    assert_eq!((lines.ends[DIALER].ended(), lines.ends[DIALER].peer.served() > 1), (None, true));
+}
+
+#[test]
+fn going_on_standby_is_dearer_the_more_keys_are_served() {
+    let mut lines = Lines::new(1);
+    (0..9_000).for_each(|at| lines.ends[ACCEPTOR].serve(&RoutingKey::new(format!("k{at}")).unwrap(), true));
+    lines.settle();
+    let mut changes = 0;
+    while lines.ends[DIALER].ended().is_none() {
+        changes += 1;
+        lines.ends[ACCEPTOR].set_active(changes % 2 == 0);
+        lines.settle();
+    }
+    assert_eq!(lines.ends[DIALER].ended(), Some(&SessionEnd::Violation(Violation::Flood)));
+    assert!((30..=40).contains(&changes), "{changes}");
+}

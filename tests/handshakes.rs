@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::pki::TestCa;
-use common::{credentials, link, loopback, plane, plane_with, raw, until, within};
+use common::{credentials, link, loopback, plane_with, raw, until, within};
 use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
+use sitelink::config::Carriers;
 use sitelink::{Access, AccessSpec, EventKind, Events, LinkRole, PeerRefusal, Phase, Plane, PlaneConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -38,7 +39,10 @@ impl East {
 
     /// How long a new site takes from the wish for a link until it is up, which it is at the first attempt.
     async fn time_to_link(&self, name: &str) -> Duration {
-        let west = plane(name).await;
+        // One carrier: the handshake of another might be under way when the site leaves, and would be refused, too.
+        let mut config = PlaneConfig::default();
+        config.carriers = Carriers(1);
+        let west = plane_with(name, config).await;
         let mut events = west.events();
         let with = credentials("west", &self.ca.client(name));
         let began = Instant::now();

@@ -805,6 +805,7 @@ async fn a_new_run_of_a_router_takes_the_place_of_the_old() {
 #[tokio::test]
 async fn a_second_router_of_the_same_name_does_not_disturb_the_first() {
     let pair = Pair::new().await;
+    common::stage::poll_until(|| pair.east.status().sessions[0].carriers.len() == 2).await;
     // The pair's own events are of its coming up.
     let mut east = East { plane: pair.east.clone(), events: pair.east.events(), access: pair.access.clone() };
     let mut impostor = {

@@ -4,9 +4,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ::sitelink::config::Carriers;
 use ::sitelink::{
     AccessSpec, Endpoint, GroupName, Host, LinkName, LinkRole, LinkSpec, LinkStream, OpenRequest, Plane,
-    RoutingKey, Site,
+    PlaneConfig, RoutingKey, Site,
 };
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -105,8 +106,12 @@ async fn serve(pki: &Pki, on: &Handle, take: impl Fn(LinkStream) + Send + 'stati
     address
 }
 
+/// With one carrier, as the others have one connection. What two of them cost is `scale --only carriers`.
 async fn plane(name: &str) -> Plane {
-    Plane::builder(Site::new(name, name).expect("it is a name")).start().await.expect("the defaults hold")
+    let mut config = PlaneConfig::default();
+    config.carriers = Carriers(1);
+    let site = Site::new(name, name).expect("it is a name");
+    Plane::builder(site).config(config).start().await.expect("the settings hold")
 }
 
 fn key() -> RoutingKey {

@@ -134,7 +134,7 @@ async fn a_cut_below_a_thousand_bulk_streams_sends_no_more_again_than_was_unackn
         let look =
             [&stage.west, &stage.east].map(|plane| (sent(plane), carriers(plane)[0].unacknowledged_bytes));
         quiet = if last.replace(look) == Some(look) { quiet + 1 } else { 0 };
-        quiet == 50
+        quiet == 150
     })
     .await;
     let [west, east] = last.unwrap();

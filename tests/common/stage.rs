@@ -15,6 +15,7 @@ use sitelink::{
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::pki::TestCa;
 use super::relay::Relay;
@@ -223,6 +224,8 @@ pub(crate) async fn reachable(plane: &Plane, served: &str) {
 /// Looks again and again until something holds, with the one deadline.
 pub(crate) async fn poll_until(mut holds: impl FnMut() -> bool) {
     let mut tick = tokio::time::interval(Duration::from_millis(2));
+    // Or looks that are late would follow each other, with nothing done in between.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     within(async {
         while !holds() {
             tick.tick().await;

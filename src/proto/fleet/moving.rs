@@ -112,6 +112,16 @@ impl Fleet {
                 known.stay = until;
                 return;
             }
+            // One that was suspect and speaks again would not be cut.
+            Stay::Until { cause: ReplaceCause::Suspect, .. } if cause != ReplaceCause::Suspect => {
+                known.stay = until;
+                if !dials {
+                    let code = cause.code();
+                    let request = FleetAction::RequestCarrier { session, carrier, code, deadline: grace };
+                    self.actions.push_back(request);
+                }
+                return;
+            }
             Stay::Until { .. } | Stay::Retiring { .. } | Stay::Closing => return,
         }
         self.events.push_back(EventKind::CarrierReplacing { session, carrier, cause, within: grace });

@@ -260,6 +260,14 @@ impl World {
             What::Drained(who, id) => self.tell(who, id, SessionFact::Drained),
             What::Ended(who, number, end) => self.end(who, number, end),
             What::Asked(who, id, carrier, code, deadline) => {
+                let has = |half: &Half| half.id == id && half.carriers.contains(&carrier);
+                let asker = |half: &Half| half.peer == who && has(half);
+                let asked = self.number_of(who, id).is_some_and(|at| has(&self.sites[who.0].halves[&at]));
+                if !asked && self.sites.iter().any(|site| site.halves.values().any(asker)) {
+                    // A session says it behind its hello, which is still on its way.
+                    return self
+                        .enter(Duration::from_millis(100), What::Asked(who, id, carrier, code, deadline));
+                }
                 let carrier = CarrierNumber(carrier);
                 self.tell(who, id, SessionFact::CarrierRequested { carrier, code, deadline });
             }

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::pki::{Bundle, TestCa};
 use common::{credentials, document, key, loopback, plane, plane_with, until, within};
+use sitelink::config::Carriers;
 use sitelink::{
     Access, AccessSpec, CarrierNumber, CertificateOwner, ClientAuth, CloseCode, Credentials,
     CredentialsParts, Destination, DialError, EventKind, Events, KeyPin, KeysRefusedReason, LinkId, LinkRole,
@@ -84,10 +85,14 @@ impl Dialer {
         Self { plane, events, link }
     }
 
+    /// Waits for the session and for all its carriers: one still on its way would be refused, or given up, for reasons of
+    /// its own.
     async fn up(&mut self) {
+        let mut carriers = 0;
         until(&mut self.events, |kind| {
             assert!(!matches!(kind, EventKind::DialFailed { .. }), "{kind:?}");
-            matches!(kind, EventKind::GroupUp { .. })
+            carriers += usize::from(matches!(kind, EventKind::CarrierUp { .. }));
+            carriers == Carriers::default().0
         })
         .await;
     }

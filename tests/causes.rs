@@ -78,7 +78,10 @@ async fn a_client_certificate_that_the_site_refuses() {
     assert_eq!(refused["refusal"], cause);
     let address: SocketAddr = refused["address"].as_str().unwrap().parse().unwrap();
     assert!(address.ip().is_loopback());
-    // So does its status, and the access goes on.
+    // So does its status, and the access goes on. The dialer asked here is one that goes on, too: the last attempt of one
+    // that was stopped is a connection lost.
+    let (mut west, _admin, _folder) = dialer(&ca.client("west"), east.access).await;
+    west.event("dial_failed").await;
     let (code, table) = status(east.admin, "table").await;
     assert_eq!(code, 0, "no link of its own is down: {table}");
     assert!(!table.contains("Links from remote sites"), "{table}");

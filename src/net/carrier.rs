@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -55,8 +55,6 @@ struct Driver {
     more: bool,
     /// Bytes read and encrypted in this poll.
     moved: usize,
-    /// The last poll ended with more to do, so that the runtime may not have asked the system for news since.
-    busy: bool,
     /// When the session wants to be asked next, as of the last exchange.
     next: Option<Instant>,
     /// The peer's bytes make no sense any more: what still comes is thrown away.
@@ -104,7 +102,6 @@ impl Driver {
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             more: true,
             moved: 0,
-            busy: false,
             next: None,
             broken: false,
             leaving: None,
@@ -135,11 +132,7 @@ impl Driver {
 
     /// Reads once, and decrypts and decodes what came; the next exchange with the session hands it over.
     fn receive(&mut self, cx: &mut Context<'_>) -> Step {
-        let mut read = poll_read(&mut self.tcp, cx, &mut self.buffer);
-        if read.is_pending() && std::mem::take(&mut self.busy) {
-            read = read_now(&self.tcp, &mut self.buffer);
-        }
-        let read = match read {
+        let read = match poll_read(&mut self.tcp, cx, &mut self.buffer) {
             Poll::Pending => return Step::Waits,
             Poll::Ready(Ok(0)) => return Step::Over(CarrierEnd::Eof),
             Poll::Ready(Ok(read)) => read,
@@ -375,23 +368,22 @@ impl Future for Driver {
         while self.moved + turns * TURN < QUANTUM {
             match self.turn(cx) {
                 Step::Moved => turns += 1,
-                Step::Waits => {
-                    self.busy = false;
-                    return Poll::Pending;
-                }
+                Step::Waits => return Poll::Pending,
                 Step::Over(end) => {
                     self.end(end);
                     return Poll::Ready(());
                 }
             }
         }
-        self.busy = true;
         // A carrier that is never idle has its timers looked after, too.
         if let Step::Over(end) = self.time(cx) {
             self.end(end);
             return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
+        // A runtime that is never idle looks at its sockets every 61 tasks or so (tokio's `event_interval`): acknowledgements
+        // and answers, and those of the other carriers, would be seen that late. Who yields is woken after a look, which is
+        // one more system call per batch.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
         Poll::Pending
     }
 }
@@ -433,15 +425,6 @@ fn poll_read(tcp: &mut TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Po
     Poll::Ready(Ok(buffer.filled().len()))
 }
 
-/// Reads without asking the runtime whether there is anything. A runtime that is never idle looks for news every 61
-/// tasks or so (tokio's `event_interval`): a sender of bulk data would learn of acknowledgements and answers that late.
-fn read_now(tcp: &TcpStream, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-    match io::Read::read(&mut &*SockRef::from(tcp), buffer) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-        read => Poll::Ready(read),
-    }
-}
-
 /// Decodes what is decrypted. Data payloads are copied here, once, out of the lock.
 fn decode(tls: &mut Connection, decoder: &mut Decoder, frames: &mut Vec<Decoded>) -> Result<(), CarrierEnd> {
     loop {
@@ -467,7 +450,7 @@ fn violation(error: crate::wire::DecodeError) -> CarrierEnd {
 const READ: usize = 128 << 10;
 
 /// Bytes moved in one poll before other tasks get theirs: one batch, some 0.1 ms of work, for a request beside bulk
-/// data waits that long at each end. To be polled again costs a thousandth of that.
+/// data waits that long at each end. To be polled again costs a look of the runtime at its sockets, a hundredth of that.
 const QUANTUM: usize = 128 << 10;
 
 /// Frames and pieces for which a carrier keeps room: as many as a batch of bulk data has, and some.

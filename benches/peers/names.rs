@@ -17,12 +17,13 @@ pub(crate) enum PeerName {
     Quinn,
     QuinnEthernet,
     Sitelink,
+    SitelinkTwo,
     SitelinkIo,
 }
 
 impl PeerName {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Tcp,
         Self::Tls,
         Self::Yamux,
@@ -30,6 +31,7 @@ impl PeerName {
         Self::Quinn,
         Self::QuinnEthernet,
         Self::Sitelink,
+        Self::SitelinkTwo,
         Self::SitelinkIo,
     ];
 
@@ -43,6 +45,7 @@ impl PeerName {
             Self::Quinn => "quinn",
             Self::QuinnEthernet => "quinn (1452)",
             Self::Sitelink => "sitelink",
+            Self::SitelinkTwo => "sitelink (2 carriers)",
             Self::SitelinkIo => "sitelink (io)",
         }
     }
@@ -71,7 +74,8 @@ impl PeerName {
             Self::H2 => row.measure::<h2::H2>(pki, flavor, pace),
             Self::Quinn => row.measure::<quinn::Quinn<{ quinn::LOOPBACK }>>(pki, flavor, pace),
             Self::QuinnEthernet => row.measure::<quinn::Quinn<{ quinn::ETHERNET }>>(pki, flavor, pace),
-            Self::Sitelink => row.measure::<sitelink::Sitelink>(pki, flavor, pace),
+            Self::Sitelink => row.measure::<sitelink::Sitelink<1>>(pki, flavor, pace),
+            Self::SitelinkTwo => row.measure::<sitelink::Sitelink<2>>(pki, flavor, pace),
             Self::SitelinkIo => row.measure::<sitelink::SitelinkIo>(pki, flavor, pace),
         }
     }

@@ -17,22 +17,23 @@ use crate::io_stream::IoStream;
 use crate::peer::{Last, Peer, Received, Stream};
 use crate::pki::Pki;
 
-/// The dialing end.
+/// The dialing end, over that many carriers: one, as the others have one connection, or two, as a link has unless told
+/// otherwise.
 #[derive(Debug)]
-pub(crate) struct Sitelink {
+pub(crate) struct Sitelink<const CARRIERS: u16> {
     plane: Plane,
     key: RoutingKey,
 }
 
-impl Peer for Sitelink {
+impl<const CARRIERS: u16> Peer for Sitelink<CARRIERS> {
     type Stream = LinkStream;
 
     async fn listen(pki: &Pki, on: &Handle, answers: Answers<Self::Stream>) -> SocketAddr {
-        serve(pki, on, move |stream| answers.take(stream)).await
+        serve::<CARRIERS>(pki, on, move |stream| answers.take(stream)).await
     }
 
     async fn connect(pki: &Pki, _: &Handle, to: SocketAddr) -> Self {
-        let plane = plane("west").await;
+        let plane = plane::<CARRIERS>("west").await;
         let group = GroupName::new("").expect("it may be empty");
         let endpoint = Endpoint::new(LinkRole::InterRouter, Host::Ip(to.ip()), to.port(), group);
         let link = LinkSpec::new(LinkName::new("east").expect("it is a name"), vec![endpoint]);
@@ -70,13 +71,13 @@ impl Stream for LinkStream {
 
 /// The same through `AsyncRead` and `AsyncWrite`, which copy.
 #[derive(Debug)]
-pub(crate) struct SitelinkIo(Sitelink);
+pub(crate) struct SitelinkIo(Sitelink<1>);
 
 impl Peer for SitelinkIo {
     type Stream = IoStream<LinkStream>;
 
     async fn listen(pki: &Pki, on: &Handle, answers: Answers<Self::Stream>) -> SocketAddr {
-        serve(pki, on, move |stream| answers.take(IoStream::new(stream))).await
+        serve::<1>(pki, on, move |stream| answers.take(IoStream::new(stream))).await
     }
 
     async fn connect(pki: &Pki, on: &Handle, to: SocketAddr) -> Self {
@@ -88,8 +89,12 @@ impl Peer for SitelinkIo {
     }
 }
 
-async fn serve(pki: &Pki, on: &Handle, take: impl Fn(LinkStream) + Send + 'static) -> SocketAddr {
-    let plane = plane("east").await;
+async fn serve<const CARRIERS: u16>(
+    pki: &Pki,
+    on: &Handle,
+    take: impl Fn(LinkStream) + Send + 'static,
+) -> SocketAddr {
+    let plane = plane::<CARRIERS>("east").await;
     let spec = AccessSpec::new((Ipv4Addr::LOCALHOST, 0).into(), LinkRole::InterRouter);
     let access = plane.listen(spec, pki.credentials("east")).await.expect("loopback has a free port");
     plane.serve(&key()).expect("one key");
@@ -106,10 +111,9 @@ async fn serve(pki: &Pki, on: &Handle, take: impl Fn(LinkStream) + Send + 'stati
     address
 }
 
-/// With one carrier, as the others have one connection. What two of them cost is `scale --only carriers`.
-async fn plane(name: &str) -> Plane {
+async fn plane<const CARRIERS: u16>(name: &str) -> Plane {
     let mut config = PlaneConfig::default();
-    config.carriers = Carriers(1);
+    config.carriers = Carriers(usize::from(CARRIERS));
     let site = Site::new(name, name).expect("it is a name");
     Plane::builder(site).config(config).start().await.expect("the settings hold")
 }

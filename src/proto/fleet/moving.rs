@@ -103,8 +103,10 @@ impl Fleet {
         let Some(known) = member.carriers.get_mut(&carrier) else { return };
         let lived = now.saturating_duration_since(known.up);
         let until = Stay::Until { until: later(now, grace), cause };
-        match known.stay {
-            Stay::Free => (known.stay, known.since) = (until, now),
+        let first = match known.stay {
+            Stay::Free => true,
+            // One that was suspect and speaks again would not be cut: the peer is told of the weightier cause.
+            Stay::Until { cause: ReplaceCause::Suspect, .. } if cause != ReplaceCause::Suspect => false,
             // What has expired is closed in the end, whatever else it was to be replaced for.
             Stay::Until { cause: before, .. }
                 if cause == ReplaceCause::Expired && before != ReplaceCause::Expired =>
@@ -112,23 +114,20 @@ impl Fleet {
                 known.stay = until;
                 return;
             }
-            // One that was suspect and speaks again would not be cut.
-            Stay::Until { cause: ReplaceCause::Suspect, .. } if cause != ReplaceCause::Suspect => {
-                known.stay = until;
-                if !dials {
-                    let code = cause.code();
-                    let request = FleetAction::RequestCarrier { session, carrier, code, deadline: grace };
-                    self.actions.push_back(request);
-                }
-                return;
-            }
             Stay::Until { .. } | Stay::Retiring { .. } | Stay::Closing => return,
+        };
+        known.stay = until;
+        if first {
+            known.since = now;
         }
-        self.events.push_back(EventKind::CarrierReplacing { session, carrier, cause, within: grace });
         if !dials {
             let code = cause.code();
             self.actions.push_back(FleetAction::RequestCarrier { session, carrier, code, deadline: grace });
         }
+        if !first {
+            return;
+        }
+        self.events.push_back(EventKind::CarrierReplacing { session, carrier, cause, within: grace });
         if !matches!(cause, ReplaceCause::Rotated | ReplaceCause::Rerouted) {
             self.on_group(now, session, |group, orders| group.handle_rejected(now, lived, orders));
         }

@@ -331,6 +331,25 @@ fn an_acceptor_cuts_no_carrier_that_speaks_again() {
 }
 
 #[test]
+fn a_suspect_carrier_that_is_to_go_for_a_weightier_cause_goes_though_it_speaks_again() {
+    type Cause = fn(&mut Bench);
+    let rotated: Cause = |bench| bench.rotate_access(2);
+    let expired: Cause = |bench| bench.expire(1);
+    for (happens, code) in [(rotated, CloseCode::REPLACED), (expired, CloseCode::EXPIRED)] {
+        let mut bench = Bench::accepted();
+        bench.fact(suspect(1));
+        bench.fact(SessionFact::CarrierTrusted { carrier: CarrierNumber(1) });
+        bench.moves();
+        happens(&mut bench);
+        let moves = bench.moves();
+        assert!(moves.contains(&request(1, code)), "the dialer is told why: {moves:?}");
+        assert_eq!(bench.arrive(2, 2), Admission::Join { session: SESSION });
+        bench.pass(MOVE);
+        assert!(bench.moves().contains(&close(1, code)));
+    }
+}
+
+#[test]
 fn a_dialer_that_suspects_a_carrier_asks_nobody() {
     let mut bench = Bench::twofold();
     bench.fact(suspect(1));

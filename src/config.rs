@@ -69,7 +69,7 @@ impl Default for ClockSkew {
 /// those that its dialer makes.
 ///
 /// Default 2: when one is cut or falls silent, the streams go on at once on the other and need not wait for a dial. One
-/// costs a connection, a task and some 100 KiB less at either end, and lets streams wait for the dial; they outlive the
+/// costs a connection, a task and its buffers (of which reading has 128 KiB) less at either end, and lets streams wait for the dial; they outlive the
 /// carrier all the same. More than two are for a link that is faster than one core encrypts, on a machine with more cores, since
 /// each carrier has a task of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub struct Carriers(pub usize);
 
 impl Carriers {
     /// The most a session may have: more would not be faster on any machine, and each costs its acceptor a socket, a task and
-    /// some 100 KiB.
+    /// its buffers.
     pub const MAX: Self = Self(8);
 }
 
@@ -100,7 +100,8 @@ impl Default for EventCapacity {
     }
 }
 
-/// Waiting between attempts to dial a group: at once, then exponential with full jitter.
+/// Waiting between attempts to dial a group: at once, then exponential with full jitter. `first` is above zero and at most
+/// `cap`; none exceeds 24 h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backoff {
@@ -125,7 +126,8 @@ impl Default for Backoff {
     }
 }
 
-/// Watching of documents and credentials on the disk.
+/// Watching of documents and credentials on the disk. `poll` is above zero and at most 24 h, `settle` above zero and at most
+/// `poll`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Watching {
@@ -162,7 +164,7 @@ impl Default for Watching {
     }
 }
 
-/// Deadlines of the phases, each with an error of its own.
+/// Deadlines of the phases, each with an error of its own. None exceeds 24 h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlines {
@@ -200,10 +202,11 @@ impl Default for Deadlines {
 pub struct AccessLimits {
     /// Unfinished handshakes of an access. Default 1024: some 30 MiB of TLS state.
     pub handshakes: usize,
-    /// Unfinished handshakes from one address; the oldest makes room for a newer one, so that a site behind a
-    /// shared address still gets in. Default 64.
+    /// Unfinished handshakes from one address, or of IPv6 from one /64; the oldest makes room for a newer one, so that a
+    /// site behind a shared address still gets in. Default 64.
     pub handshakes_per_address: usize,
-    /// Accepted sessions. Default 1024.
+    /// Accepted sessions, over all accesses of the plane. Default 1024. A dialer beyond them is refused with
+    /// [`CloseCode::BUSY`](crate::CloseCode::BUSY), to come back after 5 s.
     pub sessions: usize,
 }
 
@@ -213,7 +216,8 @@ impl Default for AccessLimits {
     }
 }
 
-/// Signs of life.
+/// Signs of life. `keepalive` is above zero and below `dead`, `suspect_floor` at most `suspect_cap`; `dead` and
+/// `suspect_cap` do not exceed 24 h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Liveness {
@@ -238,7 +242,8 @@ impl Default for Liveness {
     }
 }
 
-/// Windows, budgets and bounds of a session.
+/// Windows, budgets and bounds of a session. `max_streams` is 1..=1,048,576, `max_window` and `send_buffer` are at least
+/// 16,384, `resume_window` is at most 1 h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionLimits {
@@ -247,13 +252,13 @@ pub struct SessionLimits {
     /// How far all windows of a session may grow beyond their minimum, in bytes. Default 256 MiB: two streams
     /// at 10 Gbit/s over 100 ms.
     pub pool: u64,
-    /// The same for all sessions of the process. Default 1 GiB.
+    /// The same for all sessions of the plane. Default 1 GiB.
     pub process_pool: u64,
     /// How much one stream may grow to, in bytes. Default 128 MiB: 10 Gbit/s over 100 ms.
     pub max_window: u64,
     /// Opened streams that nobody has accepted yet. Default 1024; more are refused as busy.
     pub unaccepted: usize,
-    /// Routing keys taken from a peer. Default 10,000.
+    /// Routing keys taken from a peer, and served by this plane. Default 10,000.
     pub keys: usize,
     /// How long a session without a carrier is kept. Default 30 s; zero gives it up at once.
     pub resume_window: Duration,
@@ -289,7 +294,7 @@ impl PlaneConfig {
         let Backoff { cap, stable_after, retry_after_cap, .. } = self.backoff;
         let waits = [cap, stable_after, retry_after_cap];
         let watch = &self.watch;
-        let rules: [(bool, &'static str, &str); 16] = [
+        let rules: [(bool, &'static str, &str); 17] = [
             (longest.iter().any(|deadline| *deadline > LONGEST), "deadlines", "must not exceed 24 h"),
             (live.dead > LONGEST || live.suspect_cap > LONGEST, "liveness", "must not exceed 24 h"),
             (session.resume_window > MAX_RESUME_WINDOW, "session.resume_window", "must not exceed 1 h"),
@@ -307,7 +312,7 @@ impl PlaneConfig {
             (
                 live.keepalive.is_zero() || live.keepalive >= live.dead,
                 "liveness.keepalive",
-                "must be below liveness.dead",
+                "must be above 0 and below liveness.dead",
             ),
             (live.suspect_floor > live.suspect_cap, "liveness.suspect_floor", "must not exceed suspect_cap"),
             (
@@ -317,11 +322,8 @@ impl PlaneConfig {
             ),
             (session.max_window < crate::wire::MIN_WINDOW, "session.max_window", "must be at least 16384"),
             (session.send_buffer < 16_384, "session.send_buffer", "must be at least 16384"),
-            (
-                self.access.handshakes == 0 || self.access.handshakes_per_address == 0,
-                "access.handshakes",
-                "must not be zero",
-            ),
+            (self.access.handshakes == 0, "access.handshakes", "must not be zero"),
+            (self.access.handshakes_per_address == 0, "access.handshakes_per_address", "must not be zero"),
         ];
         match rules.into_iter().find(|(wrong, ..)| *wrong) {
             Some((_, setting, problem)) => Err(PlaneError::Setting { setting, problem: problem.into() }),

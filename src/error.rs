@@ -233,7 +233,8 @@ pub enum OpenError {
     /// The session ended before a verdict: the peer may or may not have got the stream.
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(SessionEnd),
-    /// Every candidate refused; the last one's code.
+    /// Refused, with that code: by the last candidate that was asked, where none had a server for it; with any other code by
+    /// the first that said so.
     #[error("refused: {0}")]
     Refused(StreamCode),
     /// The plane shuts down.
@@ -342,7 +343,7 @@ pub enum PlaneError {
         /// How many a plane may serve.
         limit: usize,
     },
-    /// The link or access is not (or no longer) one of this plane.
+    /// The link, group, session or access is not (or no longer) one of this plane.
     #[error("not one of this plane")]
     Unknown,
 }

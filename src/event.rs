@@ -25,7 +25,8 @@ use crate::stats::{RoundTrip, Traffic};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Event {
-    /// Counts the events of a plane from 1, without gaps.
+    /// Counts the events of a plane from 1. It leaves numbers out for a subscriber that did not ask for streams while another
+    /// one does; what is lost is told by [`EventKind::Lagged`] alone.
     pub seq: u64,
     /// When, in microseconds since the Unix epoch.
     pub at_micros: u64,
@@ -91,13 +92,6 @@ pub enum EventKind {
         #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         within: Duration,
     },
-    /// A carrier that was suspect gave a sign of life.
-    CarrierTrusted {
-        /// The session.
-        session: SessionNumber,
-        /// The carrier.
-        carrier: CarrierNumber,
-    },
     /// A carrier has not acknowledged for suspiciously long.
     CarrierSuspect {
         /// The session.
@@ -109,6 +103,13 @@ pub enum EventKind {
         last_received_ago: Duration,
         /// What is known of the way.
         round_trip: RoundTrip,
+    },
+    /// A carrier that was suspect gave a sign of life.
+    CarrierTrusted {
+        /// The session.
+        session: SessionNumber,
+        /// The carrier.
+        carrier: CarrierNumber,
     },
     /// A carrier is up: TLS is done and the peer's hello has arrived.
     CarrierUp {
@@ -132,7 +133,9 @@ pub enum EventKind {
         /// The larger of both ends'.
         cost: Cost,
     },
-    /// A certificate has expired. One of this end is refused by peers from now on; carriers that are up go on.
+    /// A certificate has expired. One of this end is refused in new handshakes from now on, and peers replace the carriers on
+    /// which it was shown. Of a peer's, [`EventKind::CarrierReplacing`] follows here; a carrier in whose place no other can be
+    /// had is closed 30 s later.
     CredentialsExpired {
         /// Whose it is.
         owner: CertificateOwner,
@@ -309,7 +312,7 @@ pub enum EventKind {
         /// the last sessions drain and begin anew.
         changes: Vec<Arc<str>>,
     },
-    /// A link was taken on.
+    /// A link was taken on, or one that could not be dialed as it was written can be now.
     LinkConfigured {
         /// The link.
         link: LinkId,
@@ -337,7 +340,7 @@ pub enum EventKind {
         #[cfg_attr(feature = "serde", serde(serialize_with = "crate::stats::seconds"))]
         within: Duration,
     },
-    /// Whether a link carries anything changed.
+    /// How many groups of a link are up has changed, or of how many; `operational` may be what it was.
     LinkOperational {
         /// The link.
         link: LinkId,
@@ -453,16 +456,6 @@ pub enum EventKind {
         /// Which end asked for it.
         by_peer: bool,
     },
-    /// An end of a session is on standby, or is not any more: no new streams take it. Only edge planes have their
-    /// sessions on standby, all but one.
-    SessionStandby {
-        /// The session.
-        session: SessionNumber,
-        /// Whether it is.
-        standby: bool,
-        /// Which end.
-        by_peer: bool,
-    },
     /// A session has no carrier; its streams wait.
     SessionRecovering {
         /// The session.
@@ -480,6 +473,16 @@ pub enum EventKind {
         after: Duration,
         /// How many bytes were sent again.
         resent_bytes: u64,
+    },
+    /// An end of a session is on standby, or is not any more: no new streams take it. Only edge planes have their
+    /// sessions on standby, all but one.
+    SessionStandby {
+        /// The session.
+        session: SessionNumber,
+        /// Whether it is.
+        standby: bool,
+        /// Which end.
+        by_peer: bool,
     },
     /// A session began.
     SessionUp {

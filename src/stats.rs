@@ -7,11 +7,11 @@ use std::time::Duration;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Traffic {
-    /// Bytes sent: of a carrier its frames, of a stream its data.
+    /// Bytes sent: of a carrier its frames, of a session or a stream its data, counted once.
     pub sent_bytes: u64,
     /// Bytes received, likewise.
     pub received_bytes: u64,
-    /// Bytes sent a second time after the loss of a carrier.
+    /// Bytes sent a second time after the loss of a carrier, framing included. Of a session; 0 of a carrier or a stream.
     pub resent_bytes: u64,
 }
 

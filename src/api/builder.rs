@@ -88,6 +88,9 @@ impl PlaneBuilder {
     /// # Errors
     /// [`PlaneError::Setting`] for a wrong setting, and [`PlaneError::Credentials`] when there is no crypto provider.
     ///
+    /// # Panics
+    /// Outside a tokio runtime. The runtime needs its drivers of I/O and time (`enable_all`).
+    ///
     /// # Cancel safety
     /// Dropped before it is ready, it leaves nothing behind.
     #[expect(clippy::unused_async, reason = "needs a runtime; being async says so, and leaves room to wait")]

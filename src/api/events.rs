@@ -16,7 +16,7 @@ use crate::net::fanout::Subscription;
 /// up, or to begin with a full picture, subscribe first, then take the status, and skip the events up to the
 /// `seq` it was taken at. It ends when the plane has shut down and its last event has been read.
 ///
-/// Dropping it ends the subscription; while there is none, events cost nothing.
+/// Dropping it ends the subscription; while there is none, events cost no more than the counts of the status.
 ///
 /// [`PlaneConfig::event_capacity`]: crate::config::PlaneConfig::event_capacity
 /// [`EventKind::Lagged`]: crate::event::EventKind::Lagged

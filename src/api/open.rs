@@ -103,7 +103,8 @@ impl OpenRequest {
     }
 }
 
-/// A stream that a peer opened and that nobody has accepted. Dropping it refuses it.
+/// A stream that a peer opened and that nobody has accepted. Dropping it refuses it with [`StreamCode::REFUSED`], so that
+/// its opener asks nobody else.
 #[derive(Debug)]
 pub struct Incoming {
     /// `None` once accepted or refused.
@@ -144,7 +145,8 @@ impl Incoming {
     /// Accepts it.
     ///
     /// # Errors
-    /// It waited for too long, or its session or opener has ended it meanwhile.
+    /// It waited for too long, or its session has ended. One that its opener has reset meanwhile is accepted all the same,
+    /// and reading it tells of the reset.
     pub fn accept(mut self) -> Result<LinkStream, StreamError> {
         let Some(arrived) = self.arrived.take() else { return Err(StreamError::Closed) };
         let verdict = arrived.session.with(|session| {

@@ -233,7 +233,8 @@ impl Plane {
     ///
     /// # Errors
     /// As [`OpenError`] says. A refusal for want of a server is tried at the next candidate first, each at most
-    /// once; an open that may have arrived is never repeated unless the request says that it may.
+    /// once, but for those that stood by, which are asked again when paths have changed within
+    /// [`OpenRequest::wait_for_path`]; an open that may have arrived is never repeated unless the request says that it may.
     ///
     /// # Cancel safety
     /// Cancel safe: a stream that was asked for is reset.

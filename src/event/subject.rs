@@ -78,7 +78,7 @@ pub enum ReplaceCause {
     Asked(CloseCode),
     /// The certificate that the peer showed on it has expired.
     Expired,
-    /// The link is to be dialed through another proxy, or none.
+    /// The link is to be dialed another way: through another proxy or none, or its group does not list the endpoint any more.
     Rerouted,
     /// This end's credentials were rotated.
     Rotated,

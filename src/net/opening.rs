@@ -44,7 +44,7 @@ pub(crate) struct Opened {
     pub(crate) tally: Tally,
 }
 
-/// Opens a stream. Each candidate is asked at most once. Waits for one, as long as is wanted, while all that were asked
+/// Opens a stream. Each candidate is asked at most once, but for those that stood by, when paths have changed. Waits for one, as long as is wanted, while all that were asked
 /// have turned out to be no path any more; a refusal of any other kind is not waited on.
 ///
 /// # Errors

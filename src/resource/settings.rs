@@ -19,7 +19,8 @@ use crate::resource::report::label;
 /// no setting. A *duration* is a whole number with its unit, `ms`, `s`, `m` or `h`, or in seconds without one: `250ms`,
 /// `10s`, `10`. A *size* is a whole number of bytes, or with the unit `Ki` or `Mi`: `65536`, `64Ki`.
 ///
-/// A changed setting is used from the next dial on; what is up stays as it is.
+/// A changed setting is used from the next dial on; what is up stays as it is, but for carriers through another proxy
+/// (`proxy-configuration`), which are replaced one by one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {

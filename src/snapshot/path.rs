@@ -123,7 +123,7 @@ pub enum WhyNot {
     Suspect,
 }
 
-/// Destinations in a status: more than a person reads, and some 100 KiB of JSON.
+/// Destinations in a status: more than a person reads, and some 300 KiB of JSON where each has one candidate.
 pub const MAX_PATHS: usize = 1000;
 
 /// Candidates of one destination in a status: the sessions of a large site many times over.

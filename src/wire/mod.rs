@@ -5,6 +5,7 @@ pub mod code;
 pub mod decoder;
 pub mod encode;
 #[cfg(any(test, feature = "__entries"))]
+#[doc(hidden)]
 pub mod entries;
 pub mod frame;
 pub mod hello;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::wire::MIN_WINDOW;
 
-/// The pool all sessions of a process share. Cheap to clone.
+/// The pool all sessions of a plane share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessPool {
     used: Arc<AtomicU64>,

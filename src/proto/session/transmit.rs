@@ -1,7 +1,7 @@
 //! What goes out: filling a batch for a carrier.
 //!
-//! Order within a batch: greeting, acknowledgement and pong, the tail of dead carriers, session-wide and stream
-//! control, then data by turns. So whatever was sent before on a dead carrier stays ahead of anything newer of its
+//! Order within a batch: greeting, pong and ping, the tail of dead carriers, session-wide and stream control, then data by
+//! turns; the acknowledgement last. So whatever was sent before on a dead carrier stays ahead of anything newer of its
 //! streams, and an open stays ahead of its data.
 
 use std::time::Instant;

@@ -68,7 +68,7 @@ impl Acks {
 pub(super) const ACK_EVERY: u64 = 128 << 10;
 
 /// And at the latest after this time: a tenth of the least suspicion (250 ms), so that waiting never looks like silence.
-const ACK_DELAY: Duration = Duration::from_millis(20);
+pub(super) const ACK_DELAY: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

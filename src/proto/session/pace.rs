@@ -16,7 +16,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::proto::session::acks::ACK_EVERY;
+use crate::proto::session::acks::{ACK_DELAY, ACK_EVERY};
 use crate::stats::RoundTrip;
 
 /// Round-trip time and delivery rate of one carrier.
@@ -35,6 +35,8 @@ pub(crate) struct Pace {
     expected: Duration,
     round: Option<Round>,
     phase: Phase,
+    /// How many rounds running had less than half of the rate.
+    slow: u32,
     /// Rounds for which less is let through than the way holds, so that its distance can be seen without a queue.
     draining: u32,
     /// By how much the bound exceeds what distance and rate say. `1 <= lift <= MOST_LIFT`
@@ -76,6 +78,7 @@ impl Pace {
             expected: UNKNOWN_TRIP,
             round: None,
             phase: Phase::Starting { best: 0.0, flat: 0 },
+            slow: 0,
             draining: 0,
             lift: 1.0,
         }
@@ -101,8 +104,10 @@ impl Pace {
         let span = self.round_trip.smoothed.unwrap_or(distance) * RATE_SPAN_TRIPS;
         if self.rate_span.is_none_or(|since| now.saturating_duration_since(since) >= span) {
             if self.rate[0] < self.rate[1] / 2.0 {
-                // Another way, or hardly anything was sent: what was known says nothing any more.
-                (self.phase, self.lift) = (Phase::Starting { best: 0.0, flat: 0 }, 1.0);
+                // Another way, or hardly anything was sent: what was known says nothing any more. But what the bound has held
+                // back came at the rate there is now.
+                let best = if self.round.is_some_and(|round| round.held_back) { self.rate[0] } else { 0.0 };
+                (self.phase, self.lift) = (Phase::Starting { best, flat: 0 }, 1.0);
             }
             self.rate = [0.0, self.rate[0]];
             self.rate_span = Some(now);
@@ -122,7 +127,12 @@ impl Pace {
             if self.draining > 0 && !matches!(self.phase, Phase::Probing { .. }) {
                 self.draining -= 1;
             } else if round.held_back {
-                self.judge((acked - round.acked) as f64 / took.as_secs_f64());
+                let rate = (acked - round.acked) as f64 / took.as_secs_f64();
+                if self.has_slowed(rate) {
+                    self.restart(now, rate);
+                } else {
+                    self.judge(rate);
+                }
             }
         }
         self.round = Some(Round { began: now, acked, until: sent, held_back: false });
@@ -139,6 +149,21 @@ impl Pace {
         if let Some(round) = &mut self.round {
             round.held_back = true;
         }
+    }
+
+    /// Whether the way has become another one, with this rate: on a long one nothing else brings two rounds running to less than
+    /// half. A round lasts as long as what is in flight takes, which at the new rate may be longer than any rate is
+    /// remembered.
+    fn has_slowed(&mut self, rate: f64) -> bool {
+        let far = self.round_trip.minimum.is_some_and(|least| least >= FAR);
+        let slow = far && rate < self.rate[0].max(self.rate[1]) / 2.0;
+        self.slow = if slow { self.slow + 1 } else { 0 };
+        self.slow == SLOWED
+    }
+
+    fn restart(&mut self, now: Instant, rate: f64) {
+        (self.rate, self.rate_span, self.slow) = ([rate, 0.0], Some(now), 0);
+        (self.phase, self.lift) = (Phase::Starting { best: rate, flat: 0 }, 1.0);
     }
 
     /// A round in which the bound held data back had this rate.
@@ -195,7 +220,9 @@ impl Pace {
     }
 
     fn least_of(&mut self, now: Instant, distance: Duration) {
-        if self.span.is_none_or(|since| now.saturating_duration_since(since) >= LEAST_SPAN) {
+        // What is seen behind a queue that is longer than the span would else count as the distance, and make it grow.
+        let span = LEAST_SPAN.max(distance.saturating_mul(4));
+        if self.span.is_none_or(|since| now.saturating_duration_since(since) >= span) {
             self.least = [None, self.least[0]];
             self.span = Some(now);
             self.draining = DRAINED;
@@ -213,16 +240,17 @@ impl Pace {
     /// next, never above [`MOST_FLIGHT`].
     pub(crate) fn flight_cap(&self) -> u64 {
         let rate = self.rate[0].max(self.rate[1]);
-        let least = self.round_trip.minimum.unwrap_or_default().as_secs_f64();
+        let least = self.round_trip.minimum.unwrap_or_default();
+        let slow = if least >= FAR { FAR_FLIGHT as f64 } else { SLOW_FLIGHT as f64 };
+        let floor = (rate * SHORT).clamp(slow, LEAST_FLIGHT as f64);
         let (gain, floor, lift) = match self.phase {
             // What is lifted would queue, and count as distance.
-            Phase::Holding { .. } if self.draining > 0 => (DRAINING_GAIN, SLOW_FLIGHT as f64, 1.0),
-            Phase::Starting { .. } => (STARTING_GAIN, LEAST_FLIGHT as f64, self.lift),
-            Phase::Holding { .. } | Phase::Probing { .. } => {
-                (HOLDING_GAIN, (rate * SHORT).clamp(SLOW_FLIGHT as f64, LEAST_FLIGHT as f64), self.lift)
-            }
+            Phase::Holding { .. } if self.draining > 0 => (DRAINING_GAIN, slow, 1.0),
+            Phase::Starting { best: 0.0, .. } => (STARTING_GAIN, LEAST_FLIGHT as f64, self.lift),
+            Phase::Starting { .. } => (STARTING_GAIN, floor, self.lift),
+            Phase::Holding { .. } | Phase::Probing { .. } => (HOLDING_GAIN, floor, self.lift),
         };
-        let cap = (rate * (gain * least + WAKING)).max(floor) * lift;
+        let cap = (rate * (gain * least.as_secs_f64() + WAKING)).max(floor) * lift;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -256,9 +284,15 @@ const LEAST_FLIGHT: u64 = 256 << 10;
 /// Unless this is more than so many seconds of the rate: on a slow way that is near it would be all the distance there is.
 const SHORT: f64 = 5e-3;
 
-/// And in no case below this: what is acknowledged at once. With less the sender would wait for the timer of the
+/// And not below this: what is acknowledged at once. With less the sender would wait for the timer of the
 /// acknowledgements each time, and take that for the rate.
 const SLOW_FLIGHT: u64 = ACK_EVERY;
+
+/// Unless the way is so long that this timer is no more than half of it, which is what [`HOLDING_GAIN`] makes up for. There the bound
+/// may come down to two full records: over 300 ms that lose two packets of a hundred TCP carries some 40 kB/s, and a request
+/// beside bulk would wait three seconds for 128 KiB.
+const FAR: Duration = ACK_DELAY.saturating_mul(2);
+const FAR_FLIGHT: u64 = 32 << 10;
 
 /// Nor above this: 2 × 10 Gbit/s × 100 ms. A peer chooses what it looks like, by the times of its acknowledgements:
 /// near once and far ever after looks as fast as memory and as far as it likes, and all in flight is held here.
@@ -268,6 +302,9 @@ pub(crate) const MOST_FLIGHT: u64 = 256 << 20;
 /// finds it, draft-ietf-ccwg-bbr §5.3.1.2).
 const QUICKER: f64 = 1.25;
 const FLAT: u32 = 3;
+
+/// After so many rounds with less than half of the rate a long way is another one.
+const SLOWED: u32 = 2;
 
 /// Rounds between two probes: a queue that a probe makes is there for a tenth of the time.
 const HELD: u32 = 16;
@@ -416,6 +453,20 @@ mod tests {
     }
 
     #[test]
+    fn on_a_slow_long_way_no_more_than_that_way_is_filled_though_it_was_fast_before() {
+        let trip = Duration::from_millis(300);
+        let (fast, slow) =
+            (Way { rate: 1e6, trip, waking: Duration::ZERO }, Way { rate: 40e3, trip, waking: ACK_DELAY });
+        let (start, mut pace) = (epoch(), Pace::new());
+        fast.send(&mut pace, start, 100);
+        // What is sent is counted anew below.
+        pace.round = None;
+        let (rate, cap) = slow.send(&mut pace, start + Duration::from_secs(3600), 100);
+        assert!(rate >= 0.85 * slow.rate, "{rate}");
+        assert!(cap <= FAR_FLIGHT * 3 / 2, "{cap}, at most a probe above");
+    }
+
+    #[test]
     fn an_old_rate_is_forgotten() {
         let (start, mut pace) = (epoch(), Pace::new());
         assert_eq!(pace.flight_cap(), LEAST_FLIGHT);
@@ -431,9 +482,9 @@ mod tests {
         let (start, mut pace) = (epoch(), Pace::new());
         pace.sample(start, Duration::from_secs(30), Duration::ZERO, 1);
         pace.sample(start, CLOCK_GRAIN, Duration::ZERO, LEAST_FLIGHT);
-        let later = start + LEAST_SPAN;
+        let later = start + LEAST_SPAN * 4;
         pace.sample(later, Duration::from_secs(5), Duration::ZERO, 1);
-        pace.sample(later + LEAST_SPAN, Duration::from_secs(5), Duration::ZERO, 1);
+        pace.sample(later + LEAST_SPAN * 4, Duration::from_secs(5), Duration::ZERO, 1);
         assert_eq!(pace.flight_cap(), MOST_FLIGHT);
     }
 }

@@ -132,7 +132,9 @@ impl Plan {
             dial_delay: Duration::from_millis(100),
             heals_at: Duration::from_secs(60),
             patience: SATELLITE_PATIENCE,
-            limits: SessionLimits::default(),
+            // The world's sessions begin before their first carrier, whose hello may be lost four times running: 30 s. A fleet begins
+            // them with it.
+            limits: SessionLimits { resume_window: Duration::from_secs(60), ..SessionLimits::default() },
             liveness: Liveness::default(),
             accept_deadline: Duration::from_secs(30),
             hello_deadline: Duration::from_secs(30),

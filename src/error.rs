@@ -234,7 +234,8 @@ pub enum OpenError {
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(SessionEnd),
     /// Refused, with that code: by the last candidate that was asked, where none had a server for it; with any other code by
-    /// the first that said so.
+    /// the first that said so. A peer that refuses more than a thousand a second for long is not asked at that pace any more, lest it
+    /// take them for a flood and end the session: its last answer for the destination is given in its name.
     #[error("refused: {0}")]
     Refused(StreamCode),
     /// The plane shuts down.

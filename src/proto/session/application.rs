@@ -36,7 +36,7 @@ impl Session {
     /// Opens a stream; `initial` (at most the initial window) goes with it.
     ///
     /// # Errors
-    /// The session has ended, or drains, or the peer takes no more streams.
+    /// The session has ended, or drains, or the peer takes no more streams, or has refused so many there that it is not asked.
     pub(crate) fn open(&mut self, request: OpenRequest, initial: Bytes) -> Result<StreamKey, OpenFailure> {
         if let Some(end) = self.ended() {
             return Err(OpenFailure::NeverSent(end.clone()));
@@ -46,6 +46,9 @@ impl Session {
         }
         if self.opened >= self.peer_max_streams {
             return Err(OpenFailure::Limit);
+        }
+        if let Some(code) = self.refusals.answer(&request.to) {
+            return Err(OpenFailure::Refused(code));
         }
         let parity = match self.params.side {
             Side::Dialer => 0,
@@ -305,11 +308,16 @@ impl Session {
 
     /// The application lets go of a stream: what has not ended is reset and stopped.
     pub(crate) fn release(&mut self, key: StreamKey) {
-        let Some(stream) = self.stream_mut(key) else { return };
+        let slot = self.streams.get_mut(key.slot as usize);
+        let Some(stream) = slot.filter(|stream| stream.id == key.id) else { return };
         stream.held = false;
         if stream.opening == Opening::Waiting {
             self.refuse(key, StreamCode::REFUSED);
             return;
+        }
+        if stream.opening == Opening::Asked && has_left(stream) {
+            // It came to nothing for the peer as well.
+            self.refusals.met(&stream.to, StreamCode::BUSY);
         }
         if stream.send.state == SendState::Open {
             stream.abandon_sending(StreamCode::CANCELLED, Fault::Closed);

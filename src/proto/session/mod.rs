@@ -35,6 +35,7 @@ mod pace;
 mod pool;
 mod receive;
 mod recover;
+mod refusals;
 mod retiring;
 mod schedule;
 mod stream;
@@ -62,6 +63,7 @@ pub(crate) use self::look::StreamLook;
 pub(crate) use self::pool::ProcessPool;
 use self::pool::SessionPool;
 use self::recover::Fallen;
+use self::refusals::Refusals;
 pub(crate) use self::stream::OpenRequest;
 use self::stream::Stream;
 pub(crate) use self::transmit::Transmit;
@@ -122,6 +124,7 @@ pub(crate) struct Session {
     drained: bool,
     peer: control::Incoming,
     flood: Flood,
+    refusals: Refusals,
     pool: SessionPool,
     /// Streams whose windows have grown.
     grown: Grown,
@@ -236,6 +239,7 @@ impl Session {
             drained: false,
             peer: control::Incoming::default(),
             flood: Flood::new(now),
+            refusals: Refusals::new(now),
             pool: SessionPool::new(params.pool.clone(), params.limits.pool),
             grown: Grown::default(),
             least_trip: Duration::ZERO,

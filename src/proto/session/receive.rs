@@ -16,6 +16,7 @@ impl Session {
     /// Takes frames of a carrier, in order, and empties `frames`. Those of a carrier that is not live are dropped:
     /// after the peer was told how far this end received on it, nothing more of it may count.
     pub(crate) fn handle_frames(&mut self, now: Instant, number: CarrierNumber, frames: &mut Vec<Decoded>) {
+        self.refusals.refill(now);
         for Decoded { frame, logged_bytes } in frames.drain(..) {
             let Some(index) = self.find(number) else { break };
             if self.ended().is_some() {
@@ -296,6 +297,7 @@ impl Session {
             return Err(Violation::Unexpected);
         }
         stream.opening = Opening::Open;
+        self.refusals.accepted(&stream.to);
         self.wakers.take(&mut stream.send.waker);
         Ok(())
     }
@@ -308,6 +310,9 @@ impl Session {
             return Err(Violation::Unexpected);
         }
         stream.opening = Opening::Refused(code);
+        if stream.held {
+            self.refusals.met(&stream.to, code);
+        }
         stream.recv.state = RecvState::Failed(Fault::Refused(code));
         stream.abandon_sending(code, Fault::Refused(code));
         self.wakers.take(&mut stream.send.waker);

@@ -731,6 +731,66 @@ fn regression_a_refusal_is_not_followed_by_the_reset_that_a_stop_asked_for() {
 }
 
 #[test]
+fn the_reset_that_a_stop_asks_for_waits_for_the_verdict() {
+    for accepts in [true, false] {
+        let mut pair = Pair::new();
+        let near = pair.dialer.open(request(), Bytes::new()).unwrap();
+        pair.settle();
+        let (far, _) = pair.acceptor.poll_incoming().unwrap();
+        let (now, carrier, code) = (pair.now, pair.carrier, StreamCode::CANCELLED);
+        feed(&mut pair.acceptor, now, carrier, &Frame::Stop { stream: near.id, code });
+        batch(&mut pair.acceptor, now, carrier);
+        let stream = pair.acceptor.stream(far).unwrap();
+        assert_eq!((stream.pending.reset, stream.has_control()), (Some(code), false));
+        if accepts {
+            assert!(pair.acceptor.accept(far));
+        } else {
+            pair.acceptor.refuse(far, StreamCode::REFUSED);
+        }
+        let frames = batch(&mut pair.acceptor, now, carrier).len();
+        // An accept and a reset, or a refusal in place of both, and an acknowledgement.
+        assert_eq!(frames, if accepts { 3 } else { 2 });
+        assert_eq!(pair.acceptor.audit(), Ok(()));
+    }
+}
+
+#[test]
+fn a_key_that_refuses_thousands_a_second_is_answered_for_and_the_session_lives() {
+    let mut pair = Pair::new();
+    let well = RoutingKey::new("well").unwrap();
+    pair.acceptor.serve(&well, true);
+    pair.settle();
+    let (mut asked, mut spared) = (0, 0);
+    // Ten thousand a second, which are refused, for twenty seconds.
+    for _ in 0..2000 {
+        pair.now += Duration::from_millis(10);
+        for _ in 0..100 {
+            match pair.dialer.open(request(), Bytes::new()) {
+                Ok(near) => {
+                    pair.settle();
+                    let (far, _) = pair.acceptor.poll_incoming().unwrap();
+                    pair.acceptor.refuse(far, StreamCode::UNREACHABLE);
+                    pair.acceptor.release(far);
+                    pair.settle();
+                    pair.dialer.release(near);
+                    pair.settle();
+                    asked += 1;
+                }
+                Err(failure) => {
+                    assert_eq!(failure, OpenFailure::Refused(StreamCode::UNREACHABLE));
+                    spared += 1;
+                }
+            }
+        }
+        assert_eq!((pair.dialer.ended(), pair.acceptor.ended()), (None, None));
+    }
+    assert!(asked > 10_000 && spared > 150_000, "{asked} asked, {spared} spared");
+    // The others are asked all the while.
+    let request = OpenRequest { to: OpenTo::Key(well), metadata: Bytes::new() };
+    assert!(pair.dialer.open(request, Bytes::new()).is_ok());
+}
+
+#[test]
 fn regression_a_close_of_the_session_is_no_loss_to_recover_from() {
     let limits = SessionLimits { resume_window: Duration::ZERO, ..SessionLimits::default() };
     let mut pair = Pair::with_limits(limits);

@@ -77,7 +77,7 @@ impl Session {
             let unsettled = self.fallen.iter().any(|fallen| fallen.count().number == number);
             return hold(unsettled, || format!("nobody will move {stream:?}"));
         }
-        let listed = (!stream.pending.any() || stream.turn.control)
+        let listed = (!stream.has_control() || stream.turn.control)
             && (!stream.wants_data() || stream.turn.data != Listed::No);
         hold(listed, || format!("nobody will send what waits of {stream:?}"))
     }

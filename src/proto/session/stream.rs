@@ -250,6 +250,13 @@ impl Stream {
         }
     }
 
+    /// Whether a control frame can go now. A reset waits for the verdict, which may end the half in its place.
+    pub(crate) fn has_control(&self) -> bool {
+        let mut pending = self.pending;
+        pending.reset = pending.reset.filter(|_| self.opening != Opening::Waiting);
+        pending.any()
+    }
+
     /// Stops reading: queued bytes are dropped and STOP is sent, unless the peer has ended its half.
     pub(crate) fn stop_receiving(&mut self, code: StreamCode) {
         if self.recv.state == RecvState::Open {

@@ -372,7 +372,9 @@ fn next_control(stream: &mut Stream) -> Option<Frame> {
     {
         return Some(Frame::Refuse { stream: id, code });
     }
-    if let Some(code) = pending.reset.take() {
+    if stream.opening != Opening::Waiting
+        && let Some(code) = pending.reset.take()
+    {
         let cause = match stream.send.state {
             SendState::Resetting(cause) => cause,
             _ => Fault::Closed,
@@ -408,6 +410,9 @@ pub(crate) const BATCH: usize = 128 << 10;
 /// Control may exceed the bound on data in flight by this much, so that credit flows while data waits; with it
 /// the log stays bounded.
 const CONTROL_SLACK: u64 = 64 << 10;
+
+/// What keys may take of a batch beside data: an eighth, so that a table of ten thousand (some 0.4 MB) goes with 3 MB of data.
+const KEYS_BESIDE_DATA: usize = BATCH / 8;
 
 /// Room a control frame may need: an open with key and metadata, or all small frames of one stream.
 const LARGEST_CONTROL: usize = 4608;

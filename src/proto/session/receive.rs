@@ -219,6 +219,10 @@ impl Session {
                 self.waiting.push_back((now + self.params.accept_deadline, key));
             }
         }
+        if self.leaves_it_to_others(index) && self.streams_to_announce().is_some() {
+            // The driver that runs now does not say it.
+            self.wake_drivers();
+        }
         Ok(())
     }
 

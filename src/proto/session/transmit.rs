@@ -330,7 +330,7 @@ impl Carrier {
     pub(super) fn list(&mut self, slot: usize, stream: &mut Stream) {
         // A slab index of a table bounded by the stream limits of both ends, far below 2^32.
         let key = StreamKey { slot: u32::try_from(slot).unwrap_or(u32::MAX), id: stream.id };
-        if stream.pending.any() {
+        if stream.has_control() {
             self.schedule.list_control(key, &mut stream.turn);
         }
         if stream.wants_data() {

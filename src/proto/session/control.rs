@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Violation;
 use crate::id::{Cost, RoutingKey};
+use crate::proto::session::flood::{CAPACITY, price_of_paths};
 use crate::wire::frame::ControlChange;
 
 /// What this end has to say.
@@ -16,7 +17,9 @@ pub(crate) struct Outgoing {
     sequence: u64,
     /// How many key changes may be said before more time has passed. 0 <= allowance <= KEY_CHANGES
     allowance: u64,
-    /// Until when time was counted for it.
+    /// What may be spent on changes of cost and standby, likewise. 0 <= purse <= PURSE
+    purse: u64,
+    /// Until when time was counted for both.
     refilled: Instant,
     keys: HashSet<RoutingKey>,
     /// Keys to be withdrawn, and to be served, that the peer was not told so yet; ordered, so that the same calls give the
@@ -38,6 +41,7 @@ impl Outgoing {
         Self {
             sequence: 0,
             allowance: KEY_CHANGES,
+            purse: PURSE,
             refilled: now,
             keys: HashSet::new(),
             gone: BTreeSet::new(),
@@ -50,7 +54,7 @@ impl Outgoing {
         }
     }
 
-    /// Takes note of the time, which allows for more key changes; says whether some can be said now that could not before.
+    /// Takes note of the time, which allows for more changes; says whether some can be said now that could not before.
     pub(crate) fn refill(&mut self, now: Instant) -> bool {
         let ticks = now.saturating_duration_since(self.refilled).as_micros() / TICK.as_micros();
         // Of a longer time nothing more would come.
@@ -58,20 +62,31 @@ impl Outgoing {
         if ticks == 0 {
             return false;
         }
-        let held_up = self.due().is_some();
+        let before = (self.has_next_small(), self.has_next_key());
         self.allowance = KEY_CHANGES.min(self.allowance + u64::from(ticks) * KEY_CHANGES_PER_TICK);
-        self.refilled = if self.allowance == KEY_CHANGES { now } else { self.refilled + TICK * ticks };
-        held_up
+        self.purse = PURSE.min(self.purse + u64::from(ticks) * PURSE_PER_TICK);
+        let full = (self.allowance, self.purse) == (KEY_CHANGES, PURSE);
+        self.refilled = if full { now } else { self.refilled + TICK * ticks };
+        !before.0 && self.has_next_small() || !before.1 && self.has_next_key()
     }
 
-    /// When [`Outgoing::refill`] allows for key changes that have to wait.
+    /// When [`Outgoing::refill`] allows for changes that have to wait.
     pub(crate) fn due(&self) -> Option<Instant> {
-        (self.allowance == 0 && self.has_keys()).then(|| self.refilled + TICK)
+        let keys = (self.has_keys() && self.allowance == 0).then_some(1);
+        let paths = self.has_paths() && self.purse < self.price();
+        let paths = paths.then(|| (self.price() - self.purse).div_ceil(PURSE_PER_TICK));
+        let ticks = keys.into_iter().chain(paths).min()?;
+        Some(self.refilled + TICK * u32::try_from(ticks).unwrap_or(u32::MAX))
     }
 
-    /// Whether [`Outgoing::next`] has something.
-    pub(crate) fn has_next(&self) -> bool {
-        self.has_small() || self.allowance > 0 && self.has_keys()
+    /// Whether [`Outgoing::next_small`] has something.
+    pub(crate) fn has_next_small(&self) -> bool {
+        self.drain || self.has_paths() && self.purse >= self.price()
+    }
+
+    /// Whether [`Outgoing::next_key`] has something.
+    pub(crate) fn has_next_key(&self) -> bool {
+        self.allowance > 0 && self.has_keys()
     }
 
     /// Serves a key, or no more. Saying what is already so changes nothing.
@@ -120,39 +135,47 @@ impl Outgoing {
 
     /// Whether nothing waits to be said.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.has_small() && !self.has_keys()
+        !self.drain && !self.has_paths() && !self.has_keys()
     }
 
-    fn has_small(&self) -> bool {
-        self.cost.is_some() || self.drain || self.standby != self.told_standby
+    /// Whether there is a change that concerns all paths.
+    fn has_paths(&self) -> bool {
+        self.cost.is_some() || self.standby != self.told_standby
+    }
+
+    /// What one costs the peer.
+    fn price(&self) -> u64 {
+        price_of_paths(self.told.len())
     }
 
     fn has_keys(&self) -> bool {
         !self.gone.is_empty() || !self.new.is_empty()
     }
 
-    /// The next change with its sequence number; small ones before the key table. Of that what is withdrawn goes first: a
-    /// full table of which a part is exchanged for other keys would be more than the peer takes. Key changes beyond the
-    /// allowance wait, and those that undo each other meanwhile are never said.
-    pub(crate) fn next(&mut self) -> Option<(u64, ControlChange)> {
-        let change = if std::mem::take(&mut self.drain) {
-            ControlChange::Drain
-        } else if self.standby != self.told_standby {
+    /// The next change of other than keys, with its sequence number. Changes of cost and standby that a peer would take for a
+    /// flood wait, and what is undone meanwhile is never said.
+    pub(crate) fn next_small(&mut self) -> Option<(u64, ControlChange)> {
+        let change =
+            if std::mem::take(&mut self.drain) { ControlChange::Drain } else { self.next_of_paths()? };
+        Some(self.numbered(change))
+    }
+
+    fn next_of_paths(&mut self) -> Option<ControlChange> {
+        let left = self.purse.checked_sub(self.price())?;
+        let change = if self.standby != self.told_standby {
             self.told_standby = self.standby;
             ControlChange::Active(!self.standby)
-        } else if let Some(cost) = self.cost.take() {
-            ControlChange::Cost(cost)
         } else {
-            self.next_key()?
+            ControlChange::Cost(self.cost.take()?)
         };
-        let sequence = self.sequence;
-        self.sequence += 1;
-        Some((sequence, change))
+        self.purse = left;
+        Some(change)
     }
-}
 
-impl Outgoing {
-    fn next_key(&mut self) -> Option<ControlChange> {
+    /// The next change of the key table, with its sequence number. What is withdrawn goes first: a full table of which a part is
+    /// exchanged for other keys would be more than the peer takes. Changes beyond the allowance wait, and those that undo
+    /// each other meanwhile are never said.
+    pub(crate) fn next_key(&mut self) -> Option<(u64, ControlChange)> {
         let left = self.allowance.checked_sub(1)?;
         let change = if let Some(key) = self.gone.pop_first() {
             self.told.remove(&key);
@@ -163,7 +186,13 @@ impl Outgoing {
             ControlChange::Serve(key)
         };
         self.allowance = left;
-        Some(change)
+        Some(self.numbered(change))
+    }
+
+    fn numbered(&mut self, change: ControlChange) -> (u64, ControlChange) {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        (sequence, change)
     }
 }
 
@@ -273,19 +302,26 @@ const KEY_CHANGES_PER_TICK: u64 = 50;
 /// How often those that wait are looked at.
 const TICK: Duration = Duration::from_millis(10);
 
-/// In so many ticks the whole allowance is there again.
-const FULL_AFTER: u128 = (KEY_CHANGES / KEY_CHANGES_PER_TICK) as u128;
+/// For changes of cost and standby ahead of all time: half of what every peer takes.
+const PURSE: u64 = CAPACITY / 2;
+
+/// And for each [`TICK`]: 100 a second, half of what time alone pays for at every peer.
+const PURSE_PER_TICK: u64 = 1;
+
+/// In so many ticks everything is there again.
+const FULL_AFTER: u128 = (PURSE / PURSE_PER_TICK) as u128;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::session::flood::Flood;
     use crate::proto::session::testing::epoch;
 
     #[test]
     fn keys_that_change_faster_than_a_peer_takes_wait_and_are_told_as_they_are_then() {
         let start = epoch();
         let mut out = Outgoing::new(start);
-        let count = |out: &mut Outgoing| std::iter::from_fn(|| out.next()).count() as u64;
+        let count = |out: &mut Outgoing| std::iter::from_fn(|| next(out)).count() as u64;
         let names: Vec<RoutingKey> = (0..10_000).map(|index| key(&format!("key-{index}"))).collect();
         for served in [true, false, true] {
             names.iter().for_each(|name| out.serve(name, served));
@@ -294,8 +330,8 @@ mod tests {
         }
         // None is left: small changes go all the same.
         out.cost(Cost::new(7).unwrap());
-        assert!(out.has_next());
-        assert_eq!((count(&mut out), out.has_next(), out.is_empty()), (1, false, false));
+        assert!(has_next(&out));
+        assert_eq!((count(&mut out), has_next(&out), out.is_empty()), (1, false, false));
         let due = out.due().unwrap();
         assert_eq!(due, start + TICK);
         assert!(!out.refill(start));
@@ -312,24 +348,67 @@ mod tests {
         RoutingKey::new(text).unwrap()
     }
 
+    fn next(out: &mut Outgoing) -> Option<(u64, ControlChange)> {
+        out.next_small().or_else(|| out.next_key())
+    }
+
+    fn has_next(out: &Outgoing) -> bool {
+        out.has_next_small() || out.has_next_key()
+    }
+
+    #[test]
+    fn standby_and_cost_that_change_faster_than_a_peer_takes_wait_and_are_told_as_they_are_then() {
+        let start = epoch();
+        for keys in [0, 1000, 10_000, 1_000_000] {
+            let (mut out, mut flood) = (Outgoing::new(start), Flood::new(start));
+            out.told = (0..keys).map(|index| key(&format!("key-{index}"))).collect();
+            let (mut said, mut last) = (0, None);
+            for millis in 0..30_000 {
+                let now = start + Duration::from_millis(millis);
+                out.refill(now);
+                out.stand_by(millis % 2 == 0);
+                out.cost(Cost::new(1 + u32::try_from(millis).unwrap()).unwrap());
+                while let Some((_, change)) = out.next_small() {
+                    assert_eq!(
+                        flood.pay_for_paths(now, keys),
+                        Ok(()),
+                        "{keys} keys, {millis} ms, {said} said"
+                    );
+                    (said, last) = (said + 1, Some(change));
+                }
+            }
+            assert!(said >= 1, "{said} with {keys} keys");
+            // In the end what is so is said, no later than it is due.
+            out.stand_by(false);
+            while let Some(due) = out.due() {
+                assert!(out.refill(due), "something can be said when it is due");
+                while let Some((_, change)) = out.next_small() {
+                    assert_eq!(flood.pay_for_paths(due, keys), Ok(()));
+                    last = Some(change);
+                }
+            }
+            assert!(out.is_empty() && !out.told_standby, "{last:?}");
+        }
+    }
+
     #[test]
     fn a_key_served_and_withdrawn_before_it_was_said_is_never_said() {
         let mut out = Outgoing::new(epoch());
         out.serve(&key("a"), true);
         out.serve(&key("a"), false);
-        assert_eq!(out.next(), None);
+        assert_eq!(next(&mut out), None);
         out.serve(&key("a"), true);
-        assert_eq!(out.next(), Some((0, ControlChange::Serve(key("a")))));
+        assert_eq!(next(&mut out), Some((0, ControlChange::Serve(key("a")))));
         out.serve(&key("a"), false);
         out.serve(&key("a"), true);
-        assert_eq!(out.next(), None);
+        assert_eq!(next(&mut out), None);
     }
 
     #[test]
     fn a_full_table_is_exchanged_without_a_moment_of_more_keys_than_are_taken() {
         let (mut out, mut incoming, limit) = (Outgoing::new(epoch()), Incoming::default(), 3);
         let mut said = |out: &mut Outgoing| {
-            while let Some((sequence, change)) = out.next() {
+            while let Some((sequence, change)) = next(out) {
                 assert_eq!(incoming.take(sequence, change, limit), Ok(()));
             }
         };
@@ -349,12 +428,12 @@ mod tests {
         out.stand_by(false);
         assert!(out.is_empty(), "active is what every end is at first");
         out.stand_by(true);
-        assert_eq!((out.is_empty(), out.next()), (false, Some((0, ControlChange::Active(false)))));
+        assert_eq!((out.is_empty(), next(&mut out)), (false, Some((0, ControlChange::Active(false)))));
         out.stand_by(false);
         out.stand_by(true);
-        assert_eq!(out.next(), None);
+        assert_eq!(next(&mut out), None);
         out.stand_by(false);
-        assert_eq!(out.next(), Some((1, ControlChange::Active(true))));
+        assert_eq!(next(&mut out), Some((1, ControlChange::Active(true))));
     }
 
     #[test]

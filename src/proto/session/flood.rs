@@ -55,13 +55,14 @@ impl Flood {
         Ok(())
     }
 
-    /// Pays for going on standby, or back, with that many keys served: each of them is another path to look at, and to tell of.
+    /// Pays for a change of cost, or for going on standby or back, with that many keys served: each of them is another path
+    /// to look at, and to tell of.
     ///
     /// # Errors
     /// As [`Flood::pay`].
-    pub(crate) fn pay_for_standby(&mut self, now: Instant, keys: usize) -> Result<(), Violation> {
+    pub(crate) fn pay_for_paths(&mut self, now: Instant, keys: usize) -> Result<(), Violation> {
         self.refill(now);
-        let price = 1 + keys as u64 / KEYS_A_TOKEN;
+        let price = price_of_paths(keys);
         self.tokens = self.tokens.checked_sub(price).ok_or(Violation::Flood)?;
         Ok(())
     }
@@ -92,8 +93,13 @@ impl Flood {
     }
 }
 
+/// What a change costs that concerns the paths to that many keys: no more than can be saved up.
+pub(super) fn price_of_paths(keys: usize) -> u64 {
+    (1 + keys as u64 / KEYS_A_TOKEN).min(CAPACITY / 2)
+}
+
 /// Cheap frames a peer may send ahead of all work: a whole key table of 10,000 and as many frames again.
-const CAPACITY: u64 = 20_000;
+pub(super) const CAPACITY: u64 = 20_000;
 
 /// What time alone pays for: keepalives at a hundred times their usual pace.
 const PER_SECOND: u64 = 200;
@@ -112,8 +118,8 @@ const KEY_CHANGES: u64 = 40_000;
 /// to half of it, since only whole seconds are counted here.
 const KEY_CHANGES_PER_SECOND: u64 = 10_000;
 
-/// Keys of a change of standby that cost as much as a cheap frame. With 10,000 keys an edge may change 32 times at once and
-/// then every three seconds; an honest one keeps its uplink for ten.
+/// Keys of a change of cost or standby that cost as much as a cheap frame. With 10,000 keys such a change is taken 32 times at
+/// once and then every three seconds, and said half as often.
 const KEYS_A_TOKEN: u64 = 16;
 
 /// What a stream that came to nothing costs its opener at most: OPEN, RESET and STOP.

@@ -134,8 +134,10 @@ impl Session {
             Frame::Control { sequence, change } => {
                 match change {
                     ControlChange::Serve(_) | ControlChange::Withdraw(_) => self.flood.pay_for_key(now)?,
-                    ControlChange::Active(_) => self.flood.pay_for_standby(now, self.peer.served())?,
-                    _ => self.flood.pay(now)?,
+                    ControlChange::Active(_) | ControlChange::Cost(_) => {
+                        self.flood.pay_for_paths(now, self.peer.served())?;
+                    }
+                    ControlChange::Drain => self.flood.pay(now)?,
                 }
                 self.peer.take(sequence, change, self.params.limits.keys)?;
                 if self.events.back() != Some(&SessionEvent::PeerChanged) {

@@ -1,6 +1,6 @@
 //! What goes out: filling a batch for a carrier.
 //!
-//! Order within a batch: greeting, pong and ping, the tail of dead carriers, session-wide and stream control, then data by
+//! Order within a batch: greeting, pong and ping, the tail of dead carriers, session-wide and stream control, keys, data by
 //! turns; the acknowledgement last. So whatever was sent before on a dead carrier stays ahead of anything newer of its
 //! streams, and an open stays ahead of its data.
 
@@ -64,6 +64,7 @@ impl Session {
         } else {
             self.transmit_resend(index, out, &mut room);
             if self.transmit_control(now, index, out, &mut room) {
+                self.transmit_keys(index, out, &mut room);
                 self.transmit_data(now, index, out, &mut room);
             }
         }
@@ -149,7 +150,23 @@ impl Session {
         }
     }
 
-    /// Session-wide and stream control. Returns whether all of it went out, without which no data may follow.
+    /// Changes of the key table. They may be many: where data waits they get a part of each batch, so that no stream waits for
+    /// all of them, and like data they stay within the bound on what is in flight.
+    fn transmit_keys(&mut self, index: usize, out: &mut Vec<Piece>, room: &mut usize) {
+        if !self.outgoing.has_next_key() || self.leaves_it_to_others(index) || !self.brings_changes(index) {
+            return;
+        }
+        let carrier = &mut self.carriers[index];
+        let share = if carrier.schedule.next_data().is_some() { KEYS_BESIDE_DATA } else { BATCH };
+        let rest = room.saturating_sub(share).max(LARGEST_CONTROL);
+        let cap = carrier.flight_cap();
+        while *room > rest && carrier.log.in_flight() < cap {
+            let Some((sequence, change)) = self.outgoing.next_key() else { break };
+            emit(carrier, &Frame::Control { sequence, change }, &mut self.scratch, out, room);
+        }
+    }
+
+    /// Session-wide and stream control, but for keys. Returns whether all of it went out, without which no data may follow.
     fn transmit_control(
         &mut self,
         now: Instant,
@@ -197,7 +214,7 @@ impl Session {
         }
         let all = carrier.schedule.next_control().is_none();
         over.into_iter().for_each(|slot| self.remove(slot as usize));
-        all && (elsewhere || !self.has_session_control(index))
+        all && (elsewhere || !self.has_small_control(index))
     }
 
     /// Data and finishes, by turns.
@@ -281,9 +298,13 @@ impl Session {
         Transmit::Farewell
     }
 
-    /// Whether [`Session::next_session_control`] has something for a carrier.
+    /// Whether [`Session::next_session_control`] has something for a carrier, or [`Session::transmit_keys`] has keys for it.
     pub(super) fn has_session_control(&self, index: usize) -> bool {
-        self.outgoing.has_next() && self.brings_changes(index)
+        self.has_small_control(index) || self.outgoing.has_next_key() && self.brings_changes(index)
+    }
+
+    fn has_small_control(&self, index: usize) -> bool {
+        self.outgoing.has_next_small() && self.brings_changes(index)
             || self.has_untold()
             || self.request_for(index).is_some()
             || self.streams_to_announce().is_some()
@@ -310,13 +331,13 @@ impl Session {
         if !self.brings_changes(index) {
             return None;
         }
-        let (sequence, change) = self.outgoing.next()?;
+        let (sequence, change) = self.outgoing.next_small()?;
         Some(Frame::Control { sequence, change })
     }
 
     /// A new count of streams for the peer, once an eighth of them came free since the last; sooner when the peer
     /// has fewer left than will come free with it, or streams that live long would keep the rest from being used.
-    fn streams_to_announce(&self) -> Option<u64> {
+    pub(super) fn streams_to_announce(&self) -> Option<u64> {
         let max = self.params.limits.max_streams;
         let limit = self.released + max;
         let fresh = limit.saturating_sub(self.announced_streams);

@@ -1,6 +1,7 @@
 //! Where streams are placed among several carriers, joins that come to nothing, and who is woken for what.
 
 use super::*;
+use crate::wire::frame::ControlChange;
 
 #[test]
 fn streams_are_placed_on_the_carriers_by_turns_of_many() {
@@ -417,15 +418,45 @@ fn keys_that_keep_to_the_allowance_end_no_session_while_a_carrier_falls_silent()
 }
 
 #[test]
+fn a_key_table_leaves_most_of_each_batch_to_data_that_waits() {
+    let mut lines = Lines::new(1);
+    let (near, _) = lines.open();
+    lines.write(DIALER, near, &text(16_000));
+    (0..9_000).for_each(|at| lines.ends[DIALER].serve(&RoutingKey::new(format!("k{at}")).unwrap(), true));
+    let key = lines.ends[DIALER].open(request(), Bytes::new()).unwrap();
+    lines.seen = [Vec::new(), Vec::new()];
+    lines.step(DIALER, FIRST);
+    let seen: Vec<_> = lines.seen[DIALER].iter().map(|(_, frame)| frame).collect();
+    let keys = seen.iter().filter(|frame| matches!(frame, Frame::Control { .. })).count();
+    let data = seen.iter().filter(|frame| matches!(frame, Frame::Data { .. })).count();
+    assert!(keys > 100 && keys < 3000, "{keys}");
+    assert_eq!(
+        (data, seen.iter().any(|frame| matches!(frame, Frame::Open { stream, .. } if *stream == key.id))),
+        (1, true)
+    );
+    lines.settle();
+    assert_eq!(lines.ends[ACCEPTOR].peer.served(), 9_000);
+}
+
+#[test]
 fn going_on_standby_is_dearer_the_more_keys_are_served() {
     let mut lines = Lines::new(1);
     (0..9_000).for_each(|at| lines.ends[ACCEPTOR].serve(&RoutingKey::new(format!("k{at}")).unwrap(), true));
     lines.settle();
+    // This end keeps to half of what the other takes.
+    for change in 0..1000 {
+        lines.ends[ACCEPTOR].set_active(change % 2 == 0);
+        lines.settle();
+    }
+    assert_eq!(lines.ends[DIALER].ended(), None);
+    // One that does not floods it.
     let mut changes = 0;
     while lines.ends[DIALER].ended().is_none() {
+        let change = ControlChange::Active(changes % 2 == 0);
+        let frame = Frame::Control { sequence: 1_000_000 + changes, change };
+        let mut frames = vec![Decoded { frame, logged_bytes: 0 }];
         changes += 1;
-        lines.ends[ACCEPTOR].set_active(changes % 2 == 0);
-        lines.settle();
+        lines.ends[DIALER].handle_frames(epoch(), CarrierNumber(0), &mut frames);
     }
     assert_eq!(lines.ends[DIALER].ended(), Some(&SessionEnd::Violation(Violation::Flood)));
     assert!((30..=40).contains(&changes), "{changes}");

@@ -42,11 +42,15 @@ impl Session {
     }
 
     /// Acceptor: asks the dialer for a carrier in the place of another, which this end will cut `deadline` after the
-    /// dialer has heard of it. Said once for each carrier, and no more once that has fallen; a dialer asks nobody.
+    /// dialer has heard of it. Said once for each carrier, for the last cause there was until then, and no more once that has fallen; a dialer asks
+    /// nobody.
     pub(crate) fn request_carrier(&mut self, number: CarrierNumber, code: CloseCode, deadline: Duration) {
         let Some(index) = self.find(number).filter(|_| self.params.side == Side::Acceptor) else { return };
-        self.carriers[index].request.get_or_insert(Request { code, deadline, unsaid: true });
-        self.wake_drivers();
+        let request = &mut self.carriers[index].request;
+        if request.as_ref().is_none_or(|before| before.unsaid) {
+            *request = Some(Request { code, deadline, unsaid: true });
+            self.wake_drivers();
+        }
     }
 
     /// The peer leaves a carrier, and so does this end.

@@ -626,6 +626,17 @@ fn a_carrier_is_asked_for_once_by_the_acceptor_and_the_dialer_is_told() {
 }
 
 #[test]
+fn a_request_that_was_not_said_yet_is_said_with_its_last_cause() {
+    let mut lines = Lines::new(2);
+    let notice = Duration::from_secs(30);
+    lines.ends[ACCEPTOR].request_carrier(FIRST, CloseCode::REPLACED, notice);
+    lines.ends[ACCEPTOR].request_carrier(FIRST, CloseCode::EXPIRED, notice);
+    lines.settle();
+    let asked = SessionEvent::CarrierRequested { number: FIRST, code: CloseCode::EXPIRED, deadline: notice };
+    assert!(std::iter::from_fn(|| lines.ends[DIALER].poll_event()).any(|event| event == asked));
+}
+
+#[test]
 fn a_request_is_forgotten_with_its_carrier_and_survives_that_of_another() {
     let mut lines = Lines::new(2);
     let requests = |lines: &mut Lines| {

@@ -105,13 +105,20 @@ impl Fleet {
         let until = Stay::Until { until: later(now, grace), cause };
         let first = match known.stay {
             Stay::Free => true,
-            // One that was suspect and speaks again would not be cut: the peer is told of the weightier cause.
+            // One that was suspect and speaks again would not be cut. The peer is told of the weightier cause, unless it was asked
+            // already.
             Stay::Until { cause: ReplaceCause::Suspect, .. } if cause != ReplaceCause::Suspect => false,
             // What has expired is closed in the end, whatever else it was to be replaced for.
             Stay::Until { cause: before, .. }
                 if cause == ReplaceCause::Expired && before != ReplaceCause::Expired =>
             {
                 known.stay = until;
+                return;
+            }
+            Stay::Retiring { cause: before, .. }
+                if cause == ReplaceCause::Expired && before != ReplaceCause::Expired =>
+            {
+                known.stay = Stay::Retiring { until: later(now, grace), cause };
                 return;
             }
             Stay::Until { .. } | Stay::Retiring { .. } | Stay::Closing => return,

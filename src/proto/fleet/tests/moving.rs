@@ -468,6 +468,22 @@ fn a_certificate_that_expires_during_a_rotation_sets_an_end_to_its_carrier() {
 }
 
 #[test]
+fn a_certificate_that_expires_on_a_carrier_that_retires_sets_an_end_to_it() {
+    let mut bench = Bench::twofold();
+    bench.rotate(2);
+    assert!(bench.join(2));
+    assert_eq!(bench.moves(), [retire(0, CloseCode::REPLACED)]);
+    // What has come in its place is lost, and no other can be had: it stays, unless its certificate has expired.
+    bench.fact(down(1));
+    bench.fact(down(2));
+    bench.pass(MOVE);
+    assert!(!bench.moves().contains(&close(0, CloseCode::REPLACED)));
+    bench.expire(0);
+    bench.pass(MOVE);
+    assert_eq!(bench.moves(), [close(0, CloseCode::EXPIRED)]);
+}
+
+#[test]
 fn an_expired_certificate_of_a_carrier_that_is_gone_changes_nothing() {
     let mut bench = Bench::up();
     bench.expire(7);

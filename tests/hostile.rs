@@ -14,7 +14,7 @@ use common::raw::{self, RawPeer, encoded, hello};
 use common::stage::single;
 use common::{credentials, key, loopback, plane, plane_with, until, within};
 use sitelink::wire::frame::{CloseScope, ControlChange, Frame, OpenTo};
-use sitelink::wire::hello::SessionClaim;
+use sitelink::wire::hello::{DeadCarrier, SessionClaim};
 use sitelink::{
     Access, AccessSpec, CarrierEnd, CarrierNumber, CloseCode, DialError, EventKind, Events, LinkRole,
     LinkStream, OpenRequest, PeerRefusal, Phase, Plane, PlaneConfig, SessionEnd, SessionNumber, StreamCode,
@@ -521,6 +521,19 @@ async fn a_peer_that_trickles_is_cut_at_the_deadline_of_its_phase() {
     assert!(within(trickle(&mut peer.stream, &bytes)).await);
     yard.is_refused(Phase::Hello, late(Phase::Hello, Duration::from_millis(400))).await;
     yard.is_untroubled("trickling").await;
+}
+
+#[tokio::test]
+async fn carriers_that_a_beginning_says_it_has_lost_are_not_looked_at() {
+    let mut yard = Yard::new(PlaneConfig::default()).await;
+    let tls = raw::client(&yard.ca.client("guest"));
+    let mut guest = RawPeer::dial(yard.access.address(), tls).await.unwrap();
+    let mut first = hello("guest", 0, SessionClaim::New);
+    first.dead =
+        [0, 4_000_000_000].map(|number| DeadCarrier { number: CarrierNumber(number), received: 9 }).into();
+    guest.greet(first).await.unwrap();
+    assert!(guest.is_answered(7).await, "its session lives");
+    yard.is_untroubled("carriers that never were").await;
 }
 
 #[tokio::test]

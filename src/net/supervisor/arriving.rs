@@ -78,7 +78,9 @@ impl Supervisor {
             bytes.freeze()
         };
         let now = clock::now();
-        match handle.with(|session| session.handle_join(now, hello.carrier, &hello.dead, answer)) {
+        // What begins has lost no carrier, whatever its hello says.
+        let dead = if joined.is_some() { &hello.dead[..] } else { &[] };
+        match handle.with(|session| session.handle_join(now, hello.carrier, dead, answer)) {
             Ok(()) => self.drive(handle, hello.carrier, connection),
             Err(_) => self.never_up(number, hello.carrier, connection),
         }

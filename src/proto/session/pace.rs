@@ -51,8 +51,9 @@ struct Round {
     acked: u64,
     /// What had been sent then: when that is acknowledged, the round is over.
     until: u64,
-    /// Whether the bound held data back in it.
+    /// Whether the bound held data back in it, and whether it did in the one before.
     held_back: bool,
+    held_before: bool,
 }
 
 /// What the bound is at.
@@ -106,7 +107,8 @@ impl Pace {
             if self.rate[0] < self.rate[1] / 2.0 {
                 // Another way, or hardly anything was sent: what was known says nothing any more. But what the bound has held
                 // back came at the rate there is now.
-                let best = if self.round.is_some_and(|round| round.held_back) { self.rate[0] } else { 0.0 };
+                let held = self.round.is_some_and(|round| round.held_back || round.held_before);
+                let best = if held { self.rate[0] } else { 0.0 };
                 (self.phase, self.lift) = (Phase::Starting { best, flat: 0 }, 1.0);
             }
             self.rate = [0.0, self.rate[0]];
@@ -117,7 +119,9 @@ impl Pace {
 
     /// Takes note of what is acknowledged and sent.
     pub(crate) fn progress(&mut self, now: Instant, acked: u64, sent: u64) {
+        let mut held_before = false;
         if let Some(round) = self.round {
+            held_before = round.held_back;
             let took = now.saturating_duration_since(round.began).max(CLOCK_GRAIN);
             // Where bytes come in bursts, one may end long before the way has been gone there and back.
             if acked < round.until || self.round_trip.minimum.is_some_and(|least| took < least) {
@@ -135,7 +139,7 @@ impl Pace {
                 }
             }
         }
-        self.round = Some(Round { began: now, acked, until: sent, held_back: false });
+        self.round = Some(Round { began: now, acked, until: sent, held_back: false, held_before });
     }
 
     /// Nothing is in flight. If that is not from this very moment on, nobody wrote for a while, and the round would

@@ -130,7 +130,9 @@ impl Pace {
             // A probe lets through more, not less: it comes to its end first.
             if self.draining > 0 && !matches!(self.phase, Phase::Probing { .. }) {
                 self.draining -= 1;
-            } else if round.held_back {
+            } else if !round.held_back {
+                self.slow = 0;
+            } else {
                 let rate = (acked - round.acked) as f64 / took.as_secs_f64();
                 if self.has_slowed(rate) {
                     self.restart(now, rate);
@@ -145,7 +147,9 @@ impl Pace {
     /// Nothing is in flight. If that is not from this very moment on, nobody wrote for a while, and the round would
     /// measure how long.
     pub(crate) fn rests(&mut self, now: Instant) {
-        self.round.take_if(|round| round.began < now);
+        if self.round.take_if(|round| round.began < now).is_some() {
+            self.slow = 0;
+        }
     }
 
     /// There was more to send than the bound allowed.
@@ -247,10 +251,11 @@ impl Pace {
         let least = self.round_trip.minimum.unwrap_or_default();
         let slow = if least >= FAR { FAR_FLIGHT as f64 } else { SLOW_FLIGHT as f64 };
         let floor = (rate * SHORT).clamp(slow, LEAST_FLIGHT as f64);
+        let unknown = |best: f64| best == 0.0 || least < FAR;
         let (gain, floor, lift) = match self.phase {
             // What is lifted would queue, and count as distance.
             Phase::Holding { .. } if self.draining > 0 => (DRAINING_GAIN, slow, 1.0),
-            Phase::Starting { best: 0.0, .. } => (STARTING_GAIN, LEAST_FLIGHT as f64, self.lift),
+            Phase::Starting { best, .. } if unknown(best) => (STARTING_GAIN, LEAST_FLIGHT as f64, self.lift),
             Phase::Starting { .. } => (STARTING_GAIN, floor, self.lift),
             Phase::Holding { .. } | Phase::Probing { .. } => (HOLDING_GAIN, floor, self.lift),
         };

@@ -124,7 +124,7 @@ async fn ask(session: &SessionHandle, wanted: &Wanted) -> Result<StreamKey, Open
     };
     let request = OpenRequest { to, metadata: wanted.metadata.clone() };
     let key = session.with(|session| {
-        let key = session.open(request, wanted.initial.clone())?;
+        let key = session.open(clock::now(), request, wanted.initial.clone())?;
         if wanted.finished {
             session.finish(key);
         }

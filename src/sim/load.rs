@@ -66,7 +66,7 @@ impl Load {
             self.change_mind(end, session);
         }
         if !self.to_open[end].is_empty() && self.random[end].bool() {
-            self.open(end, session)?;
+            self.open(now, end, session)?;
         }
         let mut moved = !self.to_open[end].is_empty();
         while let Some((key, request)) = session.poll_incoming() {
@@ -145,7 +145,7 @@ impl Load {
         }
     }
 
-    fn open(&mut self, end: usize, session: &mut Session) -> Result<(), String> {
+    fn open(&mut self, now: Instant, end: usize, session: &mut Session) -> Result<(), String> {
         let Some(plan) = self.to_open[end].last() else { return Ok(()) };
         let to = plan.key.map_or(OpenTo::Site, |name| OpenTo::Key(key(name)));
         let request = OpenRequest { to, metadata: Bytes::from(vec![7; plan.metadata]) };
@@ -155,7 +155,7 @@ impl Load {
         let bytes = halves[end].initial(id, end, plan.initial);
         let random = fastrand::Rng::with_seed(self.seed ^ id.0.rotate_left(48));
         let holds = plan.habits.map(Hold::new);
-        match session.open(request.clone(), bytes) {
+        match session.open(now, request.clone(), bytes) {
             Ok(key) if key.id == id => {
                 let mut flow = Flow { id, request, holds, halves, random };
                 flow.holds[end].stage = Stage::Asked(key);

@@ -37,7 +37,12 @@ impl Session {
     ///
     /// # Errors
     /// The session has ended, or drains, or the peer takes no more streams, or has refused so many there that it is not asked.
-    pub(crate) fn open(&mut self, request: OpenRequest, initial: Bytes) -> Result<StreamKey, OpenFailure> {
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        request: OpenRequest,
+        initial: Bytes,
+    ) -> Result<StreamKey, OpenFailure> {
         if let Some(end) = self.ended() {
             return Err(OpenFailure::NeverSent(end.clone()));
         }
@@ -47,7 +52,7 @@ impl Session {
         if self.opened >= self.peer_max_streams {
             return Err(OpenFailure::Limit);
         }
-        if let Some(code) = self.refusals.answer(&request.to) {
+        if let Some(code) = self.refusals.answer(now, &request.to) {
             return Err(OpenFailure::Refused(code));
         }
         let parity = match self.params.side {
@@ -315,8 +320,8 @@ impl Session {
             self.refuse(key, StreamCode::REFUSED);
             return;
         }
-        if stream.opening == Opening::Asked && has_left(stream) {
-            // It came to nothing for the peer as well.
+        if stream.opening == Opening::Asked {
+            // It goes, or has gone, and comes to nothing for the peer as well.
             self.refusals.met(&stream.to, StreamCode::BUSY);
         }
         if stream.send.state == SendState::Open {

@@ -239,7 +239,7 @@ impl Bench {
         let initial = self.fresh(initial.min(16_384));
         let request = OpenRequest { to: OpenTo::Site, metadata: Bytes::from_static(b"meta") };
         let held = self.models.values().filter(|model| model.keys[end].is_some()).count();
-        match self.sessions[end].open(request, initial.clone()) {
+        match self.sessions[end].open(self.now, request, initial.clone()) {
             Ok(key) => {
                 let model = self.models.entry(key.id).or_default();
                 model.keys[end] = Some(key);

@@ -16,7 +16,6 @@ impl Session {
     /// Takes frames of a carrier, in order, and empties `frames`. Those of a carrier that is not live are dropped:
     /// after the peer was told how far this end received on it, nothing more of it may count.
     pub(crate) fn handle_frames(&mut self, now: Instant, number: CarrierNumber, frames: &mut Vec<Decoded>) {
-        self.refusals.refill(now);
         for Decoded { frame, logged_bytes } in frames.drain(..) {
             let Some(index) = self.find(number) else { break };
             if self.ended().is_some() {

@@ -28,23 +28,24 @@ impl Refusals {
         Self { left: AHEAD, refilled: now, last: HashMap::new() }
     }
 
-    /// Takes note of the time, which allows for more.
-    pub(crate) fn refill(&mut self, now: Instant) {
-        if self.left == AHEAD {
-            self.refilled = now;
-            return;
-        }
+    /// Time allows for more.
+    fn refill(&mut self, now: Instant) {
         let ticks = now.saturating_duration_since(self.refilled).as_millis() / TICK.as_millis();
         // After so long everything is allowed for, whatever is owed.
         let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
         if ticks > 0 {
             self.left = AHEAD.min(self.left.saturating_add(i64::from(ticks) * EACH_TICK));
             self.refilled += TICK * ticks;
+            if self.left == AHEAD {
+                // What was refused long ago is not to be held against anybody.
+                self.last.clear();
+            }
         }
     }
 
     /// The answer to an open, if it is to be given in the peer's name.
-    pub(crate) fn answer(&self, to: &OpenTo) -> Option<StreamCode> {
+    pub(crate) fn answer(&mut self, now: Instant, to: &OpenTo) -> Option<StreamCode> {
+        self.refill(now);
         if self.left > 0 {
             return None;
         }
@@ -97,39 +98,41 @@ mod tests {
         let start = epoch();
         let (mut refusals, down, well) = (Refusals::new(start), to("down"), to("well"));
         for _ in 0..AHEAD {
-            assert_eq!(refusals.answer(&down), None);
+            assert_eq!(refusals.answer(start, &down), None);
             refusals.met(&down, StreamCode::UNREACHABLE);
         }
-        assert_eq!((refusals.answer(&down), refusals.answer(&well)), (Some(StreamCode::UNREACHABLE), None));
+        let answers = [&down, &well].map(|to| refusals.answer(start, to));
+        assert_eq!(answers, [Some(StreamCode::UNREACHABLE), None]);
         // Those on their way are owed.
         (0..15).for_each(|_| refusals.met(&down, StreamCode::BUSY));
-        refusals.refill(start + TICK);
-        assert_eq!(refusals.answer(&down), Some(StreamCode::BUSY));
-        refusals.refill(start + TICK * 2);
-        assert_eq!((refusals.left, refusals.answer(&down)), (5, None));
-        refusals.refill(start + TICK * 3 / 2);
+        assert_eq!(refusals.answer(start + TICK, &down), Some(StreamCode::BUSY));
+        assert_eq!((refusals.answer(start + TICK * 2, &down), refusals.left), (None, 5));
+        assert_eq!(refusals.answer(start + TICK * 3 / 2, &down), None);
         assert_eq!(refusals.left, 5, "time that goes back allows for nothing");
     }
 
     #[test]
     fn one_that_accepts_again_is_asked_though_another_refuses() {
-        let mut refusals = Refusals::new(epoch());
-        let (one, other) = (to("one"), to("other"));
+        let (start, one, other) = (epoch(), to("one"), to("other"));
+        let mut refusals = Refusals::new(start);
         refusals.met(&other, StreamCode::BUSY);
         (0..AHEAD).for_each(|_| refusals.met(&one, StreamCode::BUSY));
-        assert!(refusals.answer(&one).is_some() && refusals.answer(&other).is_some());
+        let mut are_answered_for = || [&one, &other].map(|to| refusals.answer(start, to).is_some());
+        assert_eq!(are_answered_for(), [true, true]);
         refusals.accepted(&other);
-        assert!(refusals.answer(&one).is_some() && refusals.answer(&other).is_none());
+        let mut are_answered_for = || [&one, &other].map(|to| refusals.answer(start, to).is_some());
+        assert_eq!(are_answered_for(), [true, false]);
     }
 
     #[test]
     fn a_peer_that_refuses_everything_fills_no_memory() {
-        let mut refusals = Refusals::new(epoch());
+        let start = epoch();
+        let mut refusals = Refusals::new(start);
         (0..AHEAD).for_each(|name| refusals.met(&to(&format!("{name}")), StreamCode::BUSY));
         assert_eq!(refusals.last.len(), MOST);
-        assert_eq!(refusals.answer(&to("another")), Some(StreamCode::BUSY));
-        refusals.refill(epoch() + Duration::from_secs(1_000_000_000));
-        assert_eq!((refusals.left, refusals.answer(&to("0"))), (AHEAD, None));
+        assert_eq!(refusals.answer(start, &to("another")), Some(StreamCode::BUSY));
+        let late = start + Duration::from_secs(1_000_000_000);
+        assert_eq!((refusals.answer(late, &to("0")), refusals.left, refusals.last.len()), (None, AHEAD, 0));
     }
 
     /// A peer that drives itself as hard as it can against a destination that is down never floods the other end.
@@ -140,9 +143,8 @@ mod tests {
         let (mut refusals, mut flood, down) = (Refusals::new(start), Flood::new(start), to("down"));
         for millis in 0..60_000 {
             let now = start + Duration::from_millis(millis);
-            refusals.refill(now);
             // A hundred a millisecond, all of them on their way before the first answer.
-            let asked = (0..100).filter(|_| refusals.answer(&down).is_none()).count();
+            let asked = (0..100).filter(|_| refusals.answer(now, &down).is_none()).count();
             for _ in 0..asked {
                 assert_eq!(flood.pay(now), Ok(()), "after {millis} ms");
                 flood.forgive();

@@ -248,7 +248,7 @@ impl World {
                 let initial = Bytes::from(vec![0; usize::from(input.byte()) << 6]);
                 let request = OpenRequest { to: OpenTo::Site, metadata: Bytes::new() };
                 if self.held.len() < MAX_HELD
-                    && let Ok(key) = self.session.open(request, initial)
+                    && let Ok(key) = self.session.open(self.now, request, initial)
                 {
                     self.streams.entry(key.id).or_default().allowed = MIN_WINDOW;
                     self.held.push(key);

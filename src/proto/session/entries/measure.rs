@@ -35,7 +35,8 @@ impl Busy {
         let _ = session.handle_carrier_up(start, number, &[]);
         let load = Bytes::from(vec![7; load]);
         let request = OpenRequest { to: OpenTo::Site, metadata: Bytes::new() };
-        let keys = (0..streams).filter_map(|_| session.open(request.clone(), load.clone()).ok()).collect();
+        let keys =
+            (0..streams).filter_map(|_| session.open(start, request.clone(), load.clone()).ok()).collect();
         let mut busy = Self { session, now: start, streams: keys, load, out: Vec::new() };
         // Opens go ahead of all data: after them only data is left.
         while busy.batch() > 0 && !busy.out.iter().any(|piece| stream_of(piece).is_some()) {}

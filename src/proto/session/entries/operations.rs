@@ -214,7 +214,7 @@ impl World {
         let request =
             OpenRequest { to: OpenTo::Site, metadata: Bytes::from(index.to_le_bytes()[..1].to_vec()) };
         let bytes = text(index, end, 0, initial);
-        let Ok(key) = self.ends[end].session.open(request, bytes) else { return };
+        let Ok(key) = self.ends[end].session.open(self.now, request, bytes) else { return };
         way.written = initial as u64;
         let mut flow = Flow { keys: [None, None], opener: end, accepted: false, ways: <[Way; 2]>::default() };
         flow.keys[end] = Some(key);

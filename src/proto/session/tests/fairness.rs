@@ -63,8 +63,9 @@ fn a_flood_of_short_requests_leaves_bulk_more_than_half() {
     let (mut beside, mut answered) = (0, 0);
     for _ in 0..500 {
         // At 1 GB/s, 15,000 batches a second, these are 120,000 requests a second.
-        let asked: Vec<_> =
-            (0..8).map(|_| pair.dialer.open(request(), Bytes::from_static(&[2; 100])).unwrap()).collect();
+        let asked: Vec<_> = (0..8)
+            .map(|_| pair.dialer.open(pair.now, request(), Bytes::from_static(&[2; 100])).unwrap())
+            .collect();
         beside += pair.bulk(&bulk)[0];
         while let Some((far, _)) = pair.acceptor.poll_incoming() {
             assert!(pair.acceptor.accept(far));
@@ -87,7 +88,8 @@ fn streams_that_are_all_new_leave_bulk_its_half() {
     for _ in 0..200 {
         // With what an open may take along these fill every batch.
         let initial = Bytes::from_static(&[2; 16_384]);
-        let asked: Vec<_> = (0..8).map(|_| pair.dialer.open(request(), initial.clone()).unwrap()).collect();
+        let asked: Vec<_> =
+            (0..8).map(|_| pair.dialer.open(pair.now, request(), initial.clone()).unwrap()).collect();
         beside += pair.bulk(&bulk)[0];
         while let Some((far, _)) = pair.acceptor.poll_incoming() {
             assert!(pair.acceptor.accept(far));

@@ -73,7 +73,7 @@ fn a_stream_without_a_carrier_waits_for_one_unless_its_reader_is_slower() {
 #[test]
 fn a_look_tells_how_far_a_stream_has_come_and_the_session_counts_them() {
     let mut pair = Pair::new();
-    let asked = pair.dialer.open(request(), Bytes::new()).unwrap();
+    let asked = pair.dialer.open(pair.now, request(), Bytes::new()).unwrap();
     assert_eq!(look(&pair.dialer)[0].since, None);
     pair.settle();
     assert_eq!(look(&pair.dialer)[0].state, StreamState::Asked);
@@ -84,7 +84,7 @@ fn a_look_tells_how_far_a_stream_has_come_and_the_session_counts_them() {
     pair.settle();
     assert_eq!(look(&pair.dialer)[0].state, StreamState::Receiving);
     assert_eq!(look(&pair.acceptor)[0].state, StreamState::Sending);
-    let refused = pair.dialer.open(request(), Bytes::new()).unwrap();
+    let refused = pair.dialer.open(pair.now, request(), Bytes::new()).unwrap();
     pair.settle();
     let (far, _) = pair.acceptor.poll_incoming().unwrap();
     pair.acceptor.refuse(far, StreamCode::UNREACHABLE);

@@ -128,7 +128,7 @@ impl Lines {
 
     /// A stream that the dialer has opened and the acceptor accepted.
     fn open(&mut self) -> (StreamKey, StreamKey) {
-        let near = self.ends[DIALER].open(request(), Bytes::new()).unwrap();
+        let near = self.ends[DIALER].open(self.now, request(), Bytes::new()).unwrap();
         self.settle();
         let (far, _) = self.ends[ACCEPTOR].poll_incoming().unwrap();
         assert!(self.ends[ACCEPTOR].accept(far));
@@ -705,7 +705,7 @@ impl Lines {
     /// A stream that sends on that carrier at the dialer.
     fn open_somewhere(&mut self, number: CarrierNumber) -> StreamKey {
         loop {
-            let key = self.ends[DIALER].open(request(), Bytes::new()).unwrap();
+            let key = self.ends[DIALER].open(self.now, request(), Bytes::new()).unwrap();
             if self.home(DIALER, key) == Some(number) {
                 return key;
             }

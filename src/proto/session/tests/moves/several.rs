@@ -20,7 +20,7 @@ fn a_stream_is_placed_where_the_fewest_wait_for_another_turn() {
     assert!(bulk.iter().all(|key| lines.home(DIALER, *key) == Some(FIRST)));
     bulk.iter().for_each(|key| lines.write(DIALER, *key, &text(16_000)));
     lines.step(DIALER, FIRST);
-    let next = lines.ends[DIALER].open(request(), Bytes::new()).unwrap();
+    let next = lines.ends[DIALER].open(lines.now, request(), Bytes::new()).unwrap();
     assert_eq!(lines.home(DIALER, next), Some(SECOND));
 }
 
@@ -134,7 +134,7 @@ fn a_stale_place_in_a_schedule_is_gone_when_a_stream_comes_back() {
 fn of_a_thousand_bulk_streams_no_more_is_sent_again_than_was_on_its_way() {
     let mut lines = Lines::new(2);
     let flows: Vec<_> =
-        (0..1000).map(|_| lines.ends[DIALER].open(request(), Bytes::new()).unwrap()).collect();
+        (0..1000).map(|_| lines.ends[DIALER].open(lines.now, request(), Bytes::new()).unwrap()).collect();
     lines.settle();
     let mut far = Vec::new();
     while let Some((key, _)) = lines.ends[ACCEPTOR].poll_incoming() {
@@ -423,7 +423,7 @@ fn a_key_table_leaves_most_of_each_batch_to_data_that_waits() {
     let (near, _) = lines.open();
     lines.write(DIALER, near, &text(16_000));
     (0..9_000).for_each(|at| lines.ends[DIALER].serve(&RoutingKey::new(format!("k{at}")).unwrap(), true));
-    let key = lines.ends[DIALER].open(request(), Bytes::new()).unwrap();
+    let key = lines.ends[DIALER].open(lines.now, request(), Bytes::new()).unwrap();
     lines.seen = [Vec::new(), Vec::new()];
     lines.step(DIALER, FIRST);
     let seen: Vec<_> = lines.seen[DIALER].iter().map(|(_, frame)| frame).collect();

@@ -133,9 +133,9 @@ impl Outgoing {
         self.standby
     }
 
-    /// Whether nothing waits to be said.
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.drain && !self.has_paths() && !self.has_keys()
+    /// Whether everything is said that means anything to a peer that is to open no more streams: cost and standby do not.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.drain && !self.has_keys()
     }
 
     /// Whether there is a change that concerns all paths.
@@ -331,7 +331,7 @@ mod tests {
         // None is left: small changes go all the same.
         out.cost(Cost::new(7).unwrap());
         assert!(has_next(&out));
-        assert_eq!((count(&mut out), has_next(&out), out.is_empty()), (1, false, false));
+        assert_eq!((count(&mut out), has_next(&out), is_empty(&out)), (1, false, false));
         let due = out.due().unwrap();
         assert_eq!(due, start + TICK);
         assert!(!out.refill(start));
@@ -340,7 +340,7 @@ mod tests {
         // What was not said and is taken back is never said.
         names.iter().for_each(|name| out.serve(name, false));
         assert!(out.refill(start + Duration::from_secs(1_000_000)));
-        assert_eq!((count(&mut out), out.is_empty(), out.told.len()), (KEY_CHANGES_PER_TICK, true, 0));
+        assert_eq!((count(&mut out), is_empty(&out), out.told.len()), (KEY_CHANGES_PER_TICK, true, 0));
         assert_eq!(out.allowance, KEY_CHANGES - KEY_CHANGES_PER_TICK);
     }
 
@@ -350,6 +350,10 @@ mod tests {
 
     fn next(out: &mut Outgoing) -> Option<(u64, ControlChange)> {
         out.next_small().or_else(|| out.next_key())
+    }
+
+    fn is_empty(out: &Outgoing) -> bool {
+        out.is_done() && !out.has_paths()
     }
 
     fn has_next(out: &Outgoing) -> bool {
@@ -387,7 +391,7 @@ mod tests {
                     last = Some(change);
                 }
             }
-            assert!(out.is_empty() && !out.told_standby, "{last:?}");
+            assert!(is_empty(&out) && !out.told_standby, "{last:?}");
         }
     }
 
@@ -418,7 +422,7 @@ mod tests {
         ["x", "y", "z"].iter().for_each(|name| out.serve(&key(name), false));
         ["a", "b", "c"].iter().for_each(|name| out.serve(&key(name), true));
         said(&mut out);
-        assert!(out.is_empty());
+        assert!(is_empty(&out));
         assert_eq!(incoming.keys, ["a", "b", "c"].iter().map(|name| key(name)).collect());
     }
 
@@ -426,9 +430,9 @@ mod tests {
     fn standby_is_said_as_it_is_when_it_can_be_said() {
         let mut out = Outgoing::new(epoch());
         out.stand_by(false);
-        assert!(out.is_empty(), "active is what every end is at first");
+        assert!(is_empty(&out), "active is what every end is at first");
         out.stand_by(true);
-        assert_eq!((out.is_empty(), next(&mut out)), (false, Some((0, ControlChange::Active(false)))));
+        assert_eq!((is_empty(&out), next(&mut out)), (false, Some((0, ControlChange::Active(false)))));
         out.stand_by(false);
         out.stand_by(true);
         assert_eq!(next(&mut out), None);

@@ -36,7 +36,7 @@ impl Session {
         if !self.draining || self.drained || self.ended().is_some() {
             return;
         }
-        if !self.outgoing.is_empty() || !self.is_idle() {
+        if !self.outgoing.is_done() || !self.is_idle() {
             // What was answered before counts no more: a stream has come, or a carrier is lost and its tail is to come.
             self.carriers.iter_mut().for_each(|carrier| carrier.fence = Fence::Open);
             return;

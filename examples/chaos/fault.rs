@@ -142,7 +142,8 @@ impl fmt::Display for Kind {
 
 /// Half a minute's worth on a quiet machine.
 const DECK: [(Kind, usize); 14] = [
-    (Kind::Control, 5),
+    // As often as a rotation, with which it is compared.
+    (Kind::Control, 10),
     (Kind::Rotation, 10),
     (Kind::CutReset, 14),
     (Kind::CutFinish, 8),

@@ -51,17 +51,22 @@ pub(crate) enum Purpose {
 /// A step of the exponent is one *round*: all alternates of a group tried once. Each wait is drawn evenly from
 /// nothing to the bound, so that a thousand dialers that lost the same router at the same moment come back
 /// spread over the bound.
+///
+/// Rounds that failed are made up for by one that succeeds: the peer can be reached again. What was lost soon after a
+/// success is not, for a peer that takes carriers and drops them lets every dial succeed: only time makes up for that.
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
     policy: Backoff,
-    /// Rounds failed since the last reset.
+    /// Rounds failed since the last that succeeded.
     failures: u32,
+    /// Carriers and sessions that hardly lived, since the last that did.
+    drops: u32,
 }
 
 impl Pace {
     /// A pace whose first attempt is at once.
     pub(crate) fn new(policy: Backoff) -> Self {
-        Self { policy, failures: 0 }
+        Self { policy, failures: 0, drops: 0 }
     }
 
     /// The wait after a failed round. A peer's `retry_after` is kept to, up to the policy's cap, with the jitter
@@ -72,41 +77,52 @@ impl Pace {
         asked + self.jitter(rng)
     }
 
+    /// An attempt has succeeded.
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
     /// The wait after a carrier was lost that had lived for `lived`.
     ///
     /// A carrier that lived as long as the first bound is replaced at once: its streams wait. One that did not is
-    /// a failure, or a peer that takes and drops carriers would be hammered.
+    /// waited for, or a peer that takes and drops carriers would be hammered.
     pub(crate) fn lost(&mut self, lived: Duration, rng: &mut Rng) -> Duration {
         if lived < self.policy.first {
-            return self.failed(None, rng);
+            return self.dropped(rng);
         }
         self.forgive(lived);
         Duration::ZERO
     }
 
-    /// A carrier that lived as long as the first bound makes up for half of the failures, as each failure doubles the wait;
-    /// one that was stable for all.
+    /// A carrier that lived as long as the first bound makes up for half of those that did not, as each of them doubles the
+    /// wait; one that was stable for all.
     pub(crate) fn forgive(&mut self, lived: Duration) {
         if self.is_stable(lived) {
-            self.failures = 0;
+            self.reset();
         } else if lived >= self.policy.first {
-            self.failures /= 2;
+            self.drops /= 2;
         }
     }
 
     /// The wait after a session ended that had lived for `lived`: none if it was stable.
     pub(crate) fn ended(&mut self, lived: Duration, rng: &mut Rng) -> Duration {
         if self.is_stable(lived) {
-            self.failures = 0;
+            self.reset();
             Duration::ZERO
         } else {
-            self.failed(None, rng)
+            self.dropped(rng)
         }
     }
 
-    /// Forgets all failures: what caused them has changed.
+    /// Forgets all that failed: what caused it has changed.
     pub(crate) fn reset(&mut self) {
-        self.failures = 0;
+        (self.failures, self.drops) = (0, 0);
+    }
+
+    /// Something hardly lived.
+    fn dropped(&mut self, rng: &mut Rng) -> Duration {
+        self.drops = self.drops.saturating_add(1);
+        self.jitter(rng)
     }
 
     /// Whether what lived this long counts as stable.
@@ -116,7 +132,7 @@ impl Pace {
 
     /// Drawn from 1 µs up, so that a wait is never nothing and a timer always lies ahead.
     fn jitter(&self, rng: &mut Rng) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(MAX_DOUBLINGS);
+        let doublings = self.failures.saturating_add(self.drops).saturating_sub(1).min(MAX_DOUBLINGS);
         let bound = self.policy.first.saturating_mul(1 << doublings).min(self.policy.cap);
         let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX).max(1);
         Duration::from_micros(rng.u64(1..=micros))

@@ -40,6 +40,11 @@ impl Gate {
         wait
     }
 
+    /// An attempt has succeeded: what failed before counts no more.
+    pub(crate) fn succeeded(&mut self) {
+        self.pace.succeeded();
+    }
+
     /// A carrier was lost that had lived for `lived`; says whether that was long enough to replace it at once.
     pub(crate) fn lost(&mut self, now: Instant, lived: Duration, rng: &mut Rng) -> bool {
         self.charge(now, lived, |pace| pace.lost(lived, rng))

@@ -387,6 +387,8 @@ impl Group {
             self.last = Some(winner.target);
         }
         self.cancel_race(orders);
+        self.urgent.succeeded();
+        self.spare.succeeded();
         self.attempts = 0;
         self.error = None;
     }

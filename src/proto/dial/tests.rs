@@ -44,8 +44,9 @@ fn waits_keep_to_a_bound_that_doubles_up_to_the_cap() {
 fn a_pace_never_overflows_and_never_gives_up() {
     let policy = Backoff { cap: Duration::MAX, ..Backoff::default() };
     let mut rng = Rng::with_seed(7);
-    let mut pace = Pace { policy, failures: u32::MAX };
+    let mut pace = Pace { policy, failures: u32::MAX, drops: u32::MAX };
     assert!(!pace.failed(None, &mut rng).is_zero());
+    assert!(!pace.lost(Duration::ZERO, &mut rng).is_zero());
 }
 
 #[test]
@@ -64,11 +65,41 @@ fn a_retry_after_is_believed_up_to_its_cap_and_still_jittered() {
 fn only_a_stable_session_resets_the_pace() {
     let policy = Backoff::default();
     let mut rng = Rng::with_seed(7);
-    let mut pace = Pace { policy, failures: 5 };
+    let mut pace = Pace { policy, failures: 5, drops: 5 };
     assert!(!pace.ended(Duration::from_millis(9_999), &mut rng).is_zero());
-    assert_eq!(pace.failures, 6);
+    assert_eq!((pace.failures, pace.drops), (5, 6));
     assert!(pace.ended(Duration::from_secs(10), &mut rng).is_zero());
-    assert_eq!(pace.failures, 0);
+    assert_eq!((pace.failures, pace.drops), (0, 0));
+}
+
+/// Carriers that came up after a long outage and were cut within 100 ms were dialed again only after the seconds of
+/// backoff that the outage had built up.
+#[test]
+fn a_cut_soon_after_an_outage_does_not_wait_as_the_outage_did() {
+    let policy = Backoff::default();
+    let mut rng = Rng::with_seed(7);
+    let mut pace = Pace::new(policy);
+    (0..12).for_each(|_| _ = pace.failed(None, &mut rng));
+    pace.succeeded();
+    for _ in 0..100 {
+        let wait = pace.clone().lost(Duration::from_millis(70), &mut rng);
+        assert!(wait <= policy.first, "{wait:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_takes_and_drops_carriers_is_dialed_ever_more_rarely() {
+    let policy = Backoff::default();
+    let mut rng = Rng::with_seed(7);
+    let mut pace = Pace::new(policy);
+    let waited: Duration = (0..100)
+        .map(|_| {
+            pace.succeeded();
+            pace.lost(Duration::from_millis(70), &mut rng)
+        })
+        .sum();
+    // Seven waits reach the cap, and those at the cap are half of it in the mean.
+    assert!(waited > policy.cap * 93 / 4, "{waited:?}");
 }
 
 #[test]
@@ -78,9 +109,9 @@ fn a_lost_carrier_is_replaced_at_once_unless_it_hardly_lived() {
     let cases =
         [(10_000, 4, 0, true), (100, 4, 2, true), (100, 0, 0, true), (99, 4, 5, false), (0, 0, 1, false)];
     for (lived, before, after, at_once) in cases {
-        let mut pace = Pace { policy, failures: before };
+        let mut pace = Pace { policy, failures: 0, drops: before };
         let wait = pace.lost(Duration::from_millis(lived), &mut rng);
-        assert_eq!((wait.is_zero(), pace.failures), (at_once, after), "lived {lived} ms");
+        assert_eq!((wait.is_zero(), pace.drops), (at_once, after), "lived {lived} ms");
     }
 }
 
@@ -92,7 +123,7 @@ fn a_thousand_dialers_that_lost_one_router_do_not_come_back_together() {
         let bound = (policy.first * (1 << (round - 1))).min(policy.cap);
         let mut slots = [0_usize; 20];
         for seed in 0..1000 {
-            let mut pace = Pace { policy, failures: round - 1 };
+            let mut pace = Pace { policy, failures: round - 1, drops: 0 };
             let wait = pace.failed(None, &mut Rng::with_seed(seed));
             let slot = (wait.as_micros() - 1) * 20 / bound.as_micros();
             slots[usize::try_from(slot).unwrap()] += 1;

@@ -29,7 +29,10 @@ pub(crate) struct Outgoing {
     /// Keys the peer was told of.
     told: HashSet<RoutingKey>,
     cost: Option<Cost>,
+    /// Whether draining is to be said.
     drain: bool,
+    /// Whether this end drains, said or not.
+    drains: bool,
     /// Whether this end is on standby, and whether the peer was told so.
     standby: bool,
     told_standby: bool,
@@ -49,6 +52,7 @@ impl Outgoing {
             told: HashSet::new(),
             cost: None,
             drain: false,
+            drains: false,
             standby: false,
             told_standby: false,
         }
@@ -120,7 +124,7 @@ impl Outgoing {
 
     /// Says that no new streams are taken.
     pub(crate) fn drain(&mut self) {
-        self.drain = true;
+        (self.drain, self.drains) = (true, true);
     }
 
     /// Says that this end is on standby, or active again. Saying what is already so changes nothing.
@@ -133,9 +137,9 @@ impl Outgoing {
         self.standby
     }
 
-    /// Whether everything is said that means anything to a peer that is to open no more streams: cost and standby do not.
+    /// Whether everything is said that means anything to a peer that is to open no more streams: that, and nothing else.
     pub(crate) fn is_done(&self) -> bool {
-        !self.drain && !self.has_keys()
+        !self.drain
     }
 
     /// Whether there is a change that concerns all paths.
@@ -148,8 +152,10 @@ impl Outgoing {
         price_of_paths(self.told.len())
     }
 
+    /// Whether there is a change of the key table to be said: none once this end drains, or a site whose keys keep changing
+    /// would drain for ever.
     fn has_keys(&self) -> bool {
-        !self.gone.is_empty() || !self.new.is_empty()
+        !self.drains && (!self.gone.is_empty() || !self.new.is_empty())
     }
 
     /// The next change of other than keys, with its sequence number. Changes of cost and standby that a peer would take for a
@@ -176,7 +182,7 @@ impl Outgoing {
     /// exchanged for other keys would be more than the peer takes. Changes beyond the allowance wait, and those that undo
     /// each other meanwhile are never said.
     pub(crate) fn next_key(&mut self) -> Option<(u64, ControlChange)> {
-        let left = self.allowance.checked_sub(1)?;
+        let left = self.allowance.checked_sub(1).filter(|_| self.has_keys())?;
         let change = if let Some(key) = self.gone.pop_first() {
             self.told.remove(&key);
             ControlChange::Withdraw(key)
@@ -353,7 +359,7 @@ mod tests {
     }
 
     fn is_empty(out: &Outgoing) -> bool {
-        out.is_done() && !out.has_paths()
+        out.is_done() && !out.has_keys() && !out.has_paths()
     }
 
     fn has_next(out: &Outgoing) -> bool {

@@ -36,7 +36,8 @@ impl Session {
         if !self.draining || self.drained || self.ended().is_some() {
             return;
         }
-        if !self.outgoing.is_done() || !self.is_idle() {
+        // A carrier that is being dialed may be up at the peer, and an open on its way over it.
+        if !self.outgoing.is_done() || !self.is_idle() || !self.attempted.is_empty() {
             // What was answered before counts no more: a stream has come, or a carrier is lost and its tail is to come.
             self.carriers.iter_mut().for_each(|carrier| carrier.fence = Fence::Open);
             return;

@@ -22,14 +22,16 @@ pub(crate) struct Flood {
     forgivable: u64,
     /// How many more key changes are free of charge. 0 <= keys <= KEY_CHANGES
     keys: u64,
-    /// The last whole second that was counted for both.
+    /// Bytes of ours that were sent and have earned nothing yet. 0 <= moved < EARNS_ONE_PER
+    moved: u64,
+    /// The last whole second that was counted.
     refilled: Instant,
 }
 
 impl Flood {
     /// A full bucket.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { tokens: CAPACITY, forgivable: REFUSALS, keys: KEY_CHANGES, refilled: now }
+        Self { tokens: CAPACITY, forgivable: REFUSALS, keys: KEY_CHANGES, moved: 0, refilled: now }
     }
 
     /// Pays for a cheap frame.
@@ -84,6 +86,14 @@ impl Flood {
         self.tokens = self.tokens.saturating_add(tokens).min(CAPACITY);
     }
 
+    /// So many bytes of data were sent: credit for them is to come. What is too little for a token is kept, or a peer would
+    /// have to pay for the credit of small messages itself.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        let moved = self.moved.saturating_add(bytes);
+        self.earn(moved / EARNS_ONE_PER);
+        self.moved = moved % EARNS_ONE_PER;
+    }
+
     /// A stream of the peer came to nothing: gives back what it cost, unless too many have.
     pub(crate) fn forgive(&mut self) {
         if let Some(left) = self.forgivable.checked_sub(1) {
@@ -121,6 +131,10 @@ const KEY_CHANGES_PER_SECOND: u64 = 10_000;
 /// Keys of a change of cost or standby that cost as much as a cheap frame. With 10,000 keys such a change is taken 32 times at
 /// once and then every three seconds, and said half as often.
 const KEYS_A_TOKEN: u64 = 16;
+
+/// Bytes of data that pay for a frame of credit. An honest peer gives credit for eight times as many at a time, half of the
+/// least window.
+const EARNS_ONE_PER: u64 = 1024;
 
 /// What a stream that came to nothing costs its opener at most: OPEN, RESET and STOP.
 const FUTILE: u64 = 3;
@@ -173,6 +187,22 @@ mod tests {
         let late = start + Duration::from_secs(1_000_000);
         let paid = (0..).take_while(|_| flood.pay(late).is_ok()).count();
         assert_eq!(paid as u64, CAPACITY);
+    }
+
+    #[test]
+    fn small_messages_pay_for_their_credit_as_well_as_large_ones() {
+        let start = epoch();
+        for size in [1, 50, 900, 1023, 1024, 16_384] {
+            let (mut flood, mut unpaid) = (Flood::new(start), 0);
+            for _ in 0..1_000_000 {
+                flood.sent(size);
+                unpaid += size;
+                while unpaid >= 8 * EARNS_ONE_PER {
+                    unpaid -= 8 * EARNS_ONE_PER;
+                    assert_eq!(flood.pay(start), Ok(()), "{size} B");
+                }
+            }
+        }
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl Session {
     /// Dialer: the peer's hello came on a carrier; `dead` is what it says. The carrier is up and streams go on.
     ///
     /// # Errors
-    /// A [`Violation`] if the counts cannot be; the session has then ended.
+    /// [`Violation::Unexpected`] if the peer had given it up before, or the session has ended; any other if the counts
+    /// cannot be, and the session has then ended.
     pub(crate) fn handle_carrier_up(
         &mut self,
         now: Instant,
@@ -116,8 +117,8 @@ impl Session {
     /// dead carriers; `greet` makes its bytes of that, to be sent by the carrier's driver before anything else.
     ///
     /// # Errors
-    /// A [`Violation`] if the number was there before or the counts cannot be; the session has then ended, unless
-    /// the number alone was wrong.
+    /// [`Violation::Unexpected`] if the session has ended; any other if the number was there before or the counts cannot be,
+    /// and the session has then ended, unless the number alone was wrong.
     pub(crate) fn handle_join(
         &mut self,
         now: Instant,
@@ -412,11 +413,12 @@ impl Session {
             }
         }
         if self.fallen.len() > MAX_FALLEN {
-            self.end(now, SessionEnd::ResumeExpired(self.params.resume_window), Some(CloseCode::NORMAL));
+            let flood = Violation::Flood;
+            self.end(now, SessionEnd::Violation(flood), Some(flood.into()));
         }
     }
 }
 
 /// More unsettled carriers than a hello can list (64) cannot be told. A dialer skips failed joins above that; at an
-/// acceptor, by then that many joins in a row were admitted and never answered.
+/// acceptor, by then that many joins in a row were admitted and never answered, or given up before they came.
 pub(super) const MAX_FALLEN: usize = 64;

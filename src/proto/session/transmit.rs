@@ -276,7 +276,7 @@ impl Session {
             }
         }
         self.traffic.sent_bytes += sent;
-        self.flood.earn(sent / EARNS_ONE_PER);
+        self.flood.sent(sent);
         over.into_iter().for_each(|slot| self.remove(slot as usize));
     }
 
@@ -440,9 +440,6 @@ const LARGEST_CONTROL: usize = 4608;
 
 /// Less room than this is not worth a data frame of its own.
 const LEAST_DATA: usize = 64;
-
-/// One acknowledgement or credit of the peer is paid for by this much data.
-const EARNS_ONE_PER: u64 = 1024;
 
 /// A delay beyond a minute says nothing more, and fits four bytes.
 const MAX_DELAY_MICROS: u64 = 60_000_000;

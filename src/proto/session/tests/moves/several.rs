@@ -110,6 +110,60 @@ fn a_session_has_drained_only_when_no_open_can_be_on_its_way_on_another_carrier(
     assert!(drained(&mut lines));
 }
 
+/// The acceptor's hello and an open behind it were on their way while the dialer drained: the open was lost with the session.
+#[test]
+fn a_session_has_not_drained_while_a_carrier_that_is_dialed_may_bring_an_open() {
+    let mut lines = Lines::new(1);
+    let (number, dead) = lines.ends[DIALER].prepare_join();
+    let mut answer = Vec::new();
+    let greet = |counts| {
+        answer = counts;
+        Bytes::new()
+    };
+    lines.ends[ACCEPTOR].handle_join(lines.now, number, &dead, greet).unwrap();
+    let mut opens = Vec::new();
+    while opens.last().is_none_or(|key| lines.home(ACCEPTOR, *key) != Some(number)) {
+        opens.push(lines.ends[ACCEPTOR].open(lines.now, request(), Bytes::new()).unwrap());
+    }
+    // All but the last go by the first carrier, and are refused and gone.
+    let late = opens.pop().unwrap();
+    let drained = |lines: &mut Lines| {
+        std::iter::from_fn(|| lines.ends[DIALER].poll_event()).any(|event| event == SessionEvent::Drained)
+    };
+    lines.ends[DIALER].drain();
+    for _ in 0..4 {
+        while lines.step(DIALER, FIRST) | lines.step(ACCEPTOR, FIRST) {}
+        opens.drain(..).for_each(|key| lines.ends[ACCEPTOR].release(key));
+        lines.pass(Duration::from_millis(25));
+    }
+    assert!(lines.ends[DIALER].is_idle() && lines.ends[ACCEPTOR].peer_draining() && !drained(&mut lines));
+    lines.ends[DIALER].handle_carrier_up(lines.now, number, &answer).unwrap();
+    lines.lines.insert(number, [Decoder::new(), Decoder::new()]);
+    lines.settle();
+    let verdict = lines.ends[ACCEPTOR].poll_verdict(late, Waker::noop());
+    assert_eq!(verdict, Poll::Ready(Err(OpenFailure::Refused(StreamCode::DRAINING))));
+    lines.ends[ACCEPTOR].release(late);
+    lines.settle();
+    assert!(drained(&mut lines));
+}
+
+#[test]
+fn a_session_drains_though_its_keys_keep_changing() {
+    let mut lines = Lines::new(1);
+    lines.ends[DIALER].drain();
+    let key: RoutingKey = "db".parse().unwrap();
+    let mut drained = false;
+    for round in 0..40 {
+        // One change for each batch, so that the log would never be empty.
+        lines.ends[DIALER].serve(&key, round % 2 == 0);
+        lines.round();
+        lines.pass(Duration::from_millis(25));
+        let mut told = std::iter::from_fn(|| lines.ends[DIALER].poll_event());
+        drained |= told.any(|event| event == SessionEvent::Drained);
+    }
+    assert!(drained);
+}
+
 #[test]
 fn a_stale_place_in_a_schedule_is_gone_when_a_stream_comes_back() {
     let mut lines = Lines::new(1);

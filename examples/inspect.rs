@@ -229,12 +229,24 @@ impl Report {
         if let (true, Err(message)) = (has_some, link.dialable(role)) {
             warn("spec.endpoints", message.to_string());
         }
-        let is_there = |name: &str| manifest.secret(&link.key.namespace, name).is_some();
-        if let Some(name) = link.tls_credentials.as_deref().filter(|name| !is_there(name)) {
-            warn("spec.tlsCredentials", format!("no Secret {name:?} among the documents"));
+        let found = |name: &str| manifest.secret(&link.key.namespace, name);
+        let missing = |name: &str| format!("no Secret {name:?} among the documents");
+        if let Some(name) = link.tls_credentials.as_deref() {
+            match found(name).map(Credentials::from_secret) {
+                None => warn("spec.tlsCredentials", missing(name)),
+                Some(Err(error)) => warn("spec.tlsCredentials", format!("Secret {name:?}: {error}")),
+                Some(Ok(_)) => {}
+            }
         }
-        if let Some(name) = link.settings.proxy_configuration.as_deref().filter(|name| !is_there(name)) {
-            warn("spec.settings.proxy-configuration", format!("no Secret {name:?} among the documents"));
+        if let Some(name) = link.settings.proxy_configuration.as_deref() {
+            match found(name).map(|secret| secret.proxy().is_some()) {
+                None => warn("spec.settings.proxy-configuration", missing(name)),
+                Some(false) => {
+                    let message = format!("Secret {name:?} is none of a proxy that can be used");
+                    warn("spec.settings.proxy-configuration", message);
+                }
+                Some(true) => {}
+            }
         }
     }
 

@@ -661,6 +661,12 @@ fn line_ends_marks_and_syntaxes_may_be_mixed() {
         assert_eq!(manifest.links().count(), 2);
         assert_eq!(refused(&manifest), ["items[2] of document 1 of x.json: must be an object"]);
     }
+    let [one, two] = json(false);
+    let twice =
+        format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{one}], \"items\": [{two}]}}");
+    let manifest = Manifest::parse(twice, "x.json");
+    assert_eq!(manifest.links().count(), 0, "which of the two is meant nobody knows");
+    assert_eq!(refused(&manifest), ["List in document 1 of x.json: a key is given twice"]);
     let list = "apiVersion: skupper.io/v2alpha1\nkind: LinkList\nitems:\n- metadata: {name: west}\n  spec: {cost: 0, tlsCredentials: t, endpoints: [{name: edge, host: '[::1]', port: amqps}]}\n";
     assert_eq!(links(&Manifest::parse(list, "x")), ["west cost 1 tls t; edge=[::1]:5671@"]);
 }

@@ -186,6 +186,11 @@ impl Manifest {
         self.settle();
     }
 
+    /// Whether a file of it could not be read, which another reading of the same files may find otherwise.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.direct.iter().any(Refusal::is_of_source)
+    }
+
     fn read_file(&mut self, path: &Path) {
         let source = source_name(&path.to_string_lossy());
         let mut bytes = Vec::new();
@@ -321,5 +326,6 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// object have.
 pub const MAX_FILE_BYTES: usize = 4 << 20;
 
-/// Documents of one file, and items of one list: what fills the largest file with real documents.
+/// Documents of one file, items of one list, and Links and Secrets of one manifest: what fills the largest file with real
+/// documents.
 pub const MAX_DOCUMENTS: usize = 4096;

@@ -244,7 +244,7 @@ struct Reader {
 
 impl Reader {
     /// Takes the parts of `data` or `stringData`. An empty one is as good as absent: Skupper writes an empty
-    /// key where it has none.
+    /// key where it has none. Not so revocation lists: where their making has failed nobody is to be let in for it.
     fn read(&mut self, fields: &mut Fields<'_, '_>, encoding: Encoding) {
         let object = if matches!(encoding, Encoding::Base64) { "data" } else { "stringData" };
         fields.refuse_repeated();
@@ -260,7 +260,7 @@ impl Reader {
             self.problems.retain(|problem| problem.part != part);
             self.found_in.insert(part, object);
             match bytes {
-                Ok(bytes) if bytes.is_empty() => drop(self.parts.remove(part)),
+                Ok(bytes) if bytes.is_empty() && part != CRL_PEM => drop(self.parts.remove(part)),
                 Ok(bytes) => drop(self.parts.insert(part, Part::Good(bytes.into()))),
                 Err(problem) => self.spoil(part, problem),
             }
@@ -350,11 +350,12 @@ fn private_key(bytes: &[u8]) -> Result<(), &'static str> {
 }
 
 fn revocation_lists(bytes: &[u8]) -> Result<(), &'static str> {
-    let mut lists = CertificateRevocationListDer::pem_slice_iter(bytes);
-    match lists.all(|list| list.is_ok()) {
-        true => Ok(()),
-        false => Err("is not well-formed PEM"),
+    let mut count = 0_usize;
+    for list in CertificateRevocationListDer::pem_slice_iter(bytes) {
+        list.map_err(|_| "is not well-formed PEM")?;
+        count += 1;
     }
+    if count == 0 { Err("holds no PEM revocation list") } else { Ok(()) }
 }
 
 /// RFC 7617: what stands before the first colon is the name, so that a name has none.
@@ -408,6 +409,19 @@ mod tests {
         assert_eq!(made.to_string(), "[fd00::1]:3128");
         let shown = format!("{made:?}");
         assert!(!shown.contains("west") && !shown.contains("p:w"), "{shown}");
+    }
+
+    /// As `kubectl create secret` takes it in when making the list had failed: taken for none, it let in who was revoked.
+    #[test]
+    fn an_empty_revocation_list_is_refused_where_an_empty_certificate_is_none() {
+        let text = "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {name: own}\n\
+             data: {crl.pem: '', tls.crt: '', tls.key: ''}\n";
+        let refused: Vec<_> =
+            Manifest::parse(text, "test").refused().iter().map(ToString::to_string).collect();
+        let expected =
+            ["Secret own: data.crl.pem: holds no PEM revocation list", "Secret own: data.ca.crt: is missing"];
+        assert!(expected.iter().all(|line| refused.iter().any(|refused| refused == line)), "{refused:?}");
+        assert_eq!(refused.len(), 2, "{refused:?}");
     }
 
     #[test]

@@ -322,6 +322,7 @@ fn read_revocations(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Revocations, CredentialsError> {
     let revocations = Revocations::from_pem(crl).map_err(|problem| unreadable(CRL, problem))?;
+    revocations.refuse_namesakes(roots).map_err(|problem| unreadable(CRL, problem))?;
     // webpki reads them when a verifier is made: what it does not take must be known before one is needed.
     WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
         .with_crls(revocations.ders.clone())

@@ -72,13 +72,17 @@ fn host(name: &GeneralName<'_>) -> Option<Arc<str>> {
     }
 }
 
+/// Cut as names are where it is longer than any authority's.
 fn serial_of(raw: &[u8]) -> Arc<str> {
     // DER puts a zero before a number whose first bit is set; it is no part of the number.
     let digits = match raw {
         [0, rest @ ..] if !rest.is_empty() => rest,
         all => all,
     };
-    hex(digits).into()
+    match digits.get(..MAX_SERIAL) {
+        Some(kept) if digits.len() > MAX_SERIAL => format!("{}…", hex(kept)).into(),
+        _ => hex(digits).into(),
+    }
 }
 
 /// RFC 4514 text of a name. Two names with different values never get the same text: it is what a
@@ -88,7 +92,8 @@ pub(super) fn text_of(name: &X509Name<'_>) -> Arc<str> {
         name.iter_rdn().map(|rdn| rdn.iter().map(attribute).collect::<Vec<_>>().join("+")).collect();
     // RFC 4514 §2.1: the last comes first.
     let text = rdns.into_iter().rev().collect::<Vec<_>>().join(",");
-    if text.chars().count() <= MAX_NAME {
+    // One that is cut has the full length, so that no other has.
+    if text.chars().count() < MAX_NAME {
         return text.into();
     }
     let digest = hex(&Sha256::digest(text.as_bytes())[..DIGEST]);
@@ -144,6 +149,9 @@ fn hex(bytes: &[u8]) -> String {
 ///
 /// X.520 allows 64 characters for a common name; four such attributes fit.
 pub const MAX_NAME: usize = 256;
+
+/// The octets of a serial number that are told: three times what an authority may use (RFC 5280 §4.1.2.2).
+const MAX_SERIAL: usize = 64;
 
 /// How many host names of a certificate are told: those of a site with many ingresses, and a message
 /// of a few KiB at most when a peer fills its certificate.
@@ -223,6 +231,9 @@ mod tests {
         let two = summary_of(&[(DnType::CommonName, &format!("{}2", "x".repeat(400)))], vec![]);
         assert_eq!(one.subject.chars().count(), MAX_NAME);
         assert_ne!(one.subject, two.subject);
+        // One that is made to look like the cut one is as long, and so is cut itself.
+        let copy = one.subject.strip_prefix("CN=").unwrap();
+        assert_ne!(summary_of(&[(DnType::CommonName, copy)], vec![]).subject, one.subject);
     }
 
     #[test]

@@ -5,11 +5,14 @@
 //! certificate of the list's issuer is shown.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
+use rustls::RootCertStore;
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::X509Name;
 
 use crate::certificate::RevocationList;
 use crate::tls::leaf::text_of;
@@ -46,9 +49,49 @@ impl Revocations {
         // webpki asks the first list of an issuer and no other: where a newer one was put behind it, the older would
         // let in whom the newer revokes.
         found.sort_by_key(|(list, _)| Reverse(list.this_update));
-        let (lists, ders) = found.into_iter().unzip();
+        // Those it would never ask are left out, or it would be told of them that a successor is missing.
+        let mut kept = BTreeSet::new();
+        let mut scoped = Vec::new();
+        for (list, der) in found {
+            if kept.insert(scope(&der)?) {
+                scoped.push((list, der));
+            }
+        }
+        let (lists, ders) = scoped.into_iter().unzip();
         Ok(Self { ders, lists })
     }
+
+    /// Looks for a list of an authority that is trusted with several keys, under one name: webpki would ask that list of
+    /// the certificates of either key, and let in none of the other's.
+    ///
+    /// # Errors
+    /// That there is one, in words.
+    pub(super) fn refuse_namesakes(&self, roots: &RootCertStore) -> Result<(), &'static str> {
+        for der in &self.ders {
+            let (_, list) = CertificateRevocationList::from_der(der).map_err(|_| UNREADABLE)?;
+            let of = roots.roots.iter().filter(|root| is_name(&root.subject, list.issuer()));
+            let keys: BTreeSet<&[u8]> = of.map(|root| &*root.subject_public_key_info).collect();
+            if keys.len() > 1 {
+                return Err(NAMESAKES);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whose certificates a list is about: of equal ones webpki asks the first.
+fn scope(der: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>), &'static str> {
+    let (_, list) = CertificateRevocationList::from_der(der).map_err(|_| UNREADABLE)?;
+    let partition = list
+        .extensions()
+        .iter()
+        .find(|extension| extension.oid == x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
+    Ok((list.issuer().as_raw().to_vec(), partition.map(|extension| extension.value.to_vec())))
+}
+
+/// Whether the subject of a root, which has lost its outermost tag and length, is that name.
+fn is_name(subject: &[u8], name: &X509Name<'_>) -> bool {
+    name.as_raw().strip_suffix(subject).is_some_and(|head| head.len() <= LONGEST_HEAD)
 }
 
 pub(super) fn summary(der: &[u8]) -> Result<RevocationList, &'static str> {
@@ -57,13 +100,20 @@ pub(super) fn summary(der: &[u8]) -> Result<RevocationList, &'static str> {
     Ok(RevocationList::new(text_of(list.issuer()), list.last_update().timestamp(), next_update))
 }
 
+/// A tag and a length of up to four octets (X.690 §8.1.3).
+const LONGEST_HEAD: usize = 6;
+
+/// What is said where a renewed authority goes by its old name.
+const NAMESAKES: &str = "holds a list of an authority that ca.crt has with several keys under one name: \
+     leave one of them out, or the list until one is gone";
+
 /// What is said of a list that either parser does not take.
 pub(super) const UNREADABLE: &str = "holds what is not a readable X.509 revocation list";
 
 /// The longest `crl.pem`: what a Secret may hold as a whole, some 20,000 revoked certificates.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The most lists: one for each authority of a long chain of renewals, and each is asked at every handshake.
+/// The most lists: one for each authority of a long chain, old and new, and each may be asked at every handshake.
 pub(super) const MAX_LISTS: usize = 64;
 
 #[cfg(test)]
@@ -87,7 +137,11 @@ mod tests {
         assert_eq!(problem("-----BEGIN X509 CRL-----\n"), "is not well-formed PEM");
         assert_eq!(problem("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"), UNREADABLE);
         assert_eq!(problem(&one.repeat(65)), "holds more than 64 lists");
-        assert_eq!(Revocations::from_pem(one.repeat(64).as_bytes()).unwrap().lists.len(), 64);
+        assert_eq!(
+            Revocations::from_pem(one.repeat(64).as_bytes()).unwrap().lists.len(),
+            1,
+            "the same each time"
+        );
         assert_eq!(problem(&" ".repeat(MAX_BYTES + 1)), "is longer than 1 MiB");
     }
 }

@@ -60,7 +60,13 @@ impl Manifest {
     fn take_list(&mut self, map: &Map, (kind, version): (&str, &str), source: &Arc<str>, place: &Place) {
         let mut report =
             Report::new(source, Subject::Unnamed { kind: label(kind), place: place.clone() }, false);
-        let items = report.fields(map).list("items").unwrap_or_default();
+        let mut fields = report.fields(map);
+        fields.refuse_repeated();
+        if fields.refusals() > 0 {
+            // Which of two lists is meant nobody knows.
+            return self.conclude(report);
+        }
+        let items = fields.list("items").unwrap_or_default();
         let item_kind = kind.strip_suffix(LIST).filter(|kind| !kind.is_empty());
         let within = item_kind.map(|kind| (kind, version));
         if items.len() > MAX_DOCUMENTS {
@@ -180,6 +186,10 @@ impl Manifest {
                 self.direct.push(Refusal::given_twice(LINK, namespace, name, source, first));
                 self.link_rivals.push((link, Arc::clone(source)));
             }
+            None if self.links.len() >= MAX_DOCUMENTS => {
+                let subject = named(LINK, &link.key.namespace, link.key.name.as_str());
+                self.direct.push(Refusal::new(source, &subject, None, TOO_MANY));
+            }
             None => self.links.push((link, Arc::clone(source))),
         }
     }
@@ -191,6 +201,10 @@ impl Manifest {
                 let (namespace, name) = (&secret.namespace, &secret.name);
                 self.direct.push(Refusal::given_twice(SECRET, namespace, name, source, first));
                 self.secret_rivals.push((secret, Arc::clone(source)));
+            }
+            None if self.secrets.len() >= MAX_DOCUMENTS => {
+                let subject = named(SECRET, &secret.namespace, &secret.name);
+                self.direct.push(Refusal::new(source, &subject, None, TOO_MANY));
             }
             None => self.secrets.push((secret, Arc::clone(source))),
         }
@@ -231,6 +245,9 @@ fn refuse_version(fields: &mut Fields<'_, '_>, rule: &str) {
         None => fields.refuse("apiVersion", MISSING),
     }
 }
+
+/// What is said of a document beyond [`MAX_DOCUMENTS`] of its kind.
+const TOO_MANY: &str = "is one too many: 4096 of its kind are taken";
 
 /// What the kind of a list ends with: `List` itself, `LinkList`, `SecretList`.
 const LIST: &str = "List";

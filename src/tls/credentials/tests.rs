@@ -170,6 +170,32 @@ fn a_list_that_cannot_be_read_or_is_empty_refuses_its_bundle() {
 }
 
 #[test]
+fn a_list_of_an_authority_that_is_trusted_with_two_keys_is_refused() {
+    let (old, new, other) = (TestCa::new("CA"), TestCa::new("CA"), TestCa::new("Other"));
+    let load = |ca: &str| {
+        let bundle = new.client("west").heeding(&new.revoking(&[], (2025, 2030)));
+        Credentials::from_pem("west", &parts(&Bundle { ca: ca.to_owned(), ..bundle }), Ordinal(1))
+    };
+    let [old, new, other] = [&old, &new, &other].map(|ca| ca.client("any").ca);
+    for fine in [new.clone(), format!("{new}{other}"), format!("{new}{new}"), other] {
+        assert!(load(&fine).is_ok());
+    }
+    let problem = load(&format!("{old}{new}")).unwrap_err().to_string();
+    assert!(problem.contains("several keys under one name"), "{problem}");
+}
+
+#[test]
+fn a_list_that_a_newer_one_has_taken_the_place_of_is_not_told() {
+    let (ca, other) = (TestCa::new("CA"), TestCa::new("Other"));
+    let lists =
+        [ca.revoking(&[], (2024, 2025)), other.revoking(&[], (2023, 2030)), ca.revoking(&[], (2025, 2030))];
+    let found = credentials(&ca.client("west").heeding(&lists.concat()));
+    let told: Vec<_> =
+        found.revocation_lists().iter().map(|list| (&*list.issuer, list.this_update)).collect();
+    assert_eq!(told, [("CN=CA", 1_735_689_600), ("CN=Other", 1_672_531_200)]);
+}
+
+#[test]
 fn a_bent_list_is_refused_or_read_but_never_panics() {
     let ca = TestCa::new("CA");
     let west = ca.client("west");

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::certificate::LeafSummary;
 use crate::event::ReplaceCause;
-use crate::id::{CarrierNumber, Ordinal};
+use crate::id::{AccessId, CarrierNumber, Ordinal};
 use crate::proto::dial::Target;
 use crate::proto::facts::{Arrival, DialedFacts};
 use crate::snapshot::{CarrierState, CarrierView};
@@ -34,9 +34,11 @@ pub(crate) struct Made {
     pub(crate) remote: SocketAddr,
     /// The endpoint that was dialed, where this end dialed.
     pub(crate) target: Option<Target>,
+    /// The access that it came through, where this end accepted: not always the one that its session began at.
+    pub(crate) access: Option<AccessId>,
     /// What the peer showed on it.
     pub(crate) certificate: Option<Arc<LeafSummary>>,
-    /// The rotation of this end's credentials that its handshake was done with.
+    /// The rotation of this end's credentials, its link's or access's, that its handshake was done with.
     pub(crate) own: Ordinal,
     /// The same of the peer's, as its hello says.
     pub(crate) peer: Ordinal,
@@ -86,14 +88,14 @@ impl Made {
     pub(crate) fn dialed(facts: &DialedFacts, own: Ordinal, target: Target) -> Self {
         let DialedFacts { hello, certificate, local, remote, .. } = facts;
         let (certificate, peer, target) = (certificate.clone(), hello.ordinal, Some(target));
-        Self { local: *local, remote: *remote, target, certificate, own, peer }
+        Self { local: *local, remote: *remote, target, access: None, certificate, own, peer }
     }
 
     /// One that was accepted.
     pub(crate) fn accepted(arrival: &Arrival) -> Self {
-        let Arrival { hello, certificate, local, remote, ordinal, .. } = arrival;
-        let (certificate, peer) = (certificate.clone(), hello.ordinal);
-        Self { local: *local, remote: *remote, target: None, certificate, own: *ordinal, peer }
+        let Arrival { hello, certificate, local, remote, ordinal, access, .. } = arrival;
+        let (certificate, peer, access) = (certificate.clone(), hello.ordinal, Some(*access));
+        Self { local: *local, remote: *remote, target: None, access, certificate, own: *ordinal, peer }
     }
 }
 

@@ -159,6 +159,11 @@ impl Fleet {
         })
     }
 
+    /// Tells something that belongs before what the next call brings about.
+    pub(crate) fn tell(&mut self, event: Option<EventKind>) {
+        self.events.extend(event);
+    }
+
     /// An access listens.
     pub(crate) fn handle_access_up(
         &mut self,

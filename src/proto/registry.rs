@@ -74,7 +74,7 @@ fn begin(config: &FleetConfig, roster: &Roster, trust: &Trust, arrival: &Arrival
         return refuse(CloseCode::SELF_LINK, "this very router");
     }
     if hello.role != arrival.role {
-        return refuse(CloseCode::ROLE_REFUSED, "links of another role are taken here");
+        return refuse(CloseCode::ROLE_REFUSED, OTHER_ROLE);
     }
     if hello.site_id == local.site_id && hello.router == local.router {
         return refuse(CloseCode::SITE_ID_CONFLICT, "the acceptor's own site and router");
@@ -93,7 +93,9 @@ fn begin(config: &FleetConfig, roster: &Roster, trust: &Trust, arrival: &Arrival
     }
     let named = |member: &&Member| member.peer.principal != Principal::Anonymous;
     for member in roster.accepted().filter(named).filter(|member| is_router(&member.peer, hello)) {
-        match displaced_by(member, hello, trust.is_same(door, member.shown(), shown)) {
+        // By the rules of either access: the pins of one are not to be got round through another.
+        let same_peer = [door, member.door()].iter().all(|door| trust.is_same(*door, member.shown(), shown));
+        match displaced_by(member, hello, same_peer) {
             Ok(end) => displaced.extend(end),
             Err(code) => return refuse(code, "the site and router are live under another principal"),
         }
@@ -120,12 +122,16 @@ fn join(
     let Some((member, secret)) = claimed else {
         return refuse(CloseCode::SESSION_GONE, "no such session here");
     };
-    let door = member.door();
+    // The session may have begun at another access: both have their say.
+    let doors = [member.door(), Door::Access(arrival.access)];
     let shown = shown(&arrival.principal, arrival.certificate.as_ref());
-    if !trust.admits(door, shown) {
+    if !doors.iter().all(|door| trust.admits(*door, shown)) {
         return refuse(CloseCode::NOT_AUTHORIZED, NOT_LISTED);
     }
-    if !trust.is_same(door, member.shown(), shown) {
+    if arrival.hello.role != arrival.role {
+        return refuse(CloseCode::ROLE_REFUSED, OTHER_ROLE);
+    }
+    if !doors.iter().all(|door| trust.is_same(*door, member.shown(), shown)) {
         return refuse(CloseCode::OTHER_PRINCIPAL, "the session began with another certificate");
     }
     if member.peer.instance != arrival.hello.instance {
@@ -189,6 +195,9 @@ fn is_router(peer: &Peer, hello: &Hello) -> bool {
 fn refusal(code: CloseCode, detail: &str) -> Refusal {
     Refusal { code, detail: detail.into(), retry_after: None }
 }
+
+/// What a peer is told whose role is another access's.
+const OTHER_ROLE: &str = "links of another role are taken here";
 
 /// What a peer is told that no policy names.
 const NOT_LISTED: &str = "not among those who may link here";

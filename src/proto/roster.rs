@@ -289,6 +289,13 @@ impl Member {
         }
     }
 
+    /// Its carriers that came by that door: a session that was accepted takes them at any access.
+    pub(crate) fn carriers_by(&self, door: Door) -> impl Iterator<Item = (CarrierNumber, &Carrier)> {
+        let by = move |carrier: &Carrier| carrier.made.access.map_or_else(|| self.door(), Door::Access);
+        let carriers = self.carriers.iter().map(|(number, carrier)| (*number, carrier));
+        carriers.filter(move |(_, carrier)| by(carrier) == door)
+    }
+
     /// Whether the peer shows another key on its newest carrier than when this was last asked.
     pub(crate) fn has_changed_key(&mut self) -> bool {
         let key = self.certificate.as_ref().map(|leaf| leaf.key);

@@ -282,7 +282,7 @@ impl Fleet {
         self.actions.push_back(FleetAction::RetireCarrier { session, carrier, code });
     }
 
-    fn alter(&mut self, session: SessionNumber, carrier: CarrierNumber, stay: Stay) {
+    pub(super) fn alter(&mut self, session: SessionNumber, carrier: CarrierNumber, stay: Stay) {
         if let Some(known) = self.roster.carrier_mut(session, carrier) {
             known.stay = stay;
         }
@@ -290,10 +290,12 @@ impl Fleet {
 
     /// The carriers of an end that its credentials before that ordinal made.
     fn made_before(&self, door: Door, ordinal: Ordinal) -> Vec<(SessionNumber, CarrierNumber)> {
-        let of_door = self.roster.members().filter(|member| member.door() == door);
-        let made = of_door.flat_map(|member| member.carriers.iter().map(|entry| (member.number, entry)));
-        made.filter(|(_, (_, carrier))| carrier.made.own < ordinal)
-            .map(|(session, (number, _))| (session, *number))
+        let of_door = self.roster.members().flat_map(|member| {
+            member.carriers_by(door).map(|(number, carrier)| (member.number, number, carrier))
+        });
+        of_door
+            .filter(|(_, _, carrier)| carrier.made.own < ordinal)
+            .map(|(session, number, _)| (session, number))
             .collect()
     }
 }

@@ -7,6 +7,7 @@ use crate::error::{DialError, SessionEnd};
 use crate::event::{EventKind, KeysRefusedReason};
 use crate::id::{Principal, RoutingKey, SessionNumber};
 use crate::policy::PeerPolicy;
+use crate::proto::carrier::Stay;
 use crate::proto::facts::{DialedFacts, FleetAction};
 use crate::proto::fleet::Fleet;
 use crate::proto::trust::{Door, Scope, shown};
@@ -14,13 +15,17 @@ use crate::wire::code::CloseCode;
 
 impl Fleet {
     /// A policy takes the place of the one before. Sessions of peers that may not link any more are ended; of the
-    /// others, the keys that their peers serve are looked at anew.
+    /// others, the keys that their peers serve are looked at anew, and carriers are closed that came through an access
+    /// whose policy forbids them, though the session did not begin there.
     pub(crate) fn handle_policy(&mut self, now: Instant, scope: Scope, policy: PeerPolicy) {
         self.trust.set(scope, policy);
         for session in self.roster.numbers() {
             let Some(member) = self.roster.member(session).filter(|member| !member.ending) else { continue };
             let door = member.door();
-            if scope != Scope::Plane && scope != Scope::Door(door) {
+            if let Scope::Door(other) = scope
+                && other != door
+            {
+                self.close_forbidden(now, session, other);
                 continue;
             }
             if self.trust.admits(door, member.shown()) {
@@ -31,6 +36,25 @@ impl Fleet {
             }
         }
         self.settle(now);
+    }
+
+    /// Closes the carriers of a session that came by a door whose policy does not admit its peer.
+    fn close_forbidden(&mut self, now: Instant, session: SessionNumber, door: Door) {
+        let Some(member) = self.roster.member(session) else { return };
+        if self.trust.admits(door, member.shown()) {
+            return;
+        }
+        let forbidden: Vec<_> = member
+            .carriers_by(door)
+            .filter(|(_, carrier)| carrier.stay != Stay::Closing)
+            .map(|(number, _)| number)
+            .collect();
+        for carrier in forbidden {
+            self.alter(session, carrier, Stay::Closing);
+            let code = CloseCode::NOT_AUTHORIZED;
+            self.actions.push_back(FleetAction::CloseCarrier { session, carrier, code });
+            self.refresh(now, session);
+        }
     }
 
     /// Judges what the peer of a session says of its keys: those that it may not serve come back as not served, and
@@ -82,7 +106,9 @@ impl Fleet {
                 Door::Access(access) => accesses.contains_key(&access),
                 Door::Link(link) => links.contains_key(&link),
             };
-            open || roster.members().any(|member| member.door() == door)
+            open || roster
+                .members()
+                .any(|member| member.door() == door || member.carriers_by(door).next().is_some())
         });
     }
 }

@@ -507,3 +507,91 @@ fn no_carrier_retires_for_the_sake_of_another_that_is_to_be_replaced_as_well() {
     bench.dialed(dial.attempt, Ok(joined(1, 1, 2)));
     assert_eq!(bench.moves(), [retire(0, CloseCode::REPLACED), retire(1, CloseCode::REPLACED)]);
 }
+
+/// Another access than [`ACCESS`]: the same router behind another name.
+const OTHER_ACCESS: AccessId = AccessId(2);
+
+impl Bench {
+    /// A session that began at [`ACCESS`], whose second carrier came through [`OTHER_ACCESS`].
+    fn two_doors() -> Self {
+        let mut bench = Self::new();
+        for access in [ACCESS, OTHER_ACCESS] {
+            let address = "192.0.2.3:5671".parse().unwrap();
+            bench.fleet.handle_access_up(bench.now, access, address, LinkRole::InterRouter);
+        }
+        bench.arrive(0, 5);
+        bench.arrive_at_other(1, 1);
+        bench.actions();
+        bench.events();
+        bench
+    }
+
+    fn arrive_at_other(&mut self, carrier: u32, ordinal: u64) -> Admission {
+        let arrival = Arrival {
+            access: OTHER_ACCESS,
+            certificate: None,
+            ordinal: Ordinal(ordinal),
+            ..joining(carrier, 1)
+        };
+        self.fleet.handle_arrival(self.now, &arrival, |_| true)
+    }
+}
+
+#[test]
+fn what_came_through_another_access_is_revoked_and_replaced_by_that_ones_ordinals() {
+    let mut bench = Bench::two_doors();
+    let revoke = |bench: &mut Bench, access, ordinal| {
+        bench.fleet.handle_revoked(bench.now, Door::Access(access), Ordinal(ordinal))
+    };
+    assert_eq!(revoke(&mut bench, ACCESS, 5), 0, "only the other's is that old");
+    assert_eq!(bench.moves(), []);
+    assert_eq!(revoke(&mut bench, OTHER_ACCESS, 2), 1);
+    assert_eq!(bench.moves(), [close(1, CloseCode::REVOKED)]);
+
+    let mut bench = Bench::two_doors();
+    bench.fleet.handle_access_rotated(bench.now, OTHER_ACCESS, Ordinal(2));
+    assert_eq!(bench.moves(), [request(1, CloseCode::REPLACED)]);
+    bench.fleet.handle_access_rotated(bench.now, ACCESS, Ordinal(6));
+    assert_eq!(bench.moves(), [request(0, CloseCode::REPLACED)]);
+    // What comes through the other in its place counts by the other's.
+    bench.arrive_at_other(2, 2);
+    bench.events();
+    bench.fact(down(0));
+    bench.fact(down(1));
+    assert_eq!(bench.told_of_moves(), ["RotationCompleted"; 2]);
+}
+
+#[test]
+fn an_access_has_its_say_about_carriers_of_sessions_that_began_at_another() {
+    let mut bench = Bench::two_doors();
+    let nobody = || PeerPolicy::only([PeerIdentity::Keys([KeyPin([9; 32])].into())]);
+    bench.fleet.handle_policy(bench.now, Scope::Door(Door::Access(OTHER_ACCESS)), nobody());
+    assert_eq!(bench.moves(), [close(1, CloseCode::NOT_AUTHORIZED)]);
+    let Admission::Refuse(refusal) = bench.arrive_at_other(2, 1) else { panic!("admitted") };
+    assert_eq!(refusal.code, CloseCode::NOT_AUTHORIZED);
+    assert!(matches!(bench.arrive(2, 5), Admission::Join { .. }), "the session is none of its business");
+    // It goes on for what is left of it after the access is closed.
+    bench.fleet.handle_access_down(OTHER_ACCESS);
+    assert!(!bench.fleet.trust.is_plain());
+}
+
+#[test]
+fn the_pins_of_an_access_are_not_got_round_through_another() {
+    let mut bench = Bench::new();
+    let address = "192.0.2.3:5671".parse().unwrap();
+    for access in [ACCESS, OTHER_ACCESS] {
+        bench.fleet.handle_access_up(bench.now, access, address, LinkRole::InterRouter);
+    }
+    let pinned = PeerPolicy::only([PeerIdentity::Keys([KeyPin([1; 32])].into())]);
+    bench.fleet.handle_policy(bench.now, Scope::Door(Door::Access(ACCESS)), pinned);
+    let begun =
+        bench.fleet.handle_arrival(bench.now, &Arrival { certificate: leaf(1), ..arrival(1, 1) }, |_| false);
+    assert!(matches!(begun, Admission::Begin { .. }));
+    // The same names by another key: a new run of the same router, as it says.
+    let mut namesake = Arrival { access: OTHER_ACCESS, certificate: leaf(2), ..arrival(1, 2) };
+    namesake.hello.instance = Instance([2; 16]);
+    let Admission::Refuse(refusal) = bench.fleet.handle_arrival(bench.now, &namesake, |_| false) else {
+        panic!("it has displaced the pinned one")
+    };
+    assert_eq!(refusal.code, CloseCode::SITE_ID_CONFLICT);
+}

@@ -117,9 +117,10 @@ impl Access {
         self.hub.set_access_cost(self.id, cost)
     }
 
-    /// Changes who may link through this access and which keys they may serve; it works at once. Sessions of peers that
-    /// may not link any more end with [`CloseCode::NOT_AUTHORIZED`](crate::CloseCode::NOT_AUTHORIZED) at both ends; keys
-    /// that a peer may not serve any more are taken for withdrawn, and come back when it may.
+    /// Changes who may link through this access and which keys they may serve; it works at once. Sessions that began here
+    /// of peers that may not link any more end with [`CloseCode::NOT_AUTHORIZED`](crate::CloseCode::NOT_AUTHORIZED) at both
+    /// ends; of those that began at another access, the carriers that came through this one are closed. Keys that a peer
+    /// may not serve any more, by the access its session began at, are taken for withdrawn, and come back when it may.
     pub fn set_policy(&self, policy: PeerPolicy) {
         self.hub.set_policy(Scope::Door(Door::Access(self.id)), policy);
     }

@@ -145,9 +145,9 @@ impl Plane {
     pub async fn follow(&self, resources: Resources) -> Result<Following, PlaneError> {
         self.open_for_business()?;
         let (mut follow, status) = Follow::new(self.hub(), resources);
-        follow.begin().await?;
-        let stop = self.hub().cancel.child_token();
         let closing = self.hub().closing.clone();
+        closing.run_until_cancelled(follow.begin()).await.unwrap_or(Err(PlaneError::ShutDown))?;
+        let stop = self.hub().cancel.child_token();
         let stopped = stop.clone();
         self.hub().tasks.spawn(async move {
             tokio::select! {
@@ -199,7 +199,8 @@ impl Plane {
             CredentialsSource::Fixed(credentials) => (credentials, None),
             CredentialsSource::Directory { name, path } => {
                 let mut watch = BundleWatch::new(self.hub(), name, path);
-                let found = watch.changed().await;
+                let found = self.hub().closing.run_until_cancelled(watch.changed()).await;
+                let found = found.ok_or(PlaneError::ShutDown)?;
                 let credentials = found.inspect_err(|error| self.hub().refuse(watch.name(), error))?;
                 (credentials, Some(watch))
             }
@@ -407,7 +408,8 @@ impl Plane {
             Some(CredentialsSource::Directory { name, path }) => {
                 let mut watch = BundleWatch::new(self.hub(), Arc::clone(name), path.clone());
                 // One that is no bundle yet is a link that is not configured yet.
-                secrets.credentials = Some(watch.changed().await);
+                let found = self.hub().closing.run_until_cancelled(watch.changed()).await;
+                secrets.credentials = Some(found.ok_or(PlaneError::ShutDown)?);
                 Some(watch)
             }
             _ => None,
@@ -415,7 +417,7 @@ impl Plane {
         let stop = self.hub().cancel.child_token();
         let link = self.hub().keep(known, spec, secrets, watch.is_some().then(|| stop.clone()))?;
         if let Some(watch) = watch {
-            let watching = async move { stop.run_until_cancelled(watch.serve_link(link)).await };
+            let watching = async move { stop.run_until_cancelled(watch.serve_link(link, &stop)).await };
             self.hub().tasks.spawn(watching);
         }
         Ok(link)

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{CredentialsError, PlaneError};
 use crate::id::{AccessId, LinkId};
@@ -42,11 +45,18 @@ impl BundleWatch {
         watched
     }
 
-    /// Waits until the folder holds something else than before, and says what: the first time, what it holds at all.
+    /// Waits until the folder holds something else than before, and says what: the first time, what it holds at all. Boxed,
+    /// for it is part of what a caller of the plane awaits.
     ///
     /// # Cancel safety
     /// Cancel safe: what was believed last changes only with the call that returns it.
-    pub(crate) async fn changed(&mut self) -> Result<Credentials, CredentialsError> {
+    pub(crate) fn changed(
+        &mut self,
+    ) -> Pin<Box<dyn Future<Output = Result<Credentials, CredentialsError>> + Send + '_>> {
+        Box::pin(self.next_change())
+    }
+
+    async fn next_change(&mut self) -> Result<Credentials, CredentialsError> {
         loop {
             // In doubt only a second reading tells; else a folder in the same state need not be read.
             let before = if self.settling.is_in_doubt() { None } else { self.stamp.clone() };
@@ -54,7 +64,7 @@ impl BundleWatch {
             let work = move || look(&name, &path, before.as_ref());
             let looked = self.watch.look(work, || self.overdue()).await;
             if let Some((stamp, Some(found))) = looked {
-                self.stamp = Some(stamp);
+                self.stamp = stamp;
                 let shown = self.settling.observe(digest(&found));
                 if shown != Shown::Nothing {
                     // The folder may be another one than that the system was asked to watch.
@@ -84,11 +94,11 @@ impl BundleWatch {
         }
     }
 
-    /// Has a link take what the folder comes to hold, until the link is gone.
-    pub(crate) async fn serve_link(mut self, link: LinkId) {
+    /// Has a link take what the folder comes to hold, until the link is gone, or `stop` ends the watch.
+    pub(crate) async fn serve_link(mut self, link: LinkId, stop: &CancellationToken) {
         loop {
             let taken = match self.changed().await {
-                Ok(credentials) => self.hub.rotate_link(link, credentials),
+                Ok(credentials) => self.hub.rotate_watched(link, credentials, stop),
                 Err(error) => {
                     self.hub.refuse(&self.name, &error);
                     continue;
@@ -117,15 +127,42 @@ impl BundleWatch {
     }
 }
 
-/// One look at a folder of credentials; without a finding if its files are as they were `before`. Blocks on the disk.
-pub(crate) fn look(name: &str, path: &Path, before: Option<&Stamp>) -> (Stamp, Option<Found>) {
+/// One look at a folder of credentials; without a finding if its files are as they were `before`. There is no stamp of
+/// what could not be read: the next time it may be readable, and as it was. Blocks on the disk.
+pub(crate) fn look(name: &str, path: &Path, before: Option<&Stamp>) -> (Option<Stamp>, Option<Found>) {
     // Taken before the files are read: what changes in between shows at the next look.
     let stamp = Stamp::of(paths(path));
-    let still = before.is_some_and(|before| before.is_still(&stamp));
-    (stamp, (!still).then(|| read_dir(name, path)))
+    if before.is_some_and(|before| before.is_still(&stamp)) {
+        return (Some(stamp), None);
+    }
+    let found = read_dir(name, path);
+    (found.is_ok().then_some(stamp), Some(found))
 }
 
 /// What stands for a finding, without a copy of a key.
 pub(crate) fn digest(found: &Found) -> Digest {
     found.as_ref().map(CredentialsParts::digest).map_err(Clone::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A file that the system described but did not open, for want of descriptors, was never read again: its facts stayed
+    /// the same.
+    #[test]
+    fn a_folder_that_could_not_be_read_is_read_again_though_it_looks_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.crt");
+        fs::create_dir(&ca).unwrap();
+        let (stamp, found) = look("own", folder.path(), None);
+        assert!(matches!(found, Some(Err(CredentialsError::Unreadable { .. }))), "{found:?}");
+        assert_eq!(stamp, None);
+        fs::remove_dir(&ca).unwrap();
+        fs::write(&ca, "any").unwrap();
+        let (stamp, found) = look("own", folder.path(), None);
+        assert!(matches!(found, Some(Ok(_))) && stamp.is_some(), "{found:?}");
+    }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -91,7 +92,7 @@ struct Order {
 
 /// What it has found; `None` for what needed no reading.
 struct Looked {
-    roots: Vec<(Stamp, Option<Read>)>,
+    roots: Vec<(Option<Stamp>, Option<Read>)>,
     bundles: BTreeMap<Arc<str>, (Option<Stamp>, Option<Found>)>,
 }
 
@@ -117,14 +118,18 @@ impl Follow {
         (follow, status)
     }
 
-    /// Looks until the first reading is believed, and takes it in.
+    /// Looks until the first reading is believed, and takes it in. Boxed, for it is part of what a caller of the plane awaits.
     ///
     /// # Errors
-    /// [`PlaneError::Setting`] for a path that cannot be read at all, and nothing is taken in then.
+    /// [`PlaneError::Setting`] for a path that cannot be read at all, [`PlaneError::ShutDown`], and nothing is taken in then.
     ///
     /// # Cancel safety
     /// Dropped before it returns, it has taken nothing in.
-    pub(crate) async fn begin(&mut self) -> Result<(), PlaneError> {
+    pub(crate) fn begin(&mut self) -> Pin<Box<dyn Future<Output = Result<(), PlaneError>> + Send + '_>> {
+        Box::pin(self.first_reading())
+    }
+
+    async fn first_reading(&mut self) -> Result<(), PlaneError> {
         while !self.round().await {
             self.watch.pause(true).await;
         }
@@ -133,6 +138,9 @@ impl Follow {
                 let problem = format!("{}: {kind}", path.display()).into();
                 return Err(PlaneError::Setting { setting: "resources", problem });
             }
+        }
+        if self.hub.closing.is_cancelled() {
+            return Err(PlaneError::ShutDown);
         }
         self.take_in();
         Ok(())
@@ -169,7 +177,7 @@ impl Follow {
         };
         let mut stirred = false;
         for (root, (stamp, found)) in self.roots.iter_mut().zip(looked.roots) {
-            root.stamp = Some(stamp);
+            root.stamp = stamp;
             stirred |= found.is_some_and(|found| shown(root.settling.observe(found)));
         }
         self.bundles.retain(|name, _| looked.bundles.contains_key(name));
@@ -310,6 +318,8 @@ impl Follow {
             Ok(link) => {
                 self.links.insert(key, link);
             }
+            // Nothing is kept any more.
+            Err(PlaneError::ShutDown) => {}
             Err(error) => {
                 self.reconciler.forget(&key);
                 let (name, message) = (key.name.clone(), format!("Link {key}: {error}").into());
@@ -378,15 +388,18 @@ impl Order {
             for name in newest.into_iter().flat_map(|manifest| manifest.links()).filter_map(bundle_of) {
                 bundles.entry(name).or_insert(None);
             }
-            looked.roots.push((stamp, found));
+            // As of bundles: there is no stamp of what could not be read.
+            let unread = match &found {
+                None => false,
+                Some(Ok(manifest)) => manifest.is_unread(),
+                Some(Err(_)) => true,
+            };
+            looked.roots.push(((!unread).then_some(stamp), found));
         }
         for (name, before) in bundles {
             let Some(root) = &credentials else { break };
             let seen = match bundle::named(&name, root) {
-                Ok(path) => {
-                    let (stamp, found) = bundle_watch::look(&name, &path, before.as_ref());
-                    (Some(stamp), found)
-                }
+                Ok(path) => bundle_watch::look(&name, &path, before.as_ref()),
                 Err(error) => (None, Some(Err(error))),
             };
             looked.bundles.insert(name, seen);

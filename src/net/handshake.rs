@@ -17,6 +17,7 @@ use crate::net::greeting::{Failure, Secured, linger};
 use crate::tls::proof::verify_join_proof;
 use crate::tls::reason::reason_of_io;
 use crate::wire::code::CloseCode;
+use crate::wire::frame::CloseScope;
 use crate::wire::hello::{Hello, SessionClaim, SessionSecret};
 
 /// A dialer that has said hello and waits to be admitted.
@@ -68,10 +69,13 @@ enum Parting {
     Alerted(TcpStream),
     /// The peer speaks TLS and is told why.
     Coded(Box<Secured>, CloseCode, Duration),
+    /// It is told as well, but has no place any more in which to wait until the words have arrived.
+    Evicted(Box<Secured>),
 }
 
 impl Refused {
-    /// Ends the connection: tells the peer why, where it can be told, and sees to it that the words arrive.
+    /// Ends the connection: tells the peer why, where it can be told, and sees to it that the words arrive, unless it was
+    /// evicted.
     ///
     /// Takes at most [`LINGER`](crate::net::greeting::LINGER).
     ///
@@ -83,6 +87,10 @@ impl Refused {
             Parting::Alerted(tcp) => linger(tcp).await,
             Parting::Coded(connection, code, retry_after) => {
                 connection.refuse(code, &self.refusal.to_string(), retry_after).await;
+            }
+            Parting::Evicted(mut connection) => {
+                let detail = self.refusal.to_string();
+                connection.say_close(CloseScope::Carrier, CloseCode::BUSY, &detail, EVICTED_RETRY);
             }
         }
     }
@@ -154,7 +162,7 @@ async fn greet(
         Err(refusal) => refusal,
     };
     let parting = match &refusal {
-        PeerRefusal::Evicted => Parting::Coded(Box::new(secured), CloseCode::BUSY, EVICTED_RETRY),
+        PeerRefusal::Evicted => Parting::Evicted(Box::new(secured)),
         PeerRefusal::TimedOut { .. } => {
             Parting::Coded(Box::new(secured), CloseCode::HELLO_TIMEOUT, Duration::ZERO)
         }

@@ -181,7 +181,7 @@ impl Hub {
     }
 
     /// Takes a link on, or changes it; `dialing` is `None` for a link that cannot be dialed as it is, `policy` to leave
-    /// that as it is.
+    /// that as it is. `told` is news of its credentials: told first of all that comes of the change, and when it is so.
     ///
     /// # Errors
     /// [`PlaneError::Unknown`] for a known link that is gone.
@@ -191,6 +191,7 @@ impl Hub {
         wanted: LinkWanted,
         dialing: Option<Dialing>,
         policy: Option<PeerPolicy>,
+        told: Option<EventKind>,
     ) -> Result<LinkId, PlaneError> {
         let link = known.unwrap_or_else(|| LinkId(self.number()));
         let credentials = dialing.as_ref().map(|dialing| Arc::clone(&dialing.credentials));
@@ -202,6 +203,7 @@ impl Hub {
             Some(dialing) => lock(&self.dialing).insert(link, dialing),
             None => lock(&self.dialing).remove(&link),
         };
+        fleet.tell(told);
         // In one step: nobody is dialed whom the policy would not let answer.
         if let Some(policy) = policy {
             fleet.handle_policy(now, Scope::Door(Door::Link(link)), policy);

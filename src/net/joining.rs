@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use crate::error::Violation;
 use crate::id::CarrierNumber;
 use crate::net::clock;
 use crate::net::hub::lock;
@@ -43,12 +44,15 @@ impl Joining {
         (number, claim, dead)
     }
 
-    /// The acceptor's hello came, with what it says of dead carriers. Returns whether the carrier is up; if not, the
+    /// The acceptor's hello came, with what it says of dead carriers: the carrier is up.
+    ///
+    /// # Errors
+    /// [`Violation::Unexpected`] if the session has ended, or the acceptor had given the carrier up before; any other if the
     /// hello contradicts what is known.
-    pub(crate) fn done(&self, dead: &[DeadCarrier]) -> bool {
-        let Some(number) = lock(&self.carrier).take() else { return false };
+    pub(crate) fn done(&self, dead: &[DeadCarrier]) -> Result<(), Violation> {
+        let number = lock(&self.carrier).take().ok_or(Violation::Unexpected)?;
         let now = clock::now();
-        self.session.with(|session| session.handle_carrier_up(now, number, dead)).is_ok()
+        self.session.with(|session| session.handle_carrier_up(now, number, dead))
     }
 }
 

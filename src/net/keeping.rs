@@ -86,21 +86,17 @@ impl Hub {
             Some(CredentialsSource::Directory { name, .. }) => Some(name),
             _ => spec.tls_credentials.as_ref(),
         };
-        match (&in_use, &secrets.credentials, name) {
-            (Some((_, told)), ..) => told.iter().for_each(|told| self.publish(told.clone())),
-            (None, Some(Err(error)), Some(name)) => {
-                // Told once, however often the rest of the link changes.
-                let told = before.as_ref().and_then(|before| before.secrets.credentials.as_ref());
-                if !matches!(told, Some(Err(told)) if told == error) {
-                    self.refuse(name, error);
-                }
+        if let (None, Some(Err(error)), Some(name)) = (&in_use, &secrets.credentials, name) {
+            // Told once, however often the rest of the link changes.
+            let told = before.as_ref().and_then(|before| before.secrets.credentials.as_ref());
+            if !matches!(told, Some(Err(told)) if told == error) {
+                self.refuse(name, error);
             }
-            _ => {}
         }
-        let in_use = in_use.map(|(in_use, _)| in_use);
+        let (in_use, told) = in_use.unzip();
         let ordinal = in_use.as_ref().map(|in_use| in_use.ordinal);
         let wanted = wanted(&spec, self.local.role.link_role(), &secrets, ordinal);
-        let link = self.link(known, wanted, dialing, policy)?;
+        let link = self.link(known, wanted, dialing, policy, told.flatten())?;
         match before {
             Some(before) => {
                 (before.spec, before.secrets) = (spec, secrets);
@@ -118,11 +114,37 @@ impl Hub {
     /// # Errors
     /// As [`Hub::keep`]; one that was given up takes them all the same, since it may need another carrier to drain.
     pub(crate) fn rotate_link(&self, link: LinkId, credentials: Credentials) -> Result<Ordinal, PlaneError> {
+        self.rotate_kept(&mut lock(&self.kept), link, credentials)
+    }
+
+    /// As [`Hub::rotate_link`], for the watch that `stop` ends.
+    ///
+    /// # Errors
+    /// [`PlaneError::Unknown`] for a watch that has ended: the link has other credentials since.
+    pub(crate) fn rotate_watched(
+        &self,
+        link: LinkId,
+        credentials: Credentials,
+        stop: &CancellationToken,
+    ) -> Result<Ordinal, PlaneError> {
         let mut kept = lock(&self.kept);
+        // It is ended under this lock.
+        if stop.is_cancelled() {
+            return Err(PlaneError::Unknown);
+        }
+        self.rotate_kept(&mut kept, link, credentials)
+    }
+
+    fn rotate_kept(
+        &self,
+        kept: &mut HashMap<LinkId, Kept>,
+        link: LinkId,
+        credentials: Credentials,
+    ) -> Result<Ordinal, PlaneError> {
         let before = kept.get(&link).ok_or(PlaneError::Unknown)?;
         let (spec, mut secrets) = (before.spec.clone(), before.secrets.clone());
         secrets.credentials = Some(Ok(credentials));
-        self.keep_in(&mut kept, Some(link), spec, secrets)?;
+        self.keep_in(kept, Some(link), spec, secrets)?;
         let in_use = kept.get(&link).and_then(|kept| kept.in_use.as_ref());
         in_use.map(|in_use| in_use.ordinal).ok_or(PlaneError::Unknown)
     }
@@ -201,7 +223,6 @@ impl Hub {
         let refused = |error: std::io::Error| PlaneError::Bind { address, kind: error.kind() };
         let listener = socket::listen(address).map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
-        told.into_iter().for_each(|told| self.publish(told));
         let (presented, presenting) = watch::channel(Presented { tls, ordinal: in_use.ordinal });
         let cancel = self.cancel.child_token();
         let spec = ListenerSpec {
@@ -217,6 +238,7 @@ impl Hub {
         let credentials = in_use.view();
         let listening = Listening { role, cost, cancel: cancel.clone(), client_auth, in_use, presented };
         lock(&self.accesses).insert(access, listening);
+        self.fleet().tell(told);
         self.access_up(access, bound, role, policy, &credentials);
         let span = log::access_span(&self.span, access, bound);
         self.tasks.spawn(listener::run(listener, spec).instrument(span));
@@ -238,10 +260,13 @@ impl Hub {
         let tls = self.accepting(credentials, listening.client_auth)?;
         let ordinal = in_use.ordinal;
         listening.in_use = in_use;
-        if let Some(told) = told {
+        if told.is_some() {
             listening.presented.send_replace(Presented { tls, ordinal });
-            self.publish(told);
-            self.fleet().handle_access_rotated(clock::now(), access, ordinal);
+            {
+                let mut fleet = self.fleet();
+                fleet.tell(told);
+                fleet.handle_access_rotated(clock::now(), access, ordinal);
+            }
             // With the accesses locked, or one that is closed at this moment would be watched for ever.
             self.expect_end_of_access(access, Some(&listening.in_use.view()));
             self.stir.notify_one();

@@ -101,7 +101,12 @@ async fn handshake(tcp: TcpStream, remote: SocketAddr, slot: Slot, spec: &Listen
                 phase: refused.phase,
                 refusal: refused.refusal.clone(),
             };
-            let _ = spec.reports.send(report).await;
+            if refused.refusal == PeerRefusal::Evicted {
+                // Its place is another's: it waits for nobody, and where too much is told it goes untold.
+                let _ = spec.reports.try_send(report);
+            } else {
+                let _ = spec.reports.send(report).await;
+            }
             refused.part().await;
         }
     }

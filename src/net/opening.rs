@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,8 +45,9 @@ pub(crate) struct Opened {
     pub(crate) tally: Tally,
 }
 
-/// Opens a stream. Each candidate is asked at most once, but for those that stood by, when paths have changed. Waits for one, as long as is wanted, while all that were asked
-/// have turned out to be no path any more; a refusal of any other kind is not waited on.
+/// Opens a stream. Each candidate is asked at most once, but for those that stood by, when paths have changed. Waits for
+/// one, as long as is wanted, while all that were asked have turned out to be no path any more; a refusal of any other
+/// kind is not waited on.
 ///
 /// # Errors
 /// As [`OpenError`] says; after several candidates, the last one's refusal.
@@ -53,7 +55,7 @@ pub(crate) struct Opened {
 /// # Cancel safety
 /// Dropping the future resets a stream that was asked for.
 pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError> {
-    let deadline = Instant::from_std(later(clock::now(), wanted.wait));
+    let deadline = later(clock::now(), wanted.wait);
     let mut asked = Vec::new();
     // Those of them that stood by, which may be over when anything has changed.
     let mut stood_by = Vec::new();
@@ -79,7 +81,7 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
                     continue;
                 }
                 () = hub.closing.cancelled() => return Err(OpenError::ShutDown),
-                () = tokio::time::sleep_until(deadline) => return Err(refusal),
+                () = tokio::time::sleep_until(Instant::from_std(deadline)) => return Err(refusal),
             }
         };
         asked.push(session.number());
@@ -94,6 +96,12 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
                     // It says less than what another has said.
                     OpenError::NoPath => {}
                     said => refusal = said,
+                }
+                // What changed while it was asked would be news to nobody: the next look waits for later changes.
+                let changed = poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await;
+                if changed && clock::now() < deadline {
+                    asked.retain(|number| !stood_by.contains(number));
+                    stood_by.clear();
                 }
             }
         }

@@ -82,7 +82,7 @@ impl Supervisor {
         let dead = if joined.is_some() { &hello.dead[..] } else { &[] };
         match handle.with(|session| session.handle_join(now, hello.carrier, dead, answer)) {
             Ok(()) => self.drive(handle, hello.carrier, connection),
-            Err(_) => self.never_up(number, hello.carrier, connection),
+            Err(why) => self.never_up(number, hello.carrier, connection, why),
         }
     }
 }

@@ -21,19 +21,33 @@ use crate::wire::hello::{Hello, SessionClaim};
 
 impl Supervisor {
     /// A carrier that the fleet counts as up and the session does not take: it is down again at once.
-    pub(super) fn never_up(&self, session: SessionNumber, carrier: CarrierNumber, connection: Secured) {
+    pub(super) fn never_up(
+        &self,
+        session: SessionNumber,
+        carrier: CarrierNumber,
+        connection: Secured,
+        why: Violation,
+    ) {
+        let known = self.known.get(&session);
+        let (alone, ended) = known.map_or((false, true), |known| {
+            known.handle.with(|session| (session.is_recovering(), session.ended().is_some()))
+        });
+        let (end, code) = match why {
+            // Nobody's fault: the session has ended meanwhile, or its peer had given the carrier up before its answer was read.
+            Violation::Unexpected if ended => {
+                (CarrierEnd::Closed(CloseCode::SESSION_GONE), CloseCode::SESSION_GONE)
+            }
+            Violation::Unexpected => (CarrierEnd::Replaced, CloseCode::REPLACED),
+            why => (CarrierEnd::Violation(why), why.into()),
+        };
         let down = SessionFact::CarrierDown {
             carrier,
-            end: CarrierEnd::Violation(Violation::BadHello),
+            end,
             last_received_ago: Duration::ZERO,
             traffic: Traffic::default(),
             round_trip: RoundTrip::default(),
         };
         let now = clock::now();
-        let alone = self
-            .known
-            .get(&session)
-            .is_some_and(|known| known.handle.with(|session| session.is_recovering()));
         {
             let mut fleet = self.hub.fleet();
             fleet.handle_session(now, session, down);
@@ -41,7 +55,7 @@ impl Supervisor {
                 fleet.handle_session(now, session, SessionFact::Recovering);
             }
         }
-        self.turn_away(connection, CloseScope::Carrier, CloseCode::BAD_HELLO, "");
+        self.turn_away(connection, CloseScope::Carrier, code, "");
     }
 
     pub(super) fn new_session(

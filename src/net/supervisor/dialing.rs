@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::error::DialError;
+use crate::error::{DialError, Violation};
 use crate::id::{CarrierNumber, SessionNumber, Side};
 use crate::net::connect::Route;
 use crate::net::dialer::{self, DialSpec, Dialed, MakeHello};
@@ -114,10 +114,11 @@ impl Supervisor {
         match verdict {
             Verdict::Begin { session } => self.begin_dialed(session, hello, connection),
             Verdict::Join { session } => {
+                let up = joining.map_or(Err(Violation::Unexpected), |joining| joining.done(&hello.dead));
                 let handle = self.known.get(&session).map(|known| known.handle.clone());
-                match handle.filter(|_| joining.is_some_and(|joining| joining.done(&hello.dead))) {
-                    Some(handle) => self.drive(handle, hello.carrier, connection),
-                    None => self.never_up(session, hello.carrier, connection),
+                match up.and_then(|()| handle.ok_or(Violation::Unexpected)) {
+                    Ok(handle) => self.drive(handle, hello.carrier, connection),
+                    Err(why) => self.never_up(session, hello.carrier, connection, why),
                 }
             }
             Verdict::Close { scope, code, detail } => self.turn_away(connection, scope, code, &detail),

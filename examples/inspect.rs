@@ -229,23 +229,30 @@ impl Report {
         if let (true, Err(message)) = (has_some, link.dialable(role)) {
             warn("spec.endpoints", message.to_string());
         }
+        // What is wrong with a Secret itself is told as its refusal.
         let found = |name: &str| manifest.secret(&link.key.namespace, name);
+        let is_told = |name: &str| found(name).is_some_and(|secret| !secret.problems().is_empty());
         let missing = |name: &str| format!("no Secret {name:?} among the documents");
         if let Some(name) = link.tls_credentials.as_deref() {
             match found(name).map(Credentials::from_secret) {
                 None => warn("spec.tlsCredentials", missing(name)),
-                Some(Err(error)) => warn("spec.tlsCredentials", format!("Secret {name:?}: {error}")),
-                Some(Ok(_)) => {}
+                Some(Err(error)) if !is_told(name) => {
+                    warn("spec.tlsCredentials", format!("Secret {name:?}: {error}"))
+                }
+                Some(Ok(credentials)) if !link.no_client_auth && !credentials.has_identity() => {
+                    warn("spec.tlsCredentials", format!("Secret {name:?}: tls.crt is missing"));
+                }
+                Some(_) => {}
             }
         }
         if let Some(name) = link.settings.proxy_configuration.as_deref() {
             match found(name).map(|secret| secret.proxy().is_some()) {
                 None => warn("spec.settings.proxy-configuration", missing(name)),
-                Some(false) => {
+                Some(false) if !is_told(name) => {
                     let message = format!("Secret {name:?} is none of a proxy that can be used");
                     warn("spec.settings.proxy-configuration", message);
                 }
-                Some(true) => {}
+                Some(_) => {}
             }
         }
     }

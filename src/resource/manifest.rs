@@ -44,6 +44,8 @@ pub struct Manifest {
     /// `direct`, then what follows from all documents together.
     refused: Vec<Refusal>,
     warnings: Vec<Warning>,
+    /// Whether a file could not be read.
+    unread: bool,
 }
 
 impl Manifest {
@@ -85,6 +87,7 @@ impl Manifest {
 
     /// Adds another manifest, as if its documents had been read after this one's.
     pub fn merge(&mut self, other: Self) {
+        self.unread |= other.unread;
         self.direct.extend(other.direct);
         self.warnings.extend(other.warnings);
         for (link, source) in other.links {
@@ -188,7 +191,7 @@ impl Manifest {
 
     /// Whether a file of it could not be read, which another reading of the same files may find otherwise.
     pub(crate) fn is_unread(&self) -> bool {
-        self.direct.iter().any(Refusal::is_of_source)
+        self.unread
     }
 
     fn read_file(&mut self, path: &Path) {
@@ -200,6 +203,7 @@ impl Manifest {
             Err(error) => {
                 let message = format!("cannot be read: {}", error.kind());
                 self.direct.push(Refusal::new(&source, &Subject::Source, None, message));
+                self.unread = true;
             }
         }
     }

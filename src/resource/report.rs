@@ -126,11 +126,6 @@ remark!(Refusal);
 remark!(Warning);
 
 impl Refusal {
-    /// Whether it is about a file as a whole.
-    pub(crate) fn is_of_source(&self) -> bool {
-        self.0.subject == Subject::Source
-    }
-
     /// Whether it is about a Link, of today's form or an old one.
     pub(crate) fn is_of_link(&self) -> bool {
         matches!(self.kind(), Some("Link" | "LinkConfig"))

@@ -92,6 +92,16 @@ pub enum CredentialsWarning {
         /// Who issued it.
         issuer: Arc<str>,
     },
+    /// `crl.pem` holds a list of an authority that `ca.crt` has with several keys under one name, as one that was renewed with
+    /// a new key has: peers whose certificates another of its keys has signed are refused. The key that is not used any more
+    /// is best left out of `ca.crt`.
+    #[error(
+        "crl.pem has a list of {issuer}, which ca.crt has with several keys: it judges for one of them alone"
+    )]
+    Namesakes {
+        /// Whose list it is.
+        issuer: Arc<str>,
+    },
 }
 
 impl Credentials {
@@ -125,6 +135,8 @@ impl Credentials {
         };
         let mut warnings =
             identity.as_ref().map_or_else(Vec::new, |identity| identity.warnings(&roots, &provider));
+        let namesakes = revocations.namesakes(&roots).into_iter();
+        warnings.extend(namesakes.map(|issuer| CredentialsWarning::Namesakes { issuer }));
         if public_roots {
             // The peer trusts an authority of its own choice, which need not be a public one.
             warnings.retain(|warning| !matches!(warning, CredentialsWarning::OtherIssuer { .. }));
@@ -322,7 +334,6 @@ fn read_revocations(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Revocations, CredentialsError> {
     let revocations = Revocations::from_pem(crl).map_err(|problem| unreadable(CRL, problem))?;
-    revocations.refuse_namesakes(roots).map_err(|problem| unreadable(CRL, problem))?;
     // webpki reads them when a verifier is made: what it does not take must be known before one is needed.
     WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
         .with_crls(revocations.ders.clone())

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateRevocationListDer;
@@ -61,21 +62,16 @@ impl Revocations {
         Ok(Self { ders, lists })
     }
 
-    /// Looks for a list of an authority that is trusted with several keys, under one name: webpki would ask that list of
-    /// the certificates of either key, and let in none of the other's.
-    ///
-    /// # Errors
-    /// That there is one, in words.
-    pub(super) fn refuse_namesakes(&self, roots: &RootCertStore) -> Result<(), &'static str> {
-        for der in &self.ders {
-            let (_, list) = CertificateRevocationList::from_der(der).map_err(|_| UNREADABLE)?;
-            let of = roots.roots.iter().filter(|root| is_name(&root.subject, list.issuer()));
+    /// The authorities with a list that are trusted with several keys under one name: webpki asks the list of the
+    /// certificates of either key, and lets in none of the other's.
+    pub(super) fn namesakes(&self, roots: &RootCertStore) -> BTreeSet<Arc<str>> {
+        let is_one = |der: &[u8], list: &RevocationList| {
+            let (_, read) = CertificateRevocationList::from_der(der).ok()?;
+            let of = roots.roots.iter().filter(|root| is_name(&root.subject, read.issuer()));
             let keys: BTreeSet<&[u8]> = of.map(|root| &*root.subject_public_key_info).collect();
-            if keys.len() > 1 {
-                return Err(NAMESAKES);
-            }
-        }
-        Ok(())
+            (keys.len() > 1).then(|| Arc::clone(&list.issuer))
+        };
+        self.ders.iter().zip(&self.lists).filter_map(|(der, list)| is_one(der, list)).collect()
     }
 }
 
@@ -102,10 +98,6 @@ pub(super) fn summary(der: &[u8]) -> Result<RevocationList, &'static str> {
 
 /// A tag and a length of up to four octets (X.690 §8.1.3).
 const LONGEST_HEAD: usize = 6;
-
-/// What is said where a renewed authority goes by its old name.
-const NAMESAKES: &str = "holds a list of an authority that ca.crt has with several keys under one name: \
-     leave one of them out, or the list until one is gone";
 
 /// What is said of a list that either parser does not take.
 pub(super) const UNREADABLE: &str = "holds what is not a readable X.509 revocation list";

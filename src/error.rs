@@ -252,7 +252,8 @@ impl OpenError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::TooLong { .. } | Self::ShutDown => Fault::Local,
-            Self::NoPath | Self::OutcomeUnknown(_) => Fault::Network,
+            Self::NoPath => Fault::Network,
+            Self::OutcomeUnknown(end) => end.fault(),
             Self::Refused(_) | Self::StreamLimit => Fault::Peer,
         }
     }
@@ -282,6 +283,9 @@ pub enum StreamError {
     /// The peer reads no more.
     #[error("peer reads no more: {0}")]
     Stopped(StreamCode),
+    /// This end took longer to accept it than [`Deadlines::accept`](crate::config::Deadlines::accept): its opener was told so.
+    #[error("not accepted in time")]
+    TimedOut,
 }
 
 impl StreamError {
@@ -289,8 +293,8 @@ impl StreamError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Closed => Fault::Local,
-            Self::SessionLost(_) => Fault::Network,
+            Self::Closed | Self::TimedOut => Fault::Local,
+            Self::SessionLost(end) => end.fault(),
             Self::Refused(_) | Self::Reset(_) | Self::Stopped(_) => Fault::Peer,
         }
     }
@@ -302,6 +306,7 @@ impl StreamError {
             Self::Reset(_) => io::ErrorKind::ConnectionReset,
             Self::SessionLost(_) => io::ErrorKind::ConnectionAborted,
             Self::Stopped(_) => io::ErrorKind::BrokenPipe,
+            Self::TimedOut => io::ErrorKind::TimedOut,
         }
     }
 }

@@ -299,7 +299,7 @@ async fn a_stream_that_nobody_accepts_in_time_is_refused() {
     let stage = Stage::new(PlaneConfig::default(), config).await;
     let (near, incoming) = opening(&stage.west, &stage.east, OpenRequest::to_key(key("k")), "k").await;
     assert_eq!(within(near).await.unwrap().unwrap_err(), OpenError::Refused(StreamCode::TIMED_OUT));
-    assert_eq!(incoming.accept().unwrap_err(), StreamError::Refused(StreamCode::TIMED_OUT));
+    assert_eq!(incoming.accept().unwrap_err(), StreamError::TimedOut);
 }
 
 #[tokio::test]

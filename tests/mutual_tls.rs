@@ -735,7 +735,7 @@ async fn a_carrier_number_counts_once_and_only_upward() {
     assert_eq!(peer.greet(hello).await, Err(Some((CloseScope::Carrier, CloseCode::BAD_HELLO))));
     until(&mut begun.east.events, |kind| match kind {
         EventKind::CarrierDown { carrier, end, .. } => {
-            assert_eq!((carrier.0, end), (15, &CarrierEnd::Violation(Violation::BadHello)));
+            assert_eq!((carrier.0, end), (15, &CarrierEnd::Replaced), "it may be honest, and late");
             true
         }
         _ => false,

@@ -155,7 +155,7 @@ impl Incoming {
             }
             let lost = session.ended().cloned().map(StreamError::SessionLost);
             session.release(arrived.key);
-            Err(lost.unwrap_or(StreamError::Refused(StreamCode::TIMED_OUT)))
+            Err(lost.unwrap_or(StreamError::TimedOut))
         });
         verdict?;
         let key = self.routing_key.take();

@@ -230,7 +230,7 @@ impl Plane {
         self.hub().serve(key, false);
     }
 
-    /// Opens a stream by the path of least cost, and waits for the acceptor's verdict: one round trip.
+    /// Opens a stream by the path of least cost plus open streams ([`Selection`](crate::config::Selection)), and waits for the acceptor's verdict: one round trip.
     ///
     /// # Errors
     /// As [`OpenError`] says. A refusal for want of a server is tried at the next candidate first, each at most
@@ -374,7 +374,7 @@ impl Plane {
 
     /// Ends the plane in good order: takes no new links and no new streams, lets the others end within the grace,
     /// then listens no more and closes all sessions, telling the peers. Returns when every task has ended. Calling it again waits for
-    /// the same end.
+    /// the same end, or brings it forward: of two graces the one that is over earlier stands.
     ///
     /// # Cancel safety
     /// The shutdown goes on when the future is dropped.

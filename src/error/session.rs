@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use super::TlsReason;
 #[cfg(feature = "serde")]
 use super::display;
+use super::{Fault, TlsReason};
 use crate::id::Instance;
 use crate::wire::DecodeError;
 use crate::wire::code::CloseCode;
@@ -142,4 +142,16 @@ pub enum SessionEnd {
     /// The peer broke the protocol.
     #[error("{0}")]
     Violation(Violation),
+}
+
+impl SessionEnd {
+    /// Whose fault it is: of a close, of who closed it.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Closed(_) => Fault::Local,
+            Self::ResumeExpired(_) => Fault::Network,
+            Self::Gone | Self::PeerClosed(_) | Self::Replaced { .. } | Self::Violation(_) => Fault::Peer,
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -88,11 +89,14 @@ async fn handshake(tcp: TcpStream, remote: SocketAddr, slot: Slot, spec: &Listen
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     socket::tune_carrier(&tcp, spec.dead);
     let Presented { tls, ordinal } = spec.presented.borrow().clone();
-    match receive(tcp, remote, tls, &spec.deadlines, slot.evicted()).await {
+    let received = receive(tcp, remote, tls, &spec.deadlines, slot.evicted()).await;
+    // Whoever has lost its place waits for nobody any more: neither until it is heard, nor until its peer has heard.
+    match received {
         Ok((connection, hello)) => {
             let arrival = Arrival { access: spec.access, ordinal, connection, hello };
             // A plane that takes no reports any more is gone: so is the connection then.
-            let _ = spec.reports.send(AccessReport::Arrived(Box::new(arrival))).await;
+            let report = spec.reports.send(AccessReport::Arrived(Box::new(arrival)));
+            slot.evicted().run_until_cancelled(report).await;
         }
         Err(refused) => {
             let report = AccessReport::Refused {
@@ -101,13 +105,11 @@ async fn handshake(tcp: TcpStream, remote: SocketAddr, slot: Slot, spec: &Listen
                 phase: refused.phase,
                 refusal: refused.refusal.clone(),
             };
-            if refused.refusal == PeerRefusal::Evicted {
-                // Its place is another's: it waits for nobody, and where too much is told it goes untold.
-                let _ = spec.reports.try_send(report);
-            } else {
-                let _ = spec.reports.send(report).await;
+            // Where too much is told, of the evicted nothing is.
+            if let Err(TrySendError::Full(report)) = spec.reports.try_send(report) {
+                slot.evicted().run_until_cancelled(spec.reports.send(report)).await;
             }
-            refused.part().await;
+            slot.evicted().run_until_cancelled(Box::pin(refused.part())).await;
         }
     }
     // The place was held to the very end, so that those who part slowly are counted too.

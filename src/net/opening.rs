@@ -59,6 +59,8 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
     let mut asked = Vec::new();
     // Those of them that stood by, which may be over when anything has changed.
     let mut stood_by = Vec::new();
+    // Whether paths have changed since the first of them was asked.
+    let mut changed = false;
     // Whether a path refused it: then waiting for another one is the caller's business.
     let mut refused = false;
     let mut refusal = OpenError::NoPath;
@@ -71,11 +73,11 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
             return Err(OpenError::ShutDown);
         }
         let Some((session, tally)) = choose(hub, &wanted.destination, &mut asked) else {
-            if refused || wanted.wait.is_zero() {
+            if refused || clock::now() >= deadline {
                 return Err(refusal);
             }
             tokio::select! {
-                () = &mut news => {
+                () = async { if !std::mem::take(&mut changed) { news.as_mut().await } } => {
                     asked.retain(|number| !stood_by.contains(number));
                     stood_by.clear();
                     continue;
@@ -98,11 +100,7 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
                     said => refusal = said,
                 }
                 // What changed while it was asked would be news to nobody: the next look waits for later changes.
-                let changed = poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await;
-                if changed && clock::now() < deadline {
-                    asked.retain(|number| !stood_by.contains(number));
-                    stood_by.clear();
-                }
+                changed |= poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await;
             }
         }
     }

@@ -93,8 +93,7 @@ fn begin(config: &FleetConfig, roster: &Roster, trust: &Trust, arrival: &Arrival
     }
     let named = |member: &&Member| member.peer.principal != Principal::Anonymous;
     for member in roster.accepted().filter(named).filter(|member| is_router(&member.peer, hello)) {
-        // By the rules of either access: the pins of one are not to be got round through another.
-        let same_peer = [door, member.door()].iter().all(|door| trust.is_same(*door, member.shown(), shown));
+        let same_peer = trust.is_same(&[door, member.door()], member.shown(), shown);
         match displaced_by(member, hello, same_peer) {
             Ok(end) => displaced.extend(end),
             Err(code) => return refuse(code, "the site and router are live under another principal"),
@@ -131,7 +130,8 @@ fn join(
     if arrival.hello.role != arrival.role {
         return refuse(CloseCode::ROLE_REFUSED, OTHER_ROLE);
     }
-    if !doors.iter().all(|door| trust.is_same(*door, member.shown(), shown)) {
+    // Whose session it is its own access says.
+    if !trust.is_same(&doors[..1], member.shown(), shown) {
         return refuse(CloseCode::OTHER_PRINCIPAL, "the session began with another certificate");
     }
     if member.peer.instance != arrival.hello.instance {

@@ -58,9 +58,11 @@ impl Trust {
         self.policies(door).all(|policy| policy.may_serve(shown, key))
     }
 
-    /// Whether two certificates are one peer's.
-    pub(crate) fn is_same(&self, door: Door, one: Shown<'_>, other: Shown<'_>) -> bool {
-        is_same_peer(self.policies(door), one, other)
+    /// Whether two certificates are one peer's, by all that the doors know of pins: those of one are not to be got round
+    /// through another that has none.
+    pub(crate) fn is_same(&self, doors: &[Door], one: Shown<'_>, other: Shown<'_>) -> bool {
+        let of_doors = doors.iter().filter_map(|door| self.doors.get(door));
+        is_same_peer(std::iter::once(&self.plane).chain(of_doors), one, other)
     }
 
     /// Whether there is none but the plane's.

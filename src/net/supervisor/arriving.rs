@@ -82,7 +82,8 @@ impl Supervisor {
         let dead = if joined.is_some() { &hello.dead[..] } else { &[] };
         match handle.with(|session| session.handle_join(now, hello.carrier, dead, answer)) {
             Ok(()) => self.drive(handle, hello.carrier, connection),
-            Err(why) => self.never_up(number, hello.carrier, connection, why),
+            // Its number is not above one that was told of: docs/protocol.md §5 has a code for that.
+            Err(why) => self.never_up(number, hello.carrier, connection, why, CloseCode::BAD_HELLO),
         }
     }
 }

@@ -20,13 +20,15 @@ use crate::wire::frame::CloseScope;
 use crate::wire::hello::{Hello, SessionClaim};
 
 impl Supervisor {
-    /// A carrier that the fleet counts as up and the session does not take: it is down again at once.
+    /// A carrier that the fleet counts as up and the session does not take: it is down again at once. One that its peer had given
+    /// up is answered with `given_up`.
     pub(super) fn never_up(
         &self,
         session: SessionNumber,
         carrier: CarrierNumber,
         connection: Secured,
         why: Violation,
+        given_up: CloseCode,
     ) {
         let known = self.known.get(&session);
         let (alone, ended) = known.map_or((false, true), |known| {
@@ -37,7 +39,7 @@ impl Supervisor {
             Violation::Unexpected if ended => {
                 (CarrierEnd::Closed(CloseCode::SESSION_GONE), CloseCode::SESSION_GONE)
             }
-            Violation::Unexpected => (CarrierEnd::Replaced, CloseCode::REPLACED),
+            Violation::Unexpected => (CarrierEnd::Replaced, given_up),
             why => (CarrierEnd::Violation(why), why.into()),
         };
         let down = SessionFact::CarrierDown {

@@ -118,7 +118,7 @@ impl Supervisor {
                 let handle = self.known.get(&session).map(|known| known.handle.clone());
                 match up.and_then(|()| handle.ok_or(Violation::Unexpected)) {
                     Ok(handle) => self.drive(handle, hello.carrier, connection),
-                    Err(why) => self.never_up(session, hello.carrier, connection, why),
+                    Err(why) => self.never_up(session, hello.carrier, connection, why, CloseCode::REPLACED),
                 }
             }
             Verdict::Close { scope, code, detail } => self.turn_away(connection, scope, code, &detail),

@@ -177,7 +177,7 @@ impl Fleet {
         }
         let door = member.door();
         let stranger =
-            !self.trust.is_same(door, member.shown(), shown(&facts.principal, facts.certificate.as_ref()));
+            !self.trust.is_same(&[door], member.shown(), shown(&facts.principal, facts.certificate.as_ref()));
         self.admits_dialed(door, facts)?;
         let Some(member) = self.roster.member_mut(session) else { return Ok(super::stale(facts)) };
         let joined = SessionClaim::Joined { session: member.id };

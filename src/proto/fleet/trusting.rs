@@ -7,7 +7,7 @@ use crate::error::{DialError, SessionEnd};
 use crate::event::{EventKind, KeysRefusedReason};
 use crate::id::{Principal, RoutingKey, SessionNumber};
 use crate::policy::PeerPolicy;
-use crate::proto::carrier::Stay;
+use crate::proto::carrier::{Carrier, Stay};
 use crate::proto::facts::{DialedFacts, FleetAction};
 use crate::proto::fleet::Fleet;
 use crate::proto::trust::{Door, Scope, shown};
@@ -41,12 +41,13 @@ impl Fleet {
     /// Closes the carriers of a session that came by a door whose policy does not admit its peer.
     fn close_forbidden(&mut self, now: Instant, session: SessionNumber, door: Door) {
         let Some(member) = self.roster.member(session) else { return };
-        if self.trust.admits(door, member.shown()) {
-            return;
-        }
+        // Each by what was shown on it: the newest may be another.
+        let admits = |carrier: &Carrier| {
+            self.trust.admits(door, shown(&member.peer.principal, carrier.made.certificate.as_ref()))
+        };
         let forbidden: Vec<_> = member
             .carriers_by(door)
-            .filter(|(_, carrier)| carrier.stay != Stay::Closing)
+            .filter(|(_, carrier)| carrier.stay != Stay::Closing && !admits(carrier))
             .map(|(number, _)| number)
             .collect();
         for carrier in forbidden {

@@ -117,8 +117,8 @@ impl Session {
     /// dead carriers; `greet` makes its bytes of that, to be sent by the carrier's driver before anything else.
     ///
     /// # Errors
-    /// [`Violation::Unexpected`] if the session has ended; any other if the number was there before or the counts cannot be,
-    /// and the session has then ended, unless the number alone was wrong.
+    /// [`Violation::Unexpected`] if the session has ended, or the dialer had given the number up before; any other if the
+    /// counts cannot be, and the session has then ended.
     pub(crate) fn handle_join(
         &mut self,
         now: Instant,
@@ -127,7 +127,8 @@ impl Session {
         greet: impl FnOnce(Vec<DeadCarrier>) -> bytes::Bytes,
     ) -> Result<(), Violation> {
         if self.last_number.is_some_and(|last| number <= last) {
-            return Err(Violation::BadHello);
+            // The fleet knows the numbers that were there: this one was given up, and answered for, before its hello came.
+            return Err(Violation::Unexpected);
         }
         // None that is answered for is admitted any more.
         let listed = dead.iter().map(|listed| listed.number);

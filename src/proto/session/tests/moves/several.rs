@@ -265,7 +265,7 @@ fn a_number_that_was_answered_for_is_not_admitted_any_more() {
     lines.ends[ACCEPTOR].handle_join(lines.now, two, &dead, greet).unwrap();
     assert!(answer.contains(&DeadCarrier { number: three, received: 0 }));
     let late = lines.ends[ACCEPTOR].handle_join(lines.now, three, &[], |_| Bytes::new());
-    assert_eq!(late, Err(Violation::BadHello));
+    assert_eq!(late, Err(Violation::Unexpected));
 }
 
 #[test]

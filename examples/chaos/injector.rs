@@ -173,6 +173,10 @@ impl Injector<'_> {
             println!("STUCK: a carrier that is dead was not given up for {TOO_LONG:?}");
             self.done.stuck += 1;
         }
+        // What swallows everything swallows the end of its connections, too, and would be kept for ever.
+        for path in hit.iter().filter(|path| !path.is_sound()) {
+            path.order(|orders| orders.cut = Some(Cut::Reset));
+        }
     }
 
     /// Waits until every connection that should be moving has moved since then.

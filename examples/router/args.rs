@@ -32,16 +32,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     pub resources: Vec<PathBuf>,
     /// Folder of bundle folders (<name>/{ca.crt,tls.crt,tls.key}) for links without a Secret, watched
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "resources")]
     pub credentials: Option<PathBuf>,
     /// Take links: inter-router=ADDR or edge=ADDR; port 0 takes a free one
     #[arg(long, value_name = "ROLE=ADDR", value_parser = listen)]
     pub listen: Vec<Listen>,
     /// To take links with: a bundle folder, followed as it changes, or a file with a TLS Secret, read once
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", requires = "listen")]
     pub server_credentials: Option<PathBuf>,
     /// Carry each TCP connection to ADDR to a site that serves KEY
-    #[arg(long, value_name = "KEY=ADDR", value_parser = keyed)]
+    #[arg(long, value_name = "KEY=ADDR", value_parser = keyed_bind)]
     pub tcp_listener: Vec<Keyed>,
     /// Serve KEY by TCP connections to ADDR
     #[arg(long, value_name = "KEY=ADDR", value_parser = keyed)]
@@ -104,4 +104,13 @@ fn keyed(text: &str) -> Result<Keyed, String> {
         return Err(format!("{address:?} is not HOST:PORT"));
     }
     Ok(Keyed { key, address: address.to_owned() })
+}
+
+/// As [`keyed`], with an address to listen on, which is not looked up.
+fn keyed_bind(text: &str) -> Result<Keyed, String> {
+    let keyed = keyed(text)?;
+    match keyed.address.parse::<SocketAddr>() {
+        Ok(_) => Ok(keyed),
+        Err(_) => Err(format!("{:?} is not IP:PORT", keyed.address)),
+    }
 }

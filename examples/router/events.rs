@@ -179,7 +179,7 @@ const FIRST: [&str; 11] = [
 ];
 
 /// Time spans, in seconds.
-const SPANS: [&str; 4] = ["after", "last_received_ago", "next_attempt_in", "resume_window"];
+const SPANS: [&str; 6] = ["after", "last_received_ago", "left", "next_attempt_in", "resume_window", "within"];
 /// Unix seconds.
 const MOMENTS: [&str; 5] = ["next_update", "not_after", "not_before", "now", "this_update"];
 

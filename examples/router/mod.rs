@@ -1,6 +1,7 @@
 //! The router, as a module, so that the demonstration can start it as processes of its own binary.
 
 use std::ffi::OsString;
+use std::future::pending;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -98,35 +99,44 @@ async fn run(args: Args) -> Outcome<()> {
     let events = plane.events();
     let printing = tasks.spawn(events::print(events, reporter.clone()));
 
+    // Its end is later than that of the rest: it shows the drain.
+    let drained = CancellationToken::new();
     if let Some(address) = args.admin {
-        admin::start(address, args.admin_public, &plane, &reporter, &stop, &tasks)?;
+        admin::start(address, args.admin_public, &plane, &reporter, &drained, &tasks)?;
     }
     // Listeners first: they follow the paths that links bring.
     for bind in &args.tcp_listener {
         let listener = listener::Listener::bind(bind, &plane, &reporter)?;
         tasks.spawn(listener.run(stop.clone(), tasks.clone()));
     }
-    for target in &args.tcp_connector {
+    for (index, target) in args.tcp_connector.iter().enumerate() {
+        if args.tcp_connector[..index].iter().any(|other| other.key == target.key) {
+            return Err(format!("--tcp-connector {}: given twice", target.key).into());
+        }
         plane.serve(&target.key)?;
         reporter.fact(&Fact::TcpConnectorUp { key: &target.key, target: &target.address });
     }
     let connectors = connector::Connectors::new(args.tcp_connector.clone(), reporter.clone());
     tasks.spawn(connectors.run(plane.clone(), stop.clone(), tasks.clone()));
 
-    take_accesses(&args, &plane).await?;
-    // Dropped at the end: links come and go with their documents until then.
-    let following = follow(&args, &plane).await?;
-
+    let serving = async {
+        take_accesses(&args, &plane).await?;
+        // Dropped at the end: links come and go with their documents until then.
+        let _following = follow(&args, &plane).await?;
+        pending::<Outcome<()>>().await
+    };
     tokio::select! {
+        failed = serving => failed?,
+        // Also while a disk that hangs holds up the beginning.
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     reporter.fact(&Fact::Stopping);
     // No new connections; those there are have until the end of the grace.
     stop.cancel();
-    drop(following);
     let ending = async {
         plane.shutdown(GRACE).await;
+        drained.cancel();
         printing.await?;
         tasks.close();
         tokio::time::timeout(GRACE, tasks.wait()).await?;

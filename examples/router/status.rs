@@ -3,7 +3,8 @@
 mod paths;
 
 use std::ffi::OsString;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -60,7 +61,8 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     });
     match asked.and_then(|page| Ok((show(&args, &page)?, page))) {
         Ok((text, page)) => {
-            print!("{text}");
+            // A reader that has seen enough, like `head`, is none of our business.
+            let _ = io::stdout().write_all(text.as_bytes());
             if args.paths {
                 return ExitCode::from(u8::from(!paths::all_lead_somewhere(&page)));
             }

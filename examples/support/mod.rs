@@ -41,7 +41,12 @@ impl Authority {
 
     /// Issues a bundle for a router on this host, good for dialing and for accepting.
     pub(crate) fn issue(&self, name: &str) -> Result<Bundle, rcgen::Error> {
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        self.issue_for(name, &["127.0.0.1".to_owned(), "localhost".to_owned()])
+    }
+
+    /// Issues one for a router at those names and addresses.
+    pub(crate) fn issue_for(&self, name: &str, hosts: &[String]) -> Result<Bundle, rcgen::Error> {
+        let mut params = CertificateParams::new(hosts)?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =

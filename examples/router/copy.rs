@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use sitelink::{LinkStream, ReadHalf, StreamCode, StreamError, WriteHalf};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncWrite, Interest};
@@ -54,18 +54,6 @@ pub(super) async fn carry(mut tcp: TcpStream, stream: LinkStream) {
         reader.stop(code);
         reset(&tcp);
     }
-}
-
-/// What a client has said already, as much as an open takes along. Nothing where it has ended or failed, which whoever reads
-/// next sees again.
-pub(super) fn first_words(tcp: &TcpStream) -> Bytes {
-    BUFFERS.with_borrow_mut(|buffers| {
-        let mut some = buffers.empty().limit(FIRST_WORDS);
-        match tcp.try_read_buf(&mut some) {
-            Ok(1..) => buffers.piece(),
-            Ok(0) | Err(_) => Bytes::new(),
-        }
-    })
 }
 
 /// Makes the closing of a connection a reset.
@@ -290,11 +278,6 @@ thread_local! {
 /// How long the other half of a half-closed connection may move nothing before both are reset: some clients
 /// vanish after their FIN. Looked at once per period, so it is cut after one to two of them.
 const HALF_CLOSED_IDLE: Duration = Duration::from_secs(300);
-
-/// What may travel with an open: the least window of a stream, as [`OpenRequest::initial_data`] has it.
-///
-/// [`OpenRequest::initial_data`]: sitelink::OpenRequest::initial_data
-const FIRST_WORDS: usize = 16 << 10;
 
 /// One read: the four TLS records that follow it still fit the second-level cache.
 const READ_SIZE: usize = 64 << 10;

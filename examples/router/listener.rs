@@ -150,11 +150,7 @@ impl Listener {
 }
 
 async fn carry(client: TcpStream, plane: Plane, key: RoutingKey) {
-    // Most clients speak first, and have spoken by the time the runtime has looked at the socket: what travels with the open
-    // spares a round trip of the link.
-    tokio::task::yield_now().await;
-    let first = copy::first_words(&client);
-    let request = OpenRequest::to_key(key).initial_data(first).wait_for_path(PATIENCE);
+    let request = OpenRequest::to_key(key).wait_for_path(PATIENCE);
     // Opening needs more room than carrying, and not for long.
     match Box::pin(plane.open(request)).await {
         Ok(stream) => {

@@ -157,8 +157,9 @@ async fn take_accesses(args: &Args, plane: &Plane) -> Outcome<()> {
     if args.listen.is_empty() {
         return Ok(());
     }
-    let path = args.server_credentials.as_deref().ok_or("--listen needs --server-credentials")?;
-    let credentials = server_credentials(path)?;
+    let path = args.server_credentials.clone().ok_or("--listen needs --server-credentials")?;
+    // The disk may hang.
+    let credentials = tokio::task::spawn_blocking(move || server_credentials(&path)).await??;
     for listen in &args.listen {
         plane.listen(AccessSpec::new(listen.address, listen.role), credentials.clone()).await?;
     }

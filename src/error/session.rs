@@ -145,13 +145,35 @@ pub enum SessionEnd {
 }
 
 impl SessionEnd {
-    /// Whose fault it is: of a close, of who closed it.
+    /// Whose fault it is: of a close, of who closed it, unless another session took its place. A session that the peer does not
+    /// know any more was mostly lost in an outage, as one whose resume window ran out here.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
+            Self::Gone | Self::ResumeExpired(_) | Self::Closed(CloseCode::REPLACED) => Fault::Network,
             Self::Closed(_) => Fault::Local,
-            Self::ResumeExpired(_) => Fault::Network,
-            Self::Gone | Self::PeerClosed(_) | Self::Replaced { .. } | Self::Violation(_) => Fault::Peer,
+            Self::PeerClosed(_) | Self::Replaced { .. } | Self::Violation(_) => Fault::Peer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_the_networks_fault_whichever_end_noticed_first() {
+        let instance = Instance([1; 16]);
+        for (end, fault) in [
+            (SessionEnd::Gone, Fault::Network),
+            (SessionEnd::ResumeExpired(Duration::from_secs(30)), Fault::Network),
+            (SessionEnd::Closed(CloseCode::REPLACED), Fault::Network),
+            (SessionEnd::Closed(CloseCode::SHUTDOWN), Fault::Local),
+            (SessionEnd::PeerClosed(CloseCode::SHUTDOWN), Fault::Peer),
+            (SessionEnd::Replaced { instance }, Fault::Peer),
+            (SessionEnd::Violation(Violation::Flood), Fault::Peer),
+        ] {
+            assert_eq!(end.fault(), fault, "{end}");
         }
     }
 }

@@ -94,9 +94,13 @@ impl Hub {
             }
         }
         let (in_use, told) = in_use.unzip();
+        let told = told.flatten();
+        if let (Some(_), Some(Ok(credentials))) = (&told, &secrets.credentials) {
+            warn_of(credentials);
+        }
         let ordinal = in_use.as_ref().map(|in_use| in_use.ordinal);
         let wanted = wanted(&spec, self.local.role.link_role(), &secrets, ordinal);
-        let link = self.link(known, wanted, dialing, policy, told.flatten())?;
+        let link = self.link(known, wanted, dialing, policy, told)?;
         match before {
             Some(before) => {
                 (before.spec, before.secrets) = (spec, secrets);
@@ -235,6 +239,7 @@ impl Hub {
             tasks: self.tasks.clone(),
             cancel: cancel.clone(),
         };
+        warn_of(credentials);
         let credentials = in_use.view();
         let listening = Listening { role, cost, cancel: cancel.clone(), client_auth, in_use, presented };
         lock(&self.accesses).insert(access, listening);
@@ -261,6 +266,7 @@ impl Hub {
         let ordinal = in_use.ordinal;
         listening.in_use = in_use;
         if told.is_some() {
+            warn_of(credentials);
             listening.presented.send_replace(Presented { tls, ordinal });
             {
                 let mut fleet = self.fleet();
@@ -301,6 +307,13 @@ impl Hub {
     ) -> Result<Arc<ServerConfig>, CredentialsError> {
         let tls = server_config(credentials, auth, None);
         tls.inspect_err(|error| self.refuse(credentials.name(), error))
+    }
+}
+
+/// Logs what deserves a look in a bundle that was taken.
+fn warn_of(credentials: &Credentials) {
+    for warning in credentials.warnings() {
+        tracing::warn!(credentials = %credentials.name(), %warning, "credentials taken");
     }
 }
 

@@ -90,13 +90,17 @@ async fn handshake(tcp: TcpStream, remote: SocketAddr, slot: Slot, spec: &Listen
     socket::tune_carrier(&tcp, spec.dead);
     let Presented { tls, ordinal } = spec.presented.borrow().clone();
     let received = receive(tcp, remote, tls, &spec.deadlines, slot.evicted()).await;
-    // Whoever has lost its place waits for nobody any more: neither until it is heard, nor until its peer has heard.
+    // Whoever loses its place waits for nobody any more: neither until it is heard, nor until its peer has heard.
+    let evicted = slot.evicted();
     match received {
         Ok((connection, hello)) => {
             let arrival = Arrival { access: spec.access, ordinal, connection, hello };
             // A plane that takes no reports any more is gone: so is the connection then.
-            let report = spec.reports.send(AccessReport::Arrived(Box::new(arrival)));
-            slot.evicted().run_until_cancelled(report).await;
+            if let Err(TrySendError::Full(report)) =
+                spec.reports.try_send(AccessReport::Arrived(Box::new(arrival)))
+            {
+                evicted.run_until_cancelled(spec.reports.send(report)).await;
+            }
         }
         Err(refused) => {
             let report = AccessReport::Refused {
@@ -107,9 +111,14 @@ async fn handshake(tcp: TcpStream, remote: SocketAddr, slot: Slot, spec: &Listen
             };
             // Where too much is told, of the evicted nothing is.
             if let Err(TrySendError::Full(report)) = spec.reports.try_send(report) {
-                slot.evicted().run_until_cancelled(spec.reports.send(report)).await;
+                evicted.run_until_cancelled(spec.reports.send(report)).await;
             }
-            slot.evicted().run_until_cancelled(Box::pin(refused.part())).await;
+            if refused.refusal == PeerRefusal::Evicted {
+                // It does not wait.
+                refused.part().await;
+            } else {
+                evicted.run_until_cancelled(Box::pin(refused.part())).await;
+            }
         }
     }
     // The place was held to the very end, so that those who part slowly are counted too.

@@ -1,11 +1,13 @@
 //! Opening a stream: choose a path, ask, and try the next candidate where that is safe.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::error::OpenError;
@@ -64,11 +66,16 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
     // Whether a path refused it: then waiting for another one is the caller's business.
     let mut refused = false;
     let mut refusal = OpenError::NoPath;
+    // Hears what changes between two rounds.
+    let mut between: Option<Pin<Box<Notified<'_>>>> = None;
     loop {
         let news = hub.path_news.notified();
         tokio::pin!(news);
         // Enabled before the look, so that no change is missed between the two.
         news.as_mut().enable();
+        if let Some(mut before) = between.take() {
+            changed |= has_come(before.as_mut()).await;
+        }
         if hub.closing.is_cancelled() {
             return Err(OpenError::ShutDown);
         }
@@ -99,11 +106,19 @@ pub(crate) async fn open(hub: &Hub, wanted: Wanted) -> Result<Opened, OpenError>
                     OpenError::NoPath => {}
                     said => refusal = said,
                 }
-                // What changed while it was asked would be news to nobody: the next look waits for later changes.
-                changed |= poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await;
+                // What changed while it was asked would be news to nobody: the next round waits for later changes.
+                let mut next = Box::pin(hub.path_news.notified());
+                next.as_mut().enable();
+                changed |= has_come(news.as_mut()).await;
+                between = Some(next);
             }
         }
     }
+}
+
+/// Whether the news has come, without waiting for it.
+async fn has_come(mut news: Pin<&mut Notified<'_>>) -> bool {
+    poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await
 }
 
 /// Chooses and counts in one step. A session that has just ended, of which the paths have not heard yet, is passed

@@ -41,7 +41,7 @@ impl Fleet {
     /// Closes the carriers of a session that came by a door whose policy does not admit its peer.
     fn close_forbidden(&mut self, now: Instant, session: SessionNumber, door: Door) {
         let Some(member) = self.roster.member(session) else { return };
-        // Each by what was shown on it: the newest may be another.
+        // Each by the key that was shown on it: the newest may have another.
         let admits = |carrier: &Carrier| {
             self.trust.admits(door, shown(&member.peer.principal, carrier.made.certificate.as_ref()))
         };

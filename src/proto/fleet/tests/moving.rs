@@ -595,3 +595,17 @@ fn the_pins_of_an_access_are_not_got_round_through_another() {
     };
     assert_eq!(refusal.code, CloseCode::SITE_ID_CONFLICT);
 }
+
+#[test]
+fn a_join_through_an_access_without_pins_is_judged_by_those_of_the_session() {
+    for (key, joins) in [(2, true), (3, false)] {
+        let mut bench = Bench::new();
+        let pinned = PeerPolicy::only([PeerIdentity::Keys([KeyPin([1; 32]), KeyPin([2; 32])].into())]);
+        bench.fleet.handle_policy(bench.now, Scope::Door(Door::Access(ACCESS)), pinned);
+        bench.fleet.handle_arrival(bench.now, &Arrival { certificate: leaf(1), ..arrival(1, 1) }, |_| false);
+        // The same peer under another subject, as its pins say.
+        let join = Arrival { access: OTHER_ACCESS, principal: certificate("renamed"), ..joining(1, key) };
+        let admission = bench.fleet.handle_arrival(bench.now, &join, |_| true);
+        assert_eq!(matches!(admission, Admission::Join { .. }), joins, "{admission:?}");
+    }
+}

@@ -4,6 +4,7 @@
 //! frames over and takes a batch; and then encrypts and writes that. Reading never waits for writing nor the other
 //! way round, so two peers with full buffers cannot wait for each other.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -39,14 +40,16 @@ struct Driver {
     tcp: TcpStream,
     tls: Box<Connection>,
     decoder: Decoder,
-    /// Decoded and not yet handed to the session; empty between turns.
-    frames: Vec<Decoded>,
+    /// Decoded and not yet handed to the session. Nothing is read while there are any.
+    frames: VecDeque<Decoded>,
     /// Bytes read of which the session has not heard; zero between turns.
     read: usize,
     /// Taken from the session and not yet encrypted; empty between turns.
     pieces: Vec<Piece>,
     /// Where the pieces' bytes lie, while they are encrypted; empty between turns, kept for its room.
     slices: Vec<IoSlice<'static>>,
+    /// The last read filled the buffer: there is more.
+    backlog: bool,
     /// What a read goes into.
     buffer: Box<[u8]>,
     /// Wakes the driver when the session has something due.
@@ -55,6 +58,8 @@ struct Driver {
     more: bool,
     /// Bytes read and encrypted in this poll.
     moved: usize,
+    /// The last poll that stopped midway had the runtime look at its sockets; the next one need not.
+    looked: bool,
     /// When the session wants to be asked next, as of the last exchange.
     next: Option<Instant>,
     /// The peer's bytes make no sense any more: what still comes is thrown away.
@@ -94,14 +99,16 @@ impl Driver {
             tcp,
             tls,
             decoder,
-            frames,
+            frames: frames.into(),
             read: 0,
             pieces: Vec::new(),
             slices: Vec::new(),
+            backlog: false,
             buffer: vec![0; READ].into_boxed_slice(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             more: true,
             moved: 0,
+            looked: false,
             next: None,
             broken: false,
             leaving: None,
@@ -111,7 +118,11 @@ impl Driver {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
-        let received = self.receive(cx);
+        let received = if self.frames.is_empty() { self.receive(cx) } else { Step::Moved };
+        if matches!(received, Step::Waits) && std::mem::take(&mut self.backlog) {
+            // There was no more after all: acknowledgements are to wait no longer.
+            self.more = true;
+        }
         let sent = match received {
             Step::Over(end) => {
                 // What came with the peer's hello may say why.
@@ -139,6 +150,7 @@ impl Driver {
             Poll::Ready(Err(error)) => return Step::Over(CarrierEnd::Io(error.kind())),
         };
         self.moved += read;
+        self.backlog = read == self.buffer.len();
         if self.broken || self.leaving.is_some() {
             // Nothing counts any more; only the end is waited for.
             return Step::Moved;
@@ -183,25 +195,25 @@ impl Driver {
         let now = clock::now();
         self.session.with_incoming(|session| {
             session.handle_bytes(now, number, read);
-            session.handle_frames(now, number, frames);
+            session.handle_frames(now, number, frames.drain(..));
         });
-        self.frames.clear();
     }
 
-    /// Hands over what came and takes what is to be sent, under one lock.
+    /// Hands over a portion of what came and takes what is to be sent, under one lock.
     fn exchange(&mut self, cx: &Context<'_>) -> Transmit {
-        let Self { number, frames, pieces, .. } = self;
-        let (number, read, now) = (*number, std::mem::take(&mut self.read), clock::now());
+        let Self { number, frames, pieces, backlog, .. } = self;
+        let (number, backlog, read, now) = (*number, *backlog, std::mem::take(&mut self.read), clock::now());
+        let portion = frames.len().min(PORTION);
         let (said, next) = self.session.with_incoming(|session| {
+            session.note_backlog(now, number, backlog);
             if read > 0 || !frames.is_empty() {
                 session.driver_runs(number);
                 session.handle_bytes(now, number, read);
-                session.handle_frames(now, number, frames);
+                session.handle_frames(now, number, frames.drain(..portion));
             }
             let said = session.poll_transmit(now, number, pieces, cx.waker());
             (said, session.poll_timeout(number))
         });
-        self.frames.clear();
         self.next = next;
         said
     }
@@ -214,6 +226,8 @@ impl Driver {
             return self.write(cx);
         }
         if let Some(leaving) = &mut self.leaving {
+            // The session has let go of the carrier: they would not count.
+            self.frames.clear();
             if !std::mem::replace(&mut leaving.shut, true) {
                 // The peer reads the close and then the end of the connection; a failure means it is gone already.
                 let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
@@ -367,6 +381,10 @@ impl Future for Driver {
         let mut turns = 0;
         while self.moved + turns * TURN < QUANTUM {
             match self.turn(cx) {
+                Step::Moved if !self.frames.is_empty() => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Step::Moved => turns += 1,
                 Step::Waits => return Poll::Pending,
                 Step::Over(end) => {
@@ -381,9 +399,14 @@ impl Future for Driver {
             return Poll::Ready(());
         }
         // A runtime that is never idle looks at its sockets every 61 tasks or so (tokio's `event_interval`): acknowledgements
-        // and answers, and those of the other carriers, would be seen that late. Who yields is woken after a look, which is
-        // one more system call per batch.
-        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        // and answers, and those of the other carriers, would be seen that late. Who yields is woken after a look; but on a
+        // multi-thread runtime only after all else this worker has to do, while others are idle. So it does so every other time.
+        self.looked = !self.looked;
+        if self.looked {
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        } else {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 }
@@ -426,7 +449,11 @@ fn poll_read(tcp: &mut TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Po
 }
 
 /// Decodes what is decrypted. Data payloads are copied here, once, out of the lock.
-fn decode(tls: &mut Connection, decoder: &mut Decoder, frames: &mut Vec<Decoded>) -> Result<(), CarrierEnd> {
+fn decode(
+    tls: &mut Connection,
+    decoder: &mut Decoder,
+    frames: &mut VecDeque<Decoded>,
+) -> Result<(), CarrierEnd> {
     loop {
         let mut reader = tls.reader();
         let mut plain = match io::BufRead::fill_buf(&mut reader) {
@@ -436,7 +463,7 @@ fn decode(tls: &mut Connection, decoder: &mut Decoder, frames: &mut Vec<Decoded>
         };
         let len = plain.len();
         while let Some(decoded) = decoder.decode(&mut plain).map_err(violation)? {
-            frames.push(decoded);
+            frames.push_back(decoded);
         }
         io::BufRead::consume(&mut reader, len);
     }
@@ -449,9 +476,15 @@ fn violation(error: crate::wire::DecodeError) -> CarrierEnd {
 /// One read: eight full records. More than 128 KiB leaves the cache, 16 KiB costs a system call per record.
 const READ: usize = 128 << 10;
 
-/// Bytes moved in one poll before other tasks get theirs: one batch, some 0.1 ms of work, for a request beside bulk
-/// data waits that long at each end. To be polled again costs a look of the runtime at its sockets, a hundredth of that.
-const QUANTUM: usize = 128 << 10;
+/// Bytes moved in one poll before other tasks get theirs: half a batch, so that a turn of bulk data, some 0.1 ms of
+/// work, is a poll, for a request beside bulk data waits that long at each end.
+const QUANTUM: usize = 64 << 10;
+
+/// Frames handed over before the tasks that they wake get their turn: those of five requests, each an open, its data
+/// and a finish. What they say goes out, and the peer has work, while the rest of a read that brought many is still
+/// here: with all of it at once the ends would work and sleep by turns, at half of the rate. Bulk data, eight frames
+/// a read, is never divided.
+const PORTION: usize = 16;
 
 /// Frames and pieces for which a carrier keeps room: as many as a batch of bulk data has, and some.
 const KEPT: usize = 64;

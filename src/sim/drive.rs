@@ -62,7 +62,7 @@ impl World {
         }
         self.act(end, |session| {
             session.handle_bytes(now, number, bytes.len());
-            session.handle_frames(now, number, &mut frames);
+            session.handle_frames(now, number, frames.drain(..));
         })?;
         Ok(())
     }

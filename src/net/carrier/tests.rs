@@ -2,6 +2,8 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
 
 use bytes::Bytes;
 
@@ -85,4 +87,60 @@ async fn an_idle_carrier_keeps_no_memory_of_bulk_data() {
     tokio::time::sleep(Liveness::default().dead / 2).await;
     assert!(!driving.is_finished());
     assert!(data.is_unique());
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A driver to whose carrier so many opens have come at once, not polled yet.
+async fn driver_of_opens(opens: u64) -> (Secured, SessionHandle, Pin<Box<dyn Future<Output = ()>>>) {
+    let (mut dialer, secured) = connection().await;
+    let (session, _incoming) = session();
+    for number in 0..opens {
+        let (stream, destination) = (StreamId(number * 2), OpenTo::Site);
+        dialer.queue(&Frame::Open { stream, destination, metadata: Bytes::new() }).unwrap();
+    }
+    dialer.flush_for_test();
+    secured.tcp.readable().await.unwrap();
+    (dialer, session.clone(), Box::pin(drive(session, NUMBER, secured)))
+}
+
+fn taken(session: &SessionHandle) -> usize {
+    session.with(|session| std::iter::from_fn(|| session.poll_incoming()).count())
+}
+
+#[tokio::test]
+async fn what_one_read_brings_is_handed_over_in_portions_between_which_others_run() {
+    let rest = 5;
+    let (_dialer, session, mut driver) = driver_of_opens((2 * PORTION + rest) as u64).await;
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    for (turn, due) in [PORTION, PORTION, rest].into_iter().enumerate() {
+        assert!(wakes.0.load(Ordering::Relaxed) >= turn, "it says that it is not done");
+        assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(taken(&session), due);
+    }
+}
+
+#[tokio::test]
+async fn a_driver_whose_session_ends_between_two_portions_comes_to_rest() {
+    let (_dialer, session, mut driver) = driver_of_opens(3 * PORTION as u64).await;
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    session.with(|session| session.close(clock::now(), CloseCode::NORMAL));
+    let mut before = 0;
+    while wakes.0.load(Ordering::Relaxed) > before {
+        before = wakes.0.load(Ordering::Relaxed);
+        assert!(before < 10, "it wakes itself for nothing");
+        assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    assert_eq!(session.with(|session| session.ended().cloned()), Some(SessionEnd::Closed(CloseCode::NORMAL)));
 }

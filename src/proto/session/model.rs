@@ -341,7 +341,7 @@ impl Bench {
         }
         if !arrived.is_empty() {
             self.sessions[1 - end].handle_bytes(self.now, self.carrier, arrived.len());
-            self.sessions[1 - end].handle_frames(self.now, self.carrier, &mut frames);
+            self.sessions[1 - end].handle_frames(self.now, self.carrier, frames.drain(..));
         }
     }
 

@@ -13,10 +13,15 @@ use crate::wire::decoder::Decoded;
 use crate::wire::frame::{CloseScope, ControlChange, Frame, OpenTo};
 
 impl Session {
-    /// Takes frames of a carrier, in order, and empties `frames`. Those of a carrier that is not live are dropped:
+    /// Takes frames of a carrier, in order. Those of a carrier that is not live are dropped:
     /// after the peer was told how far this end received on it, nothing more of it may count.
-    pub(crate) fn handle_frames(&mut self, now: Instant, number: CarrierNumber, frames: &mut Vec<Decoded>) {
-        for Decoded { frame, logged_bytes } in frames.drain(..) {
+    pub(crate) fn handle_frames(
+        &mut self,
+        now: Instant,
+        number: CarrierNumber,
+        frames: impl Iterator<Item = Decoded>,
+    ) {
+        for Decoded { frame, logged_bytes } in frames {
             let Some(index) = self.find(number) else { break };
             if self.ended().is_some() {
                 return;
@@ -44,6 +49,13 @@ impl Session {
         if carrier.life.heard(now) {
             self.events.push_back(SessionEvent::CarrierTrusted { number });
             self.review_moves(now);
+        }
+    }
+
+    /// Whether more of the peer's bytes are known to wait in a carrier's socket: its acknowledgements may then, too.
+    pub(crate) fn note_backlog(&mut self, now: Instant, number: CarrierNumber, more: bool) {
+        if let Some(index) = self.find(number) {
+            self.carriers[index].acks.note_backlog(now, more);
         }
     }
 

@@ -85,7 +85,7 @@ impl Pair {
             if !frames.is_empty() {
                 to.handle_bytes(self.now, self.carrier, 1);
             }
-            to.handle_frames(self.now, self.carrier, &mut frames);
+            to.handle_frames(self.now, self.carrier, frames.drain(..));
         }
         moved
     }
@@ -151,7 +151,7 @@ fn feed(session: &mut Session, now: Instant, carrier: CarrierNumber, frame: &Fra
     let mut bytes = BytesMut::new();
     frame.encode(&mut bytes);
     let decoded: Decoded = Decoder::new().decode(&mut &bytes[..]).unwrap().unwrap();
-    session.handle_frames(now, carrier, &mut vec![decoded]);
+    session.handle_frames(now, carrier, [decoded].into_iter());
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn what_comes_on_a_carrier_after_its_count_was_told_does_not_count() {
             }
         }
     }
-    pair.acceptor.handle_frames(pair.now, old, &mut frames);
+    pair.acceptor.handle_frames(pair.now, old, frames.drain(..));
     pair.settle();
     assert_eq!(read_all(&mut pair.acceptor, pair.now, far), b"once");
 }
@@ -892,7 +892,7 @@ fn a_stream_that_its_opener_stops_and_the_acceptor_refuses_ends_once() {
         }
     }
     // Both frames come before the acceptor sends anything.
-    pair.acceptor.handle_frames(pair.now, pair.carrier, &mut frames);
+    pair.acceptor.handle_frames(pair.now, pair.carrier, frames.drain(..));
     let (far, _) = pair.acceptor.poll_incoming().unwrap();
     pair.acceptor.refuse(far, StreamCode::REFUSED);
     pair.settle();

@@ -234,7 +234,7 @@ impl World {
                 Err(error) => break Some(error),
             }
         };
-        self.session.handle_frames(self.now, far.number, &mut frames);
+        self.session.handle_frames(self.now, far.number, frames.drain(..));
         if let Some(error) = failed {
             self.session.handle_violation(self.now, far.number, Violation::from(error));
         }

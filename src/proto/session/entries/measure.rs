@@ -78,7 +78,7 @@ impl Reading {
         // The first carrier of a session cannot break a rule.
         let _ = session.handle_join(start, number, &[], |_| Bytes::new());
         let open = Frame::Open { stream: StreamId(0), destination: OpenTo::Site, metadata: Bytes::new() };
-        session.handle_frames(start, number, &mut vec![Decoded { frame: open, logged_bytes: 8 }]);
+        session.handle_frames(start, number, [Decoded { frame: open, logged_bytes: 8 }].into_iter());
         let stream = session.poll_incoming().map(|(key, _)| key).filter(|key| session.accept(*key));
         let chunk = Bytes::from(vec![7; usize::try_from(MIN_WINDOW / 2).unwrap_or_default()]);
         Self { session, now: start, stream, chunk, out: Vec::new(), frames: Vec::new() }
@@ -89,7 +89,7 @@ impl Reading {
         let Some(key) = self.stream else { return false };
         let frame = Frame::Data { stream: key.id, payload: self.chunk.clone() };
         self.frames.push(Decoded { frame, logged_bytes: (HEADER + 1 + self.chunk.len()) as u64 });
-        self.session.handle_frames(self.now, CarrierNumber(0), &mut self.frames);
+        self.session.handle_frames(self.now, CarrierNumber(0), self.frames.drain(..));
         let read = self.session.poll_read(self.now, key, Waker::noop());
         take(&mut self.session, &mut self.now, &mut self.out);
         matches!(read, Poll::Ready(Ok(Some(_))))
@@ -104,7 +104,7 @@ fn take(session: &mut Session, now: &mut Instant, out: &mut Vec<Piece>) -> usize
     session.poll_transmit(*now, CarrierNumber(0), out, Waker::noop());
     let received = session.carriers.first().map_or(0, |carrier| carrier.log.sent());
     let frame = Frame::Ack { received, delay_micros: 0 };
-    session.handle_frames(*now, CarrierNumber(0), &mut vec![Decoded { frame, logged_bytes: 0 }]);
+    session.handle_frames(*now, CarrierNumber(0), [Decoded { frame, logged_bytes: 0 }].into_iter());
     out.iter().map(Piece::len).sum()
 }
 

@@ -77,7 +77,7 @@ impl Lines {
         self.seen[sender].extend(frames.iter().map(|decoded| (number, decoded.frame.clone())));
         if !frames.is_empty() {
             self.ends[1 - sender].handle_bytes(self.now, number, 1);
-            self.ends[1 - sender].handle_frames(self.now, number, &mut frames);
+            self.ends[1 - sender].handle_frames(self.now, number, frames.drain(..));
         }
         for end in &mut self.ends {
             assert_eq!(end.audit(), Ok(()));
@@ -265,7 +265,7 @@ fn a_stream_waits_for_what_it_sent_and_goes_on_by_itself() {
             frames.extend(std::iter::from_fn(|| decoder.decode(&mut part).unwrap()));
         }
     }
-    lines.ends[ACCEPTOR].handle_frames(lines.now, FIRST, &mut frames);
+    lines.ends[ACCEPTOR].handle_frames(lines.now, FIRST, frames.drain(..));
     lines.ends[DIALER].take_wakers().wake();
     assert_eq!((driver.so_far(), writer.so_far()), (0, 0));
     // RETIRE asks for it at once: nobody waits for the timer of the acknowledgements.

@@ -138,7 +138,7 @@ fn data_in_flight_is_taken_though_less_was_asked_for() {
                 frames.extend(std::iter::from_fn(|| pair.decoders[side].decode(&mut part).unwrap()));
             }
         }
-        to.handle_frames(pair.now, carrier, &mut frames);
+        to.handle_frames(pair.now, carrier, frames.drain(..));
     }
     assert_eq!(budget(&pair.acceptor), used, "nothing is given back before the answer");
     pair.settle();
@@ -167,7 +167,7 @@ fn a_question_and_its_answer_survive_the_loss_of_their_carriers() {
                     frames.extend(std::iter::from_fn(|| pair.decoders[1].decode(&mut part).unwrap()));
                 }
             }
-            pair.dialer.handle_frames(pair.now, pair.carrier, &mut frames);
+            pair.dialer.handle_frames(pair.now, pair.carrier, frames.drain(..));
             batch(&mut pair.dialer, pair.now, pair.carrier);
         } else {
             batch(&mut pair.acceptor, pair.now, pair.carrier);

@@ -63,7 +63,7 @@ impl World {
         if count > 0 {
             let session = &mut self.ends[end].session;
             session.handle_bytes(self.now, connection.number, count);
-            session.handle_frames(self.now, connection.number, &mut frames);
+            session.handle_frames(self.now, connection.number, frames.drain(..));
         }
         count > 0
     }

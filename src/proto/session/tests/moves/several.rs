@@ -510,7 +510,7 @@ fn going_on_standby_is_dearer_the_more_keys_are_served() {
         let frame = Frame::Control { sequence: 1_000_000 + changes, change };
         let mut frames = vec![Decoded { frame, logged_bytes: 0 }];
         changes += 1;
-        lines.ends[DIALER].handle_frames(epoch(), CarrierNumber(0), &mut frames);
+        lines.ends[DIALER].handle_frames(epoch(), CarrierNumber(0), frames.drain(..));
     }
     assert_eq!(lines.ends[DIALER].ended(), Some(&SessionEnd::Violation(Violation::Flood)));
     assert!((30..=40).contains(&changes), "{changes}");

@@ -16,6 +16,7 @@ use rustls::Connection;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use crate::error::{CarrierEnd, Violation};
@@ -58,7 +59,11 @@ struct Driver {
     more: bool,
     /// Bytes read and encrypted in this poll.
     moved: usize,
-    /// The last poll that stopped midway had the runtime look at its sockets; the next one need not.
+    /// How many frames of this read the session has; zero when it has all.
+    portion: usize,
+    /// Other workers may take the driver over.
+    shared: bool,
+    /// The last poll that stopped midway had the runtime look at its sockets.
     looked: bool,
     /// When the session wants to be asked next, as of the last exchange.
     next: Option<Instant>,
@@ -108,6 +113,8 @@ impl Driver {
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             more: true,
             moved: 0,
+            portion: 0,
+            shared: Handle::current().metrics().num_workers() > 1,
             looked: false,
             next: None,
             broken: false,
@@ -197,13 +204,14 @@ impl Driver {
             session.handle_bytes(now, number, read);
             session.handle_frames(now, number, frames.drain(..));
         });
+        self.portion = 0;
     }
 
     /// Hands over a portion of what came and takes what is to be sent, under one lock.
     fn exchange(&mut self, cx: &Context<'_>) -> Transmit {
+        let portion = self.next_portion();
         let Self { number, frames, pieces, backlog, .. } = self;
         let (number, backlog, read, now) = (*number, *backlog, std::mem::take(&mut self.read), clock::now());
-        let portion = frames.len().min(PORTION);
         let (said, next) = self.session.with_incoming(|session| {
             session.note_backlog(now, number, backlog);
             if read > 0 || !frames.is_empty() {
@@ -228,6 +236,7 @@ impl Driver {
         if let Some(leaving) = &mut self.leaving {
             // The session has let go of the carrier: they would not count.
             self.frames.clear();
+            self.portion = 0;
             if !std::mem::replace(&mut leaving.shut, true) {
                 // The peer reads the close and then the end of the connection; a failure means it is gone already.
                 let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
@@ -363,6 +372,28 @@ impl Driver {
         Step::Waits
     }
 
+    /// Lets other tasks run in the midst of work.
+    ///
+    /// A runtime that is never idle looks at its sockets every 61 tasks or so (tokio's `event_interval`): acknowledgements
+    /// and answers, and those of the other carriers, would be seen that late. Who yields is woken after a look, which is
+    /// one more system call per batch; but only after all that this worker has to do, even while others are idle. So where
+    /// there are others, it is left to any of them every other time.
+    fn give_way(&mut self, cx: &mut Context<'_>) {
+        self.looked = !(self.shared && self.looked);
+        if self.looked {
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        } else {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// How many frames are handed over next.
+    fn next_portion(&mut self) -> usize {
+        let due = if self.portion == 0 { PORTION } else { self.portion * 2 };
+        self.portion = if due < self.frames.len() { due } else { 0 };
+        due.min(self.frames.len())
+    }
+
     fn end(&mut self, end: CarrierEnd) {
         if std::mem::replace(&mut self.ended, true) {
             return;
@@ -398,15 +429,7 @@ impl Future for Driver {
             self.end(end);
             return Poll::Ready(());
         }
-        // A runtime that is never idle looks at its sockets every 61 tasks or so (tokio's `event_interval`): acknowledgements
-        // and answers, and those of the other carriers, would be seen that late. Who yields is woken after a look; but on a
-        // multi-thread runtime only after all else this worker has to do, while others are idle. So it does so every other time.
-        self.looked = !self.looked;
-        if self.looked {
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
-        } else {
-            cx.waker().wake_by_ref();
-        }
+        self.give_way(cx);
         Poll::Pending
     }
 }
@@ -476,14 +499,14 @@ fn violation(error: crate::wire::DecodeError) -> CarrierEnd {
 /// One read: eight full records. More than 128 KiB leaves the cache, 16 KiB costs a system call per record.
 const READ: usize = 128 << 10;
 
-/// Bytes moved in one poll before other tasks get theirs: half a batch, so that a turn of bulk data, some 0.1 ms of
-/// work, is a poll, for a request beside bulk data waits that long at each end.
-const QUANTUM: usize = 64 << 10;
+/// Bytes moved in one poll before other tasks get theirs: one batch, some 0.1 ms of work, for a request beside bulk
+/// data waits that long at each end. To be polled again costs a look of the runtime at its sockets, a hundredth of that.
+const QUANTUM: usize = 128 << 10;
 
-/// Frames handed over before the tasks that they wake get their turn: those of five requests, each an open, its data
-/// and a finish. What they say goes out, and the peer has work, while the rest of a read that brought many is still
-/// here: with all of it at once the ends would work and sleep by turns, at half of the rate. Bulk data, eight frames
-/// a read, is never divided.
+/// Frames of a read that are handed over before the tasks that they wake get their turn: those of five requests, each
+/// an open, its data and a finish. What they say goes out, and the peer has work, while the rest is still here: with
+/// all of it at once the two ends would work and sleep by turns, at half of the rate. Then twice as many, and so on,
+/// since each portion may be a write. Bulk data, eight frames a read, is never divided.
 const PORTION: usize = 16;
 
 /// Frames and pieces for which a carrier keeps room: as many as a batch of bulk data has, and some.

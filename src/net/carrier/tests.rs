@@ -119,10 +119,10 @@ fn taken(session: &SessionHandle) -> usize {
 #[tokio::test]
 async fn what_one_read_brings_is_handed_over_in_portions_between_which_others_run() {
     let rest = 5;
-    let (_dialer, session, mut driver) = driver_of_opens((2 * PORTION + rest) as u64).await;
+    let (_dialer, session, mut driver) = driver_of_opens((3 * PORTION + rest) as u64).await;
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    for (turn, due) in [PORTION, PORTION, rest].into_iter().enumerate() {
+    for (turn, due) in [PORTION, 2 * PORTION, rest].into_iter().enumerate() {
         assert!(wakes.0.load(Ordering::Relaxed) >= turn, "it says that it is not done");
         assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         assert_eq!(taken(&session), due);

@@ -1,8 +1,8 @@
 //! The driver of one carrier: a task that owns its TCP connection and its TLS state.
 //!
 //! Each turn reads what is there, and decrypts and decodes it outside the session's lock; under it, once, hands the
-//! frames over and takes a batch; and then encrypts and writes that. Reading never waits for writing nor the other
-//! way round, so two peers with full buffers cannot wait for each other.
+//! frames over, many in portions, and takes a batch; and then encrypts and writes that. Reading never waits for writing
+//! nor the other way round, so two peers with full buffers cannot wait for each other.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use rustls::Connection;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
-use crate::error::{CarrierEnd, Violation};
+use crate::error::CarrierEnd;
 use crate::id::CarrierNumber;
+use crate::net::carrier::tls_io::{Socket, decode, emptied, poll_read};
 use crate::net::clock;
 use crate::net::greeting::Secured;
 use crate::net::shared::SessionHandle;
@@ -59,11 +59,11 @@ struct Driver {
     more: bool,
     /// Bytes read and encrypted in this poll.
     moved: usize,
-    /// How many frames of this read the session has; zero when it has all.
+    /// The size of the last portion of a read of which there is more to hand over; else zero.
     portion: usize,
     /// Other workers may take the driver over.
     shared: bool,
-    /// The last poll that stopped midway had the runtime look at its sockets.
+    /// The last time it gave way the runtime looked at its sockets.
     looked: bool,
     /// When the session wants to be asked next, as of the last exchange.
     next: Option<Instant>,
@@ -141,7 +141,11 @@ impl Driver {
         };
         self.more = matches!(sent, Step::Moved);
         match (received, sent) {
-            (_, Step::Over(end)) => Step::Over(end),
+            (_, Step::Over(end)) => {
+                // What came before the connection was lost counts.
+                self.hand_over();
+                Step::Over(end)
+            }
             // Only now is the alarm worth setting: while bytes move there is nothing to be woken for.
             (Step::Waits, Step::Waits) => self.time(cx),
             _ => Step::Moved,
@@ -412,10 +416,8 @@ impl Future for Driver {
         let mut turns = 0;
         while self.moved + turns * TURN < QUANTUM {
             match self.turn(cx) {
-                Step::Moved if !self.frames.is_empty() => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                // First those whom the frames concern.
+                Step::Moved if !self.frames.is_empty() => break,
                 Step::Moved => turns += 1,
                 Step::Waits => return Poll::Pending,
                 Step::Over(end) => {
@@ -440,62 +442,6 @@ impl Drop for Driver {
     }
 }
 
-/// The same room, holding nothing and so borrowing nothing (collecting in place does not allocate).
-fn emptied<'to>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'to>> {
-    slices.clear();
-    slices.into_iter().map(|_| IoSlice::new(&[])).collect()
-}
-
-/// A socket for rustls, which reads and writes without waiting.
-struct Socket<'a>(&'a TcpStream);
-
-impl io::Write for Socket<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Reads once. A read that does not fill the buffer has emptied the socket, which the runtime takes note of: no
-/// further system call is needed to find out.
-fn poll_read(tcp: &mut TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-    let mut buffer = ReadBuf::new(buffer);
-    ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
-    Poll::Ready(Ok(buffer.filled().len()))
-}
-
-/// Decodes what is decrypted. Data payloads are copied here, once, out of the lock.
-fn decode(
-    tls: &mut Connection,
-    decoder: &mut Decoder,
-    frames: &mut VecDeque<Decoded>,
-) -> Result<(), CarrierEnd> {
-    loop {
-        let mut reader = tls.reader();
-        let mut plain = match io::BufRead::fill_buf(&mut reader) {
-            Ok([]) => return Err(CarrierEnd::Eof),
-            Ok(plain) => plain,
-            Err(_) => return Ok(()),
-        };
-        let len = plain.len();
-        while let Some(decoded) = decoder.decode(&mut plain).map_err(violation)? {
-            frames.push_back(decoded);
-        }
-        io::BufRead::consume(&mut reader, len);
-    }
-}
-
-fn violation(error: crate::wire::DecodeError) -> CarrierEnd {
-    CarrierEnd::Violation(Violation::from(error))
-}
-
 /// One read: eight full records. More than 128 KiB leaves the cache, 16 KiB costs a system call per record.
 const READ: usize = 128 << 10;
 
@@ -506,7 +452,7 @@ const QUANTUM: usize = 128 << 10;
 /// Frames of a read that are handed over before the tasks that they wake get their turn: those of five requests, each
 /// an open, its data and a finish. What they say goes out, and the peer has work, while the rest is still here: with
 /// all of it at once the two ends would work and sleep by turns, at half of the rate. Then twice as many, and so on,
-/// since each portion may be a write. Bulk data, eight frames a read, is never divided.
+/// since each portion may be a write. Bulk data comes in eight frames a read.
 const PORTION: usize = 16;
 
 /// Frames and pieces for which a carrier keeps room: as many as a batch of bulk data has, and some.
@@ -525,6 +471,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a fenced carrier is left open for its dialer to end: by default a dialer waits no longer for the hello of
 /// the carrier that replaces it ([`Deadlines::hello`](crate::config::Deadlines::hello)).
 const FENCED: Duration = Duration::from_secs(5);
+
+mod tls_io;
 
 #[cfg(test)]
 mod tests;

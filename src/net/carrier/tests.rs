@@ -99,17 +99,24 @@ impl Wake for Wakes {
     }
 }
 
-/// A driver to whose carrier so many opens have come at once, not polled yet.
-async fn driver_of_opens(opens: u64) -> (Secured, SessionHandle, Pin<Box<dyn Future<Output = ()>>>) {
+/// A driver to whose carrier so many opens have come at once, and a close of the session, not polled yet.
+async fn driver_of_opens(opens: usize) -> (Secured, SessionHandle, Pin<Box<dyn Future<Output = ()>>>) {
     let (mut dialer, secured) = connection().await;
     let (session, _incoming) = session();
+    let opens = u64::try_from(opens).unwrap();
     for number in 0..opens {
         let (stream, destination) = (StreamId(number * 2), OpenTo::Site);
         dialer.queue(&Frame::Open { stream, destination, metadata: Bytes::new() }).unwrap();
     }
+    let (scope, code) = (CloseScope::Session, CloseCode::DRAINED);
+    dialer.queue(&Frame::Close { scope, code, retry_after_millis: 0, detail: String::new() }).unwrap();
     dialer.flush_for_test();
     secured.tcp.readable().await.unwrap();
     (dialer, session.clone(), Box::pin(drive(session, NUMBER, secured)))
+}
+
+fn ending(session: &SessionHandle) -> Option<SessionEnd> {
+    session.with(|session| session.ended().cloned())
 }
 
 fn taken(session: &SessionHandle) -> usize {
@@ -119,28 +126,51 @@ fn taken(session: &SessionHandle) -> usize {
 #[tokio::test]
 async fn what_one_read_brings_is_handed_over_in_portions_between_which_others_run() {
     let rest = 5;
-    let (_dialer, session, mut driver) = driver_of_opens((3 * PORTION + rest) as u64).await;
+    let (_dialer, session, mut driver) = driver_of_opens(3 * PORTION + rest).await;
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    for (turn, due) in [PORTION, 2 * PORTION, rest].into_iter().enumerate() {
-        assert!(wakes.0.load(Ordering::Relaxed) >= turn, "it says that it is not done");
+    for (turn, due) in [PORTION, 2 * PORTION].into_iter().enumerate() {
         assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         assert_eq!(taken(&session), due);
+        // Who yields is woken after all others.
+        tokio::task::yield_now().await;
+        assert!(wakes.0.load(Ordering::Relaxed) > turn, "it says that it is not done");
     }
+    assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+    assert_eq!(ending(&session), Some(SessionEnd::PeerClosed(CloseCode::DRAINED)));
+}
+
+#[tokio::test]
+async fn what_was_read_before_a_connection_is_found_broken_counts() {
+    let (dialer, session, mut driver) = driver_of_opens(3 * PORTION).await;
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(driver.as_mut().poll(&mut cx).is_pending());
+    SockRef::from(&dialer.tcp).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(dialer);
+    // What is to be written finds out, with two portions to go.
+    let (key, _) = session.with(Session::poll_incoming).unwrap();
+    assert!(session.with(|session| session.accept(key)));
+    assert!(driver.as_mut().poll(&mut cx).is_ready());
+    assert_eq!(ending(&session), Some(SessionEnd::PeerClosed(CloseCode::DRAINED)));
 }
 
 #[tokio::test]
 async fn a_driver_whose_session_ends_between_two_portions_comes_to_rest() {
-    let (_dialer, session, mut driver) = driver_of_opens(3 * PORTION as u64).await;
+    let (_dialer, session, mut driver) = driver_of_opens(3 * PORTION).await;
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     session.with(|session| session.close(clock::now(), CloseCode::NORMAL));
     let mut before = 0;
-    while wakes.0.load(Ordering::Relaxed) > before {
-        before = wakes.0.load(Ordering::Relaxed);
+    loop {
+        tokio::task::yield_now().await;
+        let woken = wakes.0.load(Ordering::Relaxed);
+        if woken == before {
+            break;
+        }
+        before = woken;
         assert!(before < 10, "it wakes itself for nothing");
         assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     }
-    assert_eq!(session.with(|session| session.ended().cloned()), Some(SessionEnd::Closed(CloseCode::NORMAL)));
+    assert_eq!(ending(&session), Some(SessionEnd::Closed(CloseCode::NORMAL)));
 }

@@ -49,8 +49,6 @@ struct Driver {
     pieces: Vec<Piece>,
     /// Where the pieces' bytes lie, while they are encrypted; empty between turns, kept for its room.
     slices: Vec<IoSlice<'static>>,
-    /// The last read filled the buffer: there is more.
-    backlog: bool,
     /// What a read goes into.
     buffer: Box<[u8]>,
     /// Wakes the driver when the session has something due.
@@ -108,7 +106,6 @@ impl Driver {
             read: 0,
             pieces: Vec::new(),
             slices: Vec::new(),
-            backlog: false,
             buffer: vec![0; READ].into_boxed_slice(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             more: true,
@@ -126,16 +123,8 @@ impl Driver {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Step {
         let received = if self.frames.is_empty() { self.receive(cx) } else { Step::Moved };
-        if matches!(received, Step::Waits) && std::mem::take(&mut self.backlog) {
-            // There was no more after all: acknowledgements are to wait no longer.
-            self.more = true;
-        }
         let sent = match received {
-            Step::Over(end) => {
-                // What came with the peer's hello may say why.
-                self.hand_over();
-                return Step::Over(end);
-            }
+            Step::Over(end) => return Step::Over(end),
             Step::Waits if !self.more => Step::Waits,
             Step::Moved | Step::Waits => self.send(cx),
         };
@@ -161,7 +150,6 @@ impl Driver {
             Poll::Ready(Err(error)) => return Step::Over(CarrierEnd::Io(error.kind())),
         };
         self.moved += read;
-        self.backlog = read == self.buffer.len();
         if self.broken || self.leaving.is_some() {
             // Nothing counts any more; only the end is waited for.
             return Step::Moved;
@@ -205,7 +193,9 @@ impl Driver {
         }
         let now = clock::now();
         self.session.with_incoming(|session| {
-            session.handle_bytes(now, number, read);
+            if read > 0 {
+                session.handle_bytes(now, number, read);
+            }
             session.handle_frames(now, number, frames.drain(..));
         });
         self.portion = 0;
@@ -214,13 +204,15 @@ impl Driver {
     /// Hands over a portion of what came and takes what is to be sent, under one lock.
     fn exchange(&mut self, cx: &Context<'_>) -> Transmit {
         let portion = self.next_portion();
-        let Self { number, frames, pieces, backlog, .. } = self;
-        let (number, backlog, read, now) = (*number, *backlog, std::mem::take(&mut self.read), clock::now());
+        let Self { number, frames, pieces, .. } = self;
+        let (number, read, now) = (*number, std::mem::take(&mut self.read), clock::now());
         let (said, next) = self.session.with_incoming(|session| {
-            session.note_backlog(now, number, backlog);
             if read > 0 || !frames.is_empty() {
                 session.driver_runs(number);
-                session.handle_bytes(now, number, read);
+                // A portion that waited is no sign of life.
+                if read > 0 {
+                    session.handle_bytes(now, number, read);
+                }
                 session.handle_frames(now, number, frames.drain(..portion));
             }
             let said = session.poll_transmit(now, number, pieces, cx.waker());
@@ -359,7 +351,9 @@ impl Driver {
             if rang {
                 self.decoder.rest();
                 // One read of tiny frames leaves room for tens of thousands.
-                self.frames.shrink_to(KEPT);
+                if self.frames.is_empty() {
+                    self.frames.shrink_to(KEPT);
+                }
                 self.pieces.shrink_to(KEPT);
                 self.slices.shrink_to(KEPT);
             }
@@ -431,7 +425,12 @@ impl Future for Driver {
             self.end(end);
             return Poll::Ready(());
         }
-        self.give_way(cx);
+        if self.portion > PORTION {
+            // The runtime has had its look when the first portion was handed over.
+            cx.waker().wake_by_ref();
+        } else {
+            self.give_way(cx);
+        }
         Poll::Pending
     }
 }

@@ -14,7 +14,6 @@ use crate::wire::MAX_PAYLOAD;
 impl World {
     /// Hands on everything that has arrived at one end of a wire.
     pub(super) fn receive(&mut self, index: usize, end: usize) -> Result<(), String> {
-        let mut read = false;
         loop {
             let (now, wire) = (self.now, &mut self.wires[index]);
             let (driver, pipe) = (&mut wire.drivers[end], &mut wire.pipes[1 - end]);
@@ -26,12 +25,6 @@ impl World {
             }
             if let Some(bytes) = pipe.read(now) {
                 self.take_bytes(index, end, &bytes)?;
-                read = true;
-                continue;
-            }
-            if std::mem::take(&mut read) && driver.stage == Stage::Up {
-                let (number, now) = (wire.number, self.instant());
-                self.act(end, |session| session.note_backlog(now, number, false))?;
                 continue;
             }
             if pipe.has_ended(now) {
@@ -68,7 +61,6 @@ impl World {
             self.script.tell(self.now, &(end, number, &Brief(frame)));
         }
         self.act(end, |session| {
-            session.note_backlog(now, number, true);
             session.handle_bytes(now, number, bytes.len());
             session.handle_frames(now, number, frames.drain(..));
         })?;

@@ -13,8 +13,6 @@ pub(crate) struct Acks {
     pub(crate) due: Option<Instant>,
     /// That time has come, but the driver has not: its connection takes nothing.
     overdue: bool,
-    /// More of the peer's bytes are known to be there.
-    backlog: bool,
     /// When the newest logged frame came.
     newest: Instant,
 }
@@ -22,30 +20,16 @@ pub(crate) struct Acks {
 impl Acks {
     /// Nothing was received yet.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { received: 0, announced: 0, due: None, overdue: false, backlog: false, newest: now }
+        Self { received: 0, announced: 0, due: None, overdue: false, newest: now }
     }
 
     /// Counts a logged frame.
     pub(crate) fn count(&mut self, now: Instant, logged_bytes: u64) {
         self.received += logged_bytes;
         self.newest = now;
-        let wait = if self.is_much() { Duration::ZERO } else { ACK_DELAY };
+        let wait = if self.received - self.announced >= ACK_EVERY { Duration::ZERO } else { ACK_DELAY };
         let due = now + wait;
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
-    }
-
-    /// More of the peer's bytes are known to be there, or known not to be.
-    pub(crate) fn note_backlog(&mut self, now: Instant, more: bool) {
-        self.backlog = more;
-        if self.is_waiting() && self.is_much() {
-            self.due = Some(self.due.map_or(now, |before| before.min(now)));
-        }
-    }
-
-    /// Whether so much has come that it is to be acknowledged at once.
-    fn is_much(&self) -> bool {
-        let enough = if self.backlog { ACK_BACKLOG } else { ACK_EVERY };
-        self.received - self.announced >= enough
     }
 
     /// The acknowledgement to send: always when `riding` along with other frames, else only when due.
@@ -83,10 +67,6 @@ impl Acks {
 /// is a record, two system calls and a wake-up), and twice within the least bound on data in flight.
 pub(super) const ACK_EVERY: u64 = 128 << 10;
 
-/// While more is known to be there, after this many: with every other read of 128 KiB, which brings a little less of frames.
-/// That halves the records and wake-ups at full speed, and is less than the least bound on data in flight of a fast way.
-pub(super) const ACK_BACKLOG: u64 = 192 << 10;
-
 /// And at the latest after this time: a tenth of the least suspicion (250 ms), so that waiting never looks like silence.
 pub(super) const ACK_DELAY: Duration = Duration::from_millis(20);
 
@@ -105,25 +85,5 @@ mod tests {
         assert_eq!(acks.take(start + ACK_DELAY * 9, true), None, "nothing new to say");
         acks.count(start, ACK_EVERY);
         assert_eq!(acks.take(start, false), Some((100 + ACK_EVERY, Duration::ZERO)));
-    }
-
-    #[test]
-    fn while_more_is_there_an_acknowledgement_waits_for_half_as_much_again() {
-        let start = epoch();
-        let mut acks = Acks::new(start);
-        acks.note_backlog(start, true);
-        acks.count(start, ACK_EVERY);
-        assert_eq!((acks.take(start, false), acks.due), (None, Some(start + ACK_DELAY)));
-        acks.count(start, ACK_BACKLOG - ACK_EVERY);
-        assert_eq!(acks.take(start, false), Some((ACK_BACKLOG, Duration::ZERO)));
-        acks.count(start, ACK_EVERY);
-        acks.note_backlog(start, false);
-        assert_eq!(
-            acks.take(start, false),
-            Some((ACK_BACKLOG + ACK_EVERY, Duration::ZERO)),
-            "there was no more"
-        );
-        acks.note_backlog(start, false);
-        assert!(!acks.is_waiting(), "all is acknowledged");
     }
 }

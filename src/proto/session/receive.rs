@@ -52,13 +52,6 @@ impl Session {
         }
     }
 
-    /// Whether more of the peer's bytes are known to wait in a carrier's socket: its acknowledgements may then, too.
-    pub(crate) fn note_backlog(&mut self, now: Instant, number: CarrierNumber, more: bool) {
-        if let Some(index) = self.find(number) {
-            self.carriers[index].acks.note_backlog(now, more);
-        }
-    }
-
     /// The time is `now`: what is due is done. Afterwards every timeout lies ahead.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         let mut suspected = false;

@@ -132,10 +132,12 @@ async fn what_one_read_brings_is_handed_over_in_portions_between_which_others_ru
     let woken = || wakes.0.load(Ordering::Relaxed);
     assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     assert_eq!((taken(&session), woken()), (PORTION, 0), "first the runtime looks at its sockets");
+    // Whatever that finds may wake it, too.
     tokio::task::yield_now().await;
-    assert_eq!(woken(), 1);
+    let looked = woken();
+    assert!(looked > 0);
     assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-    assert_eq!((taken(&session), woken()), (2 * PORTION, 2), "once for each read");
+    assert_eq!((taken(&session), woken()), (2 * PORTION, looked + 1), "once for each read");
     assert!(driver.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
     assert_eq!(ending(&session), Some(SessionEnd::PeerClosed(CloseCode::DRAINED)));
 }

@@ -78,14 +78,17 @@ impl Session {
             to: stream.to.clone(),
             by_peer: stream.id.0.is_multiple_of(2) != (self.params.side == Side::Dialer),
             state: state_of(stream),
-            since: stream.since,
+            since: stream.since.map(|mark| mark.instant(self.origin)),
             sent: send.sent,
             received: recv.received,
             queued: send.queued as u64,
             unread: recv.queued(),
             credit: send.limit - send.sent,
             sending: self.sending_stall(stream),
-            receiving: recv.unread.filter(|_| recv.queued() > 0).map(|since| (StallCause::OwnReader, since)),
+            receiving: recv
+                .unread
+                .filter(|_| recv.queued() > 0)
+                .map(|since| (StallCause::OwnReader, since.instant(self.origin))),
         }
     }
 
@@ -95,7 +98,7 @@ impl Session {
         }
         // Without credit it would not move on the best of carriers.
         match (stream.send.dry, &self.state) {
-            (Some(since), _) => Some((StallCause::PeerReader, since)),
+            (Some(since), _) => Some((StallCause::PeerReader, since.instant(self.origin))),
             (None, State::Recovering { since, .. }) => Some((StallCause::NoCarrier, *since)),
             (None, _) => None,
         }

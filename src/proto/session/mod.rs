@@ -28,6 +28,7 @@ mod flood;
 mod key;
 mod log;
 mod look;
+mod mark;
 #[cfg(test)]
 mod model;
 mod moves;
@@ -79,6 +80,8 @@ use crate::wire::code::CloseCode;
 #[derive(Debug)]
 pub(crate) struct Session {
     params: SessionParams,
+    /// When it began: what its streams' moments count from.
+    origin: Instant,
     state: State,
     /// By slot; see [`StreamKey`].
     streams: Slab<Stream>,
@@ -215,6 +218,7 @@ impl Session {
     /// A session that waits for its first carrier.
     pub(crate) fn new(now: Instant, params: SessionParams) -> Self {
         Self {
+            origin: now,
             state: State::Recovering { since: now, begun: false },
             streams: Slab::new(),
             slots: Slots::with_hasher(Keyed::new(params.seed)),

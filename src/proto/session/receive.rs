@@ -6,6 +6,7 @@ use crate::error::{CarrierEnd, SessionEnd, Violation};
 use crate::id::{CarrierNumber, Side, StreamId};
 use crate::proto::session::fault::Fault;
 use crate::proto::session::key::StreamKey;
+use crate::proto::session::mark::Mark;
 use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
 use crate::proto::session::{Session, SessionEvent, State};
 use crate::wire::code::{CloseCode, StreamCode};
@@ -209,7 +210,7 @@ impl Session {
         };
         let mut stream = Stream::new(id, Opening::Waiting, self.params.peer_window);
         stream.to = request.to.clone();
-        stream.since = Some(now);
+        stream.since = Some(Mark::at(self.origin, now));
         stream.request = Some(Box::new(request));
         // Where its open came, unless that is to be left.
         let home = if self.is_frozen(index) { self.best_carrier().unwrap_or(index) } else { index };
@@ -284,7 +285,7 @@ impl Session {
             RecvState::Open => {
                 self.traffic.received_bytes += len;
                 if recv.queued() == 0 {
-                    recv.unread = Some(now);
+                    recv.unread = Some(Mark::at(self.origin, now));
                 }
                 recv.push(payload);
                 stream.filled |= recv.received == recv.edge;

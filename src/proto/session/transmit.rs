@@ -15,6 +15,7 @@ use crate::proto::session::drain::Fence;
 use crate::proto::session::fault::Fault;
 use crate::proto::session::key::StreamKey;
 use crate::proto::session::log::Piece;
+use crate::proto::session::mark::Mark;
 use crate::proto::session::stream::{Opening, SendState, Stream};
 use crate::proto::session::wakers::register;
 use crate::wire::encode::{data_header, data_overhead, max_data};
@@ -203,7 +204,7 @@ impl Session {
             }
             carrier.schedule.pop_control(&mut stream.turn);
             if stream.pending.open {
-                stream.since = Some(now);
+                stream.since = Some(Mark::at(self.origin, now));
             }
             while let Some(frame) = next_control(stream) {
                 emit(carrier, &frame, &mut self.scratch, out, room);
@@ -254,7 +255,7 @@ impl Session {
             if let Some(payload) = stream.send.take(max) {
                 let len = payload.len();
                 if stream.send.sent == stream.send.limit {
-                    stream.send.dry = Some(now);
+                    stream.send.dry = Some(Mark::at(self.origin, now));
                 }
                 let piece = Piece::data(data_header(stream.id, len).as_ref(), payload);
                 carrier.schedule.sent(&mut stream.turn, piece.len());

@@ -197,6 +197,7 @@ impl Driver {
                 session.handle_bytes(now, number, read);
             }
             session.handle_frames(now, number, frames.drain(..));
+            session.frames_wait(number, false);
         });
         self.portion = 0;
     }
@@ -214,6 +215,7 @@ impl Driver {
                     session.handle_bytes(now, number, read);
                 }
                 session.handle_frames(now, number, frames.drain(..portion));
+                session.frames_wait(number, !frames.is_empty());
             }
             let said = session.poll_transmit(now, number, pieces, cx.waker());
             (said, session.poll_timeout(number))
@@ -231,7 +233,7 @@ impl Driver {
         }
         if let Some(leaving) = &mut self.leaving {
             // The session has let go of the carrier: they would not count.
-            self.frames.clear();
+            self.frames = VecDeque::new();
             self.portion = 0;
             if !std::mem::replace(&mut leaving.shut, true) {
                 // The peer reads the close and then the end of the connection; a failure means it is gone already.
@@ -426,7 +428,7 @@ impl Future for Driver {
             return Poll::Ready(());
         }
         if self.portion > PORTION {
-            // The runtime has had its look when the first portion was handed over.
+            // The first portion of a read gave way; a look at the sockets for each would cost more than it brings.
             cx.waker().wake_by_ref();
         } else {
             self.give_way(cx);

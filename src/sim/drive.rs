@@ -60,10 +60,23 @@ impl World {
         for frame in &frames {
             self.script.tell(self.now, &(end, number, &Brief(frame)));
         }
+        // Of some reads the half is handed over, and answered, before the rest.
+        let half = if bytes.len().is_multiple_of(2) { frames.len() } else { frames.len().div_ceil(2) };
         self.act(end, |session| {
             session.handle_bytes(now, number, bytes.len());
-            session.handle_frames(now, number, frames.drain(..));
+            session.handle_frames(now, number, frames.drain(..half));
+            session.frames_wait(number, !frames.is_empty());
         })?;
+        if frames.is_empty() {
+            return Ok(());
+        }
+        self.send(index, end)?;
+        if self.wires[index].drivers[end].stage == Stage::Up {
+            self.act(end, |session| {
+                session.handle_frames(now, number, frames.drain(..));
+                session.frames_wait(number, false);
+            })?;
+        }
         Ok(())
     }
 

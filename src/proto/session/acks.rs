@@ -23,10 +23,10 @@ impl Acks {
         Self { received: 0, announced: 0, due: None, overdue: false, newest: now }
     }
 
-    /// Counts a logged frame.
-    pub(crate) fn count(&mut self, now: Instant, logged_bytes: u64) {
+    /// Counts a logged frame that is handed over `now` and came before.
+    pub(crate) fn count(&mut self, now: Instant, came: Instant, logged_bytes: u64) {
         self.received += logged_bytes;
-        self.newest = now;
+        self.newest = came;
         let wait = if self.received - self.announced >= ACK_EVERY { Duration::ZERO } else { ACK_DELAY };
         let due = now + wait;
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
@@ -79,11 +79,11 @@ mod tests {
     fn an_acknowledgement_is_due_after_eight_records_or_a_moment() {
         let start = epoch();
         let mut acks = Acks::new(start);
-        acks.count(start, 100);
+        acks.count(start, start, 100);
         assert_eq!(acks.take(start, false), None);
         assert_eq!(acks.take(start + ACK_DELAY, false), Some((100, ACK_DELAY)));
         assert_eq!(acks.take(start + ACK_DELAY * 9, true), None, "nothing new to say");
-        acks.count(start, ACK_EVERY);
+        acks.count(start, start, ACK_EVERY);
         assert_eq!(acks.take(start, false), Some((100 + ACK_EVERY, Duration::ZERO)));
     }
 }

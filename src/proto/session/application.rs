@@ -9,9 +9,9 @@ use slab::Slab;
 use crate::error::{SessionEnd, StreamError};
 use crate::id::{Side, StreamId};
 use crate::proto::session::Session;
+use crate::proto::session::age::Age;
 use crate::proto::session::fault::Fault;
 use crate::proto::session::key::StreamKey;
-use crate::proto::session::mark::Mark;
 use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
 use crate::proto::session::transmit::has_left;
 use crate::proto::session::wakers::register;
@@ -237,7 +237,7 @@ impl Session {
         key: StreamKey,
         waker: &Waker,
     ) -> Poll<Result<Option<Bytes>, StreamError>> {
-        let unread = Mark::at(self.origin, now);
+        let unread = Age::at(self.origin, now);
         let Some(stream) = self.stream_mut(key) else { return Poll::Ready(Err(StreamError::Closed)) };
         if let Some(chunk) = stream.recv.pop() {
             stream.recv.unread = Some(unread);

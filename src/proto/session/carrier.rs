@@ -97,7 +97,8 @@ impl Carrier {
         self.pace.flight_cap()
     }
 
-    /// Takes the peer's acknowledgement. Returns how many bytes it newly covers.
+    /// Takes the peer's acknowledgement. Returns how many bytes it newly covers. It came when the last byte came: that it
+    /// waited to be handed over is no part of the distance.
     ///
     /// # Errors
     /// [`Violation::BadAck`] from the log.
@@ -109,7 +110,7 @@ impl Carrier {
     ) -> Result<u64, Violation> {
         let (mark, fresh) = self.log.acknowledge(received)?;
         if let Some(mark) = mark {
-            let waited = now.saturating_duration_since(mark.at);
+            let waited = self.life.last_received.saturating_duration_since(mark.at);
             self.pace.sample(now, waited, delay, self.log.acked() - mark.acked);
         }
         self.pace.progress(now, self.log.acked(), self.log.sent());
@@ -125,7 +126,7 @@ impl Carrier {
             self.fence = Fence::Closed;
         }
         if let Some((_, at)) = self.ping.take_if(|(asked, _)| *asked == token) {
-            self.pace.distance(now, now.saturating_duration_since(at));
+            self.pace.distance(now, self.life.last_received.saturating_duration_since(at));
         }
         self.life.ponged(now, self.log.in_flight() > 0);
     }
@@ -135,7 +136,7 @@ impl Carrier {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Life {
     /// When the last byte came.
-    last_received: Instant,
+    pub(crate) last_received: Instant,
     /// Since when an answer is owed: the oldest time nothing unacknowledged has made progress.
     owed_since: Option<Instant>,
     /// Whether a ping is among what is owed.
@@ -146,6 +147,8 @@ pub(crate) struct Life {
     ping_due: bool,
     /// Suspect now.
     pub(crate) suspect: bool,
+    /// Frames that came wait to be handed over, the answer that is owed perhaps among them: nothing is suspected before.
+    pub(crate) waiting: bool,
     /// This carrier's silence before a ping.
     keepalive: Duration,
     dead: Duration,
@@ -162,6 +165,7 @@ impl Life {
             fresh: true,
             ping_due: false,
             suspect: false,
+            waiting: false,
             // A quarter either way, so that ten thousand peers do not ping in step.
             keepalive: liveness.keepalive.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0),
             dead: liveness.dead,
@@ -226,7 +230,8 @@ impl Life {
         self.silence(now) >= self.dead
     }
 
-    /// Becomes suspect if an answer that usually takes at most `usual` is overdue; returns whether it became so now.
+    /// Becomes suspect if an answer that usually takes at most `usual` is overdue, and is not among what waits; returns
+    /// whether it became so now.
     pub(crate) fn becomes_suspect(&mut self, now: Instant, usual: Duration) -> bool {
         let overdue = self.suspect_at(usual).is_some_and(|at| at <= now);
         let news = overdue && !self.suspect;
@@ -243,7 +248,8 @@ impl Life {
     }
 
     fn suspect_at(&self, usual: Duration) -> Option<Instant> {
-        Some(self.owed_since? + usual.clamp(self.floor, self.cap))
+        let since = self.owed_since.filter(|_| !self.waiting)?;
+        Some(since + usual.clamp(self.floor, self.cap))
     }
 }
 
@@ -274,6 +280,7 @@ mod tests {
         assert!(carrier.life.take_ping(start, false));
         carrier.ping = Some((7, start));
         let now = start + Duration::from_millis(300);
+        carrier.life.heard(now);
         carrier.ponged(now, 8);
         assert_eq!(
             carrier.pace.round_trip().smoothed,

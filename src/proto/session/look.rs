@@ -78,7 +78,7 @@ impl Session {
             to: stream.to.clone(),
             by_peer: stream.id.0.is_multiple_of(2) != (self.params.side == Side::Dialer),
             state: state_of(stream),
-            since: stream.since.map(|mark| mark.instant(self.origin)),
+            since: stream.since.map(|age| age.instant(self.origin)),
             sent: send.sent,
             received: recv.received,
             queued: send.queued as u64,

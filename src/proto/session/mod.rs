@@ -14,6 +14,7 @@
 //! sends.
 
 mod acks;
+mod age;
 mod application;
 #[cfg(test)]
 mod audit;
@@ -28,7 +29,6 @@ mod flood;
 mod key;
 mod log;
 mod look;
-mod mark;
 #[cfg(test)]
 mod model;
 mod moves;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{CarrierEnd, SessionEnd, Violation};
 use crate::id::{CarrierNumber, Side, StreamId};
+use crate::proto::session::age::Age;
 use crate::proto::session::fault::Fault;
 use crate::proto::session::key::StreamKey;
-use crate::proto::session::mark::Mark;
 use crate::proto::session::stream::{OpenRequest, Opening, RecvState, SendState, Stream};
 use crate::proto::session::{Session, SessionEvent, State};
 use crate::wire::code::{CloseCode, StreamCode};
@@ -28,7 +28,8 @@ impl Session {
                 return;
             }
             if logged_bytes > 0 {
-                self.carriers[index].acks.count(now, logged_bytes);
+                let carrier = &mut self.carriers[index];
+                carrier.acks.count(now, carrier.life.last_received, logged_bytes);
             }
             if !matches!(frame, Frame::Close { .. }) {
                 self.peer_has_answered(index);
@@ -50,6 +51,14 @@ impl Session {
         if carrier.life.heard(now) {
             self.events.push_back(SessionEvent::CarrierTrusted { number });
             self.review_moves(now);
+        }
+    }
+
+    /// Whether frames that came on a carrier wait to be handed over. Until they are, no answer is taken to be missing, and
+    /// what is received is acknowledged when that is due and not along with every batch.
+    pub(crate) fn frames_wait(&mut self, number: CarrierNumber, waiting: bool) {
+        if let Some(index) = self.find(number) {
+            self.carriers[index].life.waiting = waiting;
         }
     }
 
@@ -210,7 +219,7 @@ impl Session {
         };
         let mut stream = Stream::new(id, Opening::Waiting, self.params.peer_window);
         stream.to = request.to.clone();
-        stream.since = Some(Mark::at(self.origin, now));
+        stream.since = Some(Age::at(self.origin, now));
         stream.request = Some(Box::new(request));
         // Where its open came, unless that is to be left.
         let home = if self.is_frozen(index) { self.best_carrier().unwrap_or(index) } else { index };
@@ -285,7 +294,7 @@ impl Session {
             RecvState::Open => {
                 self.traffic.received_bytes += len;
                 if recv.queued() == 0 {
-                    recv.unread = Some(Mark::at(self.origin, now));
+                    recv.unread = Some(Age::at(self.origin, now));
                 }
                 recv.push(payload);
                 stream.filled |= recv.received == recv.edge;

@@ -16,9 +16,9 @@ use std::task::Waker;
 use bytes::{Bytes, BytesMut};
 
 use crate::id::{CarrierNumber, StreamId};
+use crate::proto::session::age::Age;
 use crate::proto::session::chunks::Chunks;
 use crate::proto::session::fault::Fault;
-use crate::proto::session::mark::Mark;
 use crate::proto::session::schedule::Turn;
 use crate::wire::MIN_WINDOW;
 use crate::wire::code::StreamCode;
@@ -40,7 +40,7 @@ pub(crate) struct Stream {
     /// Where it goes, for those who look.
     pub(crate) to: OpenTo,
     /// When its open was sent, or came; `None` while it waits to be sent.
-    pub(crate) since: Option<Mark>,
+    pub(crate) since: Option<Age>,
     /// Control frames that wait to be sent.
     pub(crate) pending: Pending,
     /// What this end sends.
@@ -124,7 +124,7 @@ pub(crate) struct SendHalf {
     /// The peer's credit.
     pub(crate) limit: u64,
     /// When the last of the credit was used, while there is none.
-    pub(crate) dry: Option<Mark>,
+    pub(crate) dry: Option<Age>,
     /// How far its life has come.
     pub(crate) state: SendState,
     /// Who waits to write, or for the verdict on an open.
@@ -160,11 +160,11 @@ pub(crate) struct RecvHalf {
     /// The limit that was in force when this window's worth began: a sender held back by credit stops here.
     pub(crate) edge: u64,
     /// When the edge was set; before the first, and after credit was taken back, it is the open that counts.
-    pub(crate) turned: Option<Mark>,
+    pub(crate) turned: Option<Age>,
     /// Its place among the grown windows; 0 if it has none.
     pub(crate) place: u64,
     /// Since when the reader has taken nothing of what is queued; meaningless while nothing is.
-    pub(crate) unread: Option<Mark>,
+    pub(crate) unread: Option<Age>,
     /// How far its life has come.
     pub(crate) state: RecvState,
     /// Who waits to read.

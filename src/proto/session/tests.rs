@@ -20,6 +20,7 @@ use crate::wire::hello::{DeadCarrier, MAX_DEAD};
 mod fairness;
 mod liveness;
 mod moves;
+mod portions;
 mod windows;
 
 /// Both ends of a session on one carrier, and the time.

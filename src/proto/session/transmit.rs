@@ -10,12 +10,12 @@ use bytes::BytesMut;
 
 use crate::id::{CarrierNumber, Side};
 use crate::proto::session::Session;
+use crate::proto::session::age::Age;
 use crate::proto::session::carrier::Carrier;
 use crate::proto::session::drain::Fence;
 use crate::proto::session::fault::Fault;
 use crate::proto::session::key::StreamKey;
 use crate::proto::session::log::Piece;
-use crate::proto::session::mark::Mark;
 use crate::proto::session::stream::{Opening, SendState, Stream};
 use crate::proto::session::wakers::register;
 use crate::wire::encode::{data_header, data_overhead, max_data};
@@ -76,7 +76,10 @@ impl Session {
             carrier.life.owes(now);
             self.flood.earn(1);
         }
-        if let Some((received, held)) = carrier.acks.take(now, logged) {
+        // While frames wait, one that rides along with each of their answers would tell of them piecemeal: a peer pays for
+        // every acknowledgement, and with tiny frames more than it earns.
+        let riding = logged && !carrier.life.waiting;
+        if let Some((received, held)) = carrier.acks.take(now, riding) {
             let delay_micros = u64::try_from(held.as_micros()).unwrap_or(u64::MAX).min(MAX_DELAY_MICROS);
             out.push(Piece::frame(&Frame::Ack { received, delay_micros }, &mut self.scratch));
         }
@@ -204,7 +207,7 @@ impl Session {
             }
             carrier.schedule.pop_control(&mut stream.turn);
             if stream.pending.open {
-                stream.since = Some(Mark::at(self.origin, now));
+                stream.since = Some(Age::at(self.origin, now));
             }
             while let Some(frame) = next_control(stream) {
                 emit(carrier, &frame, &mut self.scratch, out, room);
@@ -255,7 +258,7 @@ impl Session {
             if let Some(payload) = stream.send.take(max) {
                 let len = payload.len();
                 if stream.send.sent == stream.send.limit {
-                    stream.send.dry = Some(Mark::at(self.origin, now));
+                    stream.send.dry = Some(Age::at(self.origin, now));
                 }
                 let piece = Piece::data(data_header(stream.id, len).as_ref(), payload);
                 carrier.schedule.sent(&mut stream.turn, piece.len());

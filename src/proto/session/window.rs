@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use crate::error::Violation;
 use crate::id::StreamId;
 use crate::proto::session::Session;
+use crate::proto::session::age::Age;
 use crate::proto::session::key::StreamKey;
-use crate::proto::session::mark::Mark;
 use crate::proto::session::stream::{RecvHalf, RecvState, SendState, Stream};
 use crate::wire::MIN_WINDOW;
 
@@ -122,7 +122,7 @@ impl Session {
         if recv.consumed >= recv.edge {
             let twice = (self.least_trip * 2).max(FAST);
             let patience = if std::mem::take(&mut stream.filled) { twice + PROMPT } else { twice };
-            let turned = recv.turned.replace(Mark::at(self.origin, now)).or(stream.since);
+            let turned = recv.turned.replace(Age::at(self.origin, now)).or(stream.since);
             let turned = turned.map(|turned| turned.instant(self.origin));
             if turned.is_some_and(|turned| now.saturating_duration_since(turned) < patience) {
                 let (wider, wanted) = self.pool.widen(recv.window, self.params.limits.max_window);
@@ -227,7 +227,7 @@ impl Session {
             self.flood.pay(now)?;
         }
         if send.limit == send.sent {
-            send.dry.get_or_insert_with(|| Mark::at(self.origin, now));
+            send.dry.get_or_insert_with(|| Age::at(self.origin, now));
         }
         self.touched(key);
         Ok(())

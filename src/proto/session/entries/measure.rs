@@ -89,6 +89,7 @@ impl Reading {
         let Some(key) = self.stream else { return false };
         let frame = Frame::Data { stream: key.id, payload: self.chunk.clone() };
         self.frames.push(Decoded { frame, logged_bytes: (HEADER + 1 + self.chunk.len()) as u64 });
+        self.session.handle_bytes(self.now, CarrierNumber(0), self.chunk.len());
         self.session.handle_frames(self.now, CarrierNumber(0), self.frames.drain(..));
         let read = self.session.poll_read(self.now, key, Waker::noop());
         take(&mut self.session, &mut self.now, &mut self.out);
@@ -104,6 +105,7 @@ fn take(session: &mut Session, now: &mut Instant, out: &mut Vec<Piece>) -> usize
     session.poll_transmit(*now, CarrierNumber(0), out, Waker::noop());
     let received = session.carriers.first().map_or(0, |carrier| carrier.log.sent());
     let frame = Frame::Ack { received, delay_micros: 0 };
+    session.handle_bytes(*now, CarrierNumber(0), 1);
     session.handle_frames(*now, CarrierNumber(0), [Decoded { frame, logged_bytes: 0 }].into_iter());
     out.iter().map(Piece::len).sum()
 }

@@ -80,3 +80,76 @@ fn pings_of_many_peers_do_not_go_out_in_step() {
     assert!(tenths.iter().all(|count| *count <= 2200), "{tenths:?}");
     assert_eq!(tenths[..7].iter().chain(&tenths[13..]).sum::<i32>(), 0, "{tenths:?}");
 }
+
+/// A dialer that has sent something, and the acknowledgement of it, which was read a millisecond later and has not been
+/// handed over.
+fn with_an_answer_in_hand() -> (Pair, Frame) {
+    let mut pair = Pair::new();
+    let (near, _) = pair.open();
+    // All that is owed for the open has been answered.
+    pair.now += Duration::from_millis(100);
+    pair.settle();
+    told(&mut pair.dialer);
+    pair.dialer.write(near, Bytes::from_static(b"ask")).unwrap();
+    batch(&mut pair.dialer, pair.now, pair.carrier);
+    let received = pair.dialer.carriers[0].log.sent();
+    pair.now += Duration::from_millis(1);
+    pair.dialer.handle_bytes(pair.now, pair.carrier, 100);
+    pair.dialer.frames_wait(pair.carrier, true);
+    (pair, Frame::Ack { received, delay_micros: 0 })
+}
+
+#[test]
+fn a_carrier_is_not_suspected_for_an_answer_that_was_read_and_waits_to_be_handed_over() {
+    let (mut pair, answer) = with_an_answer_in_hand();
+    // The tasks that the first frames woke take their time.
+    let late = pair.now + Liveness::default().suspect_cap;
+    wait(&mut pair.dialer, pair.carrier, pair.now, late);
+    assert_eq!(told(&mut pair.dialer), []);
+    feed(&mut pair.dialer, late, pair.carrier, &answer);
+    pair.dialer.frames_wait(pair.carrier, false);
+    pair.dialer.handle_timeout(late);
+    assert_eq!(told(&mut pair.dialer), []);
+}
+
+#[test]
+fn a_carrier_is_suspected_when_what_was_read_held_no_answer() {
+    let (mut pair, _) = with_an_answer_in_hand();
+    let late = pair.now + Liveness::default().suspect_cap;
+    pair.dialer.frames_wait(pair.carrier, false);
+    pair.dialer.handle_timeout(late);
+    assert!(matches!(told(&mut pair.dialer)[..], [SessionEvent::CarrierSuspect { .. }]));
+}
+
+#[test]
+fn what_waits_to_be_handed_over_is_not_taken_for_distance() {
+    let (mut pair, answer) = with_an_answer_in_hand();
+    let smoothed = |pair: &Pair| pair.dialer.carriers(pair.now)[0].round_trip.smoothed.unwrap();
+    let before = smoothed(&pair);
+    pair.now += Duration::from_millis(200);
+    feed(&mut pair.dialer, pair.now, pair.carrier, &answer);
+    let after = smoothed(&pair);
+    assert!(after <= before.max(Duration::from_millis(1)), "{before:?}, then {after:?}");
+}
+
+#[test]
+fn an_acknowledgement_says_how_long_ago_the_newest_frame_came_and_not_when_it_was_handed_over() {
+    let mut pair = Pair::new();
+    pair.dialer.open(pair.now, request(), Bytes::new()).unwrap();
+    let mut frames = Vec::new();
+    for piece in batch(&mut pair.dialer, pair.now, pair.carrier) {
+        let bytes = [piece.head(), piece.payload()].concat();
+        frames.extend(pair.decoders[0].decode(&mut &bytes[..]).unwrap());
+    }
+    pair.acceptor.handle_bytes(pair.now, pair.carrier, 100);
+    let waited = Duration::from_millis(70);
+    pair.acceptor.handle_frames(pair.now + waited, pair.carrier, frames.drain(..));
+    let held = Duration::from_millis(20);
+    let answers = batch(&mut pair.acceptor, pair.now + waited + held, pair.carrier);
+    let delay =
+        answers.iter().find_map(|piece| match Decoder::new().decode(&mut piece.head()).unwrap()?.frame {
+            Frame::Ack { delay_micros, .. } => Some(Duration::from_micros(delay_micros)),
+            _ => None,
+        });
+    assert_eq!(delay, Some(waited + held));
+}

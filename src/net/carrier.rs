@@ -197,7 +197,7 @@ impl Driver {
                 session.handle_bytes(now, number, read);
             }
             session.handle_frames(now, number, frames.drain(..));
-            session.frames_wait(number, false);
+            session.frames_wait(now, number, false);
         });
         self.portion = 0;
     }
@@ -215,7 +215,7 @@ impl Driver {
                     session.handle_bytes(now, number, read);
                 }
                 session.handle_frames(now, number, frames.drain(..portion));
-                session.frames_wait(number, !frames.is_empty());
+                session.frames_wait(now, number, !frames.is_empty());
             }
             let said = session.poll_transmit(now, number, pieces, cx.waker());
             (said, session.poll_timeout(number))

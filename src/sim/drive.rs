@@ -20,6 +20,13 @@ impl World {
             if driver.stage == Stage::Over {
                 return Ok(());
             }
+            if let Some(at) = driver.rest_at {
+                if at > now {
+                    return Ok(());
+                }
+                self.hand_over(index, end)?;
+                continue;
+            }
             if driver.loss_seen_at.is_some_and(|at| at <= now) {
                 return self.lose(index, end, CarrierEnd::Io(std::io::ErrorKind::ConnectionReset));
             }
@@ -60,23 +67,39 @@ impl World {
         for frame in &frames {
             self.script.tell(self.now, &(end, number, &Brief(frame)));
         }
-        // Of some reads the half is handed over, and answered, before the rest.
-        let half = if bytes.len().is_multiple_of(2) { frames.len() } else { frames.len().div_ceil(2) };
+        // Of some reads the half is handed over, and the rest when those whom it concerned have taken their time.
+        let pause = (bytes.len() % PORTIONED == 1)
+            .then(|| Duration::from_millis((bytes.len() / PORTIONED) as u64 % LONGEST_PAUSE));
+        let half = if pause.is_some() { frames.len().div_ceil(2) } else { frames.len() };
+        let rest = frames.split_off(half);
+        let waits = !rest.is_empty();
         self.act(end, |session| {
             session.handle_bytes(now, number, bytes.len());
-            session.handle_frames(now, number, frames.drain(..half));
-            session.frames_wait(number, !frames.is_empty());
+            session.handle_frames(now, number, frames.drain(..));
+            session.frames_wait(now, number, waits);
         })?;
-        if frames.is_empty() {
+        let driver = &mut self.wires[index].drivers[end];
+        driver.rest_at = pause.filter(|_| waits).map(|pause| self.now + pause);
+        driver.rest = rest;
+        Ok(())
+    }
+
+    /// Hands over the rest of a read.
+    fn hand_over(&mut self, index: usize, end: usize) -> Result<(), String> {
+        let (number, now) = (self.wires[index].number, self.instant());
+        let driver = &mut self.wires[index].drivers[end];
+        driver.rest_at = None;
+        let mut rest = std::mem::take(&mut driver.rest);
+        if driver.stage != Stage::Up {
+            // Nothing counts any more.
             return Ok(());
         }
-        self.send(index, end)?;
-        if self.wires[index].drivers[end].stage == Stage::Up {
-            self.act(end, |session| {
-                session.handle_frames(now, number, frames.drain(..));
-                session.frames_wait(number, false);
-            })?;
-        }
+        driver.idle = false;
+        self.script.note(self.now, "rest", [number.0.into(), end as u64, rest.len() as u64]);
+        self.act(end, |session| {
+            session.handle_frames(now, number, rest.drain(..));
+            session.frames_wait(now, number, false);
+        })?;
         Ok(())
     }
 
@@ -191,3 +214,9 @@ impl std::fmt::Debug for Brief<'_> {
 
 /// Control may exceed the bound by 64 KiB and then by the frames of one stream; data by one frame.
 const SLACK: u64 = (64 << 10) + (5 << 10) + MAX_PAYLOAD as u64 + 4;
+
+/// One read in so many, by its length, is handed over in two halves.
+const PORTIONED: usize = 8;
+
+/// Milliseconds between them at most: longer than the least suspicion.
+const LONGEST_PAUSE: u64 = 300;

@@ -11,7 +11,7 @@ use crate::id::CarrierNumber;
 use crate::sim::blow::Errand;
 use crate::sim::faults::{Fault, Seen};
 use crate::sim::pipe::{Pipe, Shape};
-use crate::wire::decoder::Decoder;
+use crate::wire::decoder::{Decoded, Decoder};
 
 /// A connection between the two ends.
 #[derive(Debug)]
@@ -43,6 +43,10 @@ pub(super) struct Driver {
     pub(super) idle: bool,
     /// Rung by the session.
     pub(super) bell: Bell,
+    /// Read and not handed over yet. Nothing is read before, and nothing seen of the connection.
+    pub(super) rest: Vec<Decoded>,
+    /// When it is.
+    pub(super) rest_at: Option<Duration>,
     /// When this end sees that the connection is gone.
     pub(super) loss_seen_at: Option<Duration>,
     /// When it waits no longer: for a hello, or for the peer's end after a close.
@@ -120,7 +124,12 @@ impl Wire {
         };
         let due = (0..2).filter(|end| self.drivers[*end].stage != Stage::Over).flat_map(|end| {
             let driver = &self.drivers[end];
-            [self.pipes[1 - end].next_at(), driver.loss_seen_at, driver.deadline, driver.gives_up_at]
+            match driver.rest_at {
+                Some(at) => [Some(at), None, None, None],
+                None => {
+                    [self.pipes[1 - end].next_at(), driver.loss_seen_at, driver.deadline, driver.gives_up_at]
+                }
+            }
         });
         due.chain([fault]).flatten().min()
     }
@@ -139,6 +148,8 @@ impl Driver {
             outbox: Bytes::new(),
             idle: false,
             bell: Bell::default(),
+            rest: Vec::new(),
+            rest_at: None,
             loss_seen_at: None,
             deadline: None,
             gives_up_at: None,

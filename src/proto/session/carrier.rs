@@ -148,7 +148,7 @@ pub(crate) struct Life {
     /// Suspect now.
     pub(crate) suspect: bool,
     /// Frames that came wait to be handed over, the answer that is owed perhaps among them: nothing is suspected before.
-    pub(crate) waiting: bool,
+    waiting: bool,
     /// This carrier's silence before a ping.
     keepalive: Duration,
     dead: Duration,
@@ -182,6 +182,19 @@ impl Life {
             self.owed_since = Some(now);
         }
         std::mem::take(&mut self.suspect)
+    }
+
+    /// Whether frames that came wait to be handed over. If the answer was not among them it may be in what could not be
+    /// read meanwhile.
+    pub(crate) fn frames_wait(&mut self, now: Instant, waiting: bool) {
+        if std::mem::replace(&mut self.waiting, waiting) && !waiting && self.owed_since.is_some() {
+            self.owed_since = Some(now);
+        }
+    }
+
+    /// Whether frames that came wait to be handed over.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
     }
 
     /// The peer acknowledged something; `more` says whether it owes more.

@@ -4,7 +4,8 @@
 //!
 //! - carriers come and go: [`Session::prepare_join`], [`Session::handle_carrier_up`], [`Session::handle_join`],
 //!   [`Session::handle_carrier_lost`], [`Session::retire_carrier`];
-//! - a carrier's driver feeds it: [`Session::handle_frames`], [`Session::handle_timeout`], and takes from it:
+//! - a carrier's driver feeds it: [`Session::handle_bytes`] of what was read, before the frames of it,
+//!   [`Session::handle_frames`], [`Session::frames_wait`], [`Session::handle_timeout`], and takes from it:
 //!   [`Session::poll_transmit`], [`Session::poll_timeout`];
 //! - the application: [`Session::open`], [`Session::accept`], [`Session::poll_read`], [`Session::poll_reserve`], …;
 //! - then anyone: [`Session::poll_event`], [`Session::poll_incoming`], and at last [`Session::take_wakers`], whose

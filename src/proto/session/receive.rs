@@ -14,7 +14,7 @@ use crate::wire::decoder::Decoded;
 use crate::wire::frame::{CloseScope, ControlChange, Frame, OpenTo};
 
 impl Session {
-    /// Takes frames of a carrier, in order. Those of a carrier that is not live are dropped:
+    /// Takes frames of a carrier, in order; they came when [`Session::handle_bytes`] was last told of bytes. Those of a carrier that is not live are dropped:
     /// after the peer was told how far this end received on it, nothing more of it may count.
     pub(crate) fn handle_frames(
         &mut self,
@@ -56,9 +56,9 @@ impl Session {
 
     /// Whether frames that came on a carrier wait to be handed over. Until they are, no answer is taken to be missing, and
     /// what is received is acknowledged when that is due and not along with every batch.
-    pub(crate) fn frames_wait(&mut self, number: CarrierNumber, waiting: bool) {
+    pub(crate) fn frames_wait(&mut self, now: Instant, number: CarrierNumber, waiting: bool) {
         if let Some(index) = self.find(number) {
-            self.carriers[index].life.waiting = waiting;
+            self.carriers[index].life.frames_wait(now, waiting);
         }
     }
 

@@ -78,7 +78,7 @@ impl Session {
         }
         // While frames wait, one that rides along with each of their answers would tell of them piecemeal: a peer pays for
         // every acknowledgement, and with tiny frames more than it earns.
-        let riding = logged && !carrier.life.waiting;
+        let riding = logged && !carrier.life.is_waiting();
         if let Some((received, held)) = carrier.acks.take(now, riding) {
             let delay_micros = u64::try_from(held.as_micros()).unwrap_or(u64::MAX).min(MAX_DELAY_MICROS);
             out.push(Piece::frame(&Frame::Ack { received, delay_micros }, &mut self.scratch));

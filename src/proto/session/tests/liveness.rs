@@ -95,7 +95,7 @@ fn with_an_answer_in_hand() -> (Pair, Frame) {
     let received = pair.dialer.carriers[0].log.sent();
     pair.now += Duration::from_millis(1);
     pair.dialer.handle_bytes(pair.now, pair.carrier, 100);
-    pair.dialer.frames_wait(pair.carrier, true);
+    pair.dialer.frames_wait(pair.now, pair.carrier, true);
     (pair, Frame::Ack { received, delay_micros: 0 })
 }
 
@@ -107,17 +107,20 @@ fn a_carrier_is_not_suspected_for_an_answer_that_was_read_and_waits_to_be_handed
     wait(&mut pair.dialer, pair.carrier, pair.now, late);
     assert_eq!(told(&mut pair.dialer), []);
     feed(&mut pair.dialer, late, pair.carrier, &answer);
-    pair.dialer.frames_wait(pair.carrier, false);
+    pair.dialer.frames_wait(late, pair.carrier, false);
     pair.dialer.handle_timeout(late);
     assert_eq!(told(&mut pair.dialer), []);
 }
 
 #[test]
-fn a_carrier_is_suspected_when_what_was_read_held_no_answer() {
+fn a_carrier_is_suspected_when_what_was_read_held_no_answer_and_none_comes_after_it() {
     let (mut pair, _) = with_an_answer_in_hand();
-    let late = pair.now + Liveness::default().suspect_cap;
-    pair.dialer.frames_wait(pair.carrier, false);
-    pair.dialer.handle_timeout(late);
+    let handed_over = pair.now + Liveness::default().suspect_cap;
+    pair.dialer.frames_wait(handed_over, pair.carrier, false);
+    // What came in the meantime is yet to be read.
+    pair.dialer.handle_timeout(handed_over);
+    assert_eq!(told(&mut pair.dialer), []);
+    wait(&mut pair.dialer, pair.carrier, handed_over, handed_over + Liveness::default().suspect_floor);
     assert!(matches!(told(&mut pair.dialer)[..], [SessionEvent::CarrierSuspect { .. }]));
 }
 

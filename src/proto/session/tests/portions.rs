@@ -32,7 +32,7 @@ fn single_bytes_that_come_by_dozens_and_are_echoed_in_portions_do_not_end_a_sess
         while !frames.is_empty() {
             let next = portion.min(frames.len());
             acceptor.handle_frames(*now, *carrier, frames.drain(..next));
-            acceptor.frames_wait(*carrier, !frames.is_empty());
+            acceptor.frames_wait(*now, *carrier, !frames.is_empty());
             for (_, far) in &streams {
                 if !read_all(acceptor, *now, *far).is_empty() {
                     acceptor.write(*far, Bytes::from_static(b"x")).unwrap();

@@ -122,6 +122,11 @@ async fn without_a_router_to_ask_the_status_says_so() {
     let output = within(output).await.unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "There are no link resources\n");
+    // And leads nowhere.
+    let paths = ["status", "--admin", &admin.to_string(), "--paths"].map(str::to_owned);
+    let output = within(Command::new(example("router")).args(paths).output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "There are no paths\n");
     router.stop().await;
 }
 
@@ -260,6 +265,20 @@ async fn of_a_file_with_secrets_the_first_whole_bundle_takes_links() {
     assert_eq!(refusal(&others[..1]).await, none);
     let broken = refusal(&others[2..]).await;
     assert!(broken.starts_with(&format!("router: {path}: ")) && broken.contains("tls.crt"), "{broken}");
+}
+
+#[tokio::test]
+async fn credentials_that_a_listener_cannot_use_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let arguments = ["--site", "east", "--listen", "inter-router=127.0.0.1:0", "--server-credentials", path];
+    let mut command = Command::new(example("router"));
+    let output =
+        within(command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let named = format!("router: --listen 127.0.0.1:0, --server-credentials {path}: ");
+    assert!(said.contains(&named) && said.contains("ca.crt"), "{said}");
 }
 
 /// A router without links, and its admin page.

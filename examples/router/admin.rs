@@ -71,7 +71,10 @@ pub(super) fn start(
                 // Dropped at the end, and with it the plane's handle, which must not outlive the router.
                 stop.run_until_cancelled_owned(serve(listener, plane)).await;
             }
-            Err(error) => reporter.fact(&Fact::AdminFailed { address, message: error.to_string() }),
+            Err(error) => {
+                tracing::warn!(%address, %error, "no admin page");
+                reporter.fact(&Fact::AdminFailed { address, message: error.to_string() });
+            }
         }
     });
     Ok(())

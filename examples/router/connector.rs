@@ -75,6 +75,7 @@ impl Target {
             told.last = Some(Instant::now());
             std::mem::take(&mut told.untold)
         };
+        tracing::warn!(key = %self.key, target = %self.address, %error, untold, "cannot connect");
         let message = error.to_string();
         self.reporter.fact(&Fact::TcpConnectorFailed {
             key: &self.key,

@@ -159,9 +159,13 @@ async fn take_accesses(args: &Args, plane: &Plane) -> Outcome<()> {
     }
     let path = args.server_credentials.clone().ok_or("--listen needs --server-credentials")?;
     // The disk may hang.
-    let credentials = tokio::task::spawn_blocking(move || server_credentials(&path)).await??;
+    let (read, shown) = (path.clone(), path.display());
+    let credentials = tokio::task::spawn_blocking(move || server_credentials(&read)).await??;
     for listen in &args.listen {
-        plane.listen(AccessSpec::new(listen.address, listen.role), credentials.clone()).await?;
+        let access = plane.listen(AccessSpec::new(listen.address, listen.role), credentials.clone());
+        access
+            .await
+            .map_err(|error| format!("--listen {}, --server-credentials {shown}: {error}", listen.address))?;
     }
     Ok(())
 }
@@ -171,6 +175,10 @@ async fn follow(args: &Args, plane: &Plane) -> Outcome<Option<Following>> {
     let Some((first, others)) = args.resources.split_first() else { return Ok(None) };
     let mut resources = others.iter().fold(Resources::at(first), Resources::and).grace(GRACE);
     if let Some(root) = &args.credentials {
+        if !tokio::fs::try_exists(root).await.unwrap_or(true) {
+            // It may come yet.
+            tracing::warn!(credentials = %root.display(), "no such folder");
+        }
         resources = resources.credentials(root);
     }
     Ok(Some(plane.follow(resources).await?))

@@ -25,7 +25,7 @@ use super::Outcome;
 /// Shows what a running router is at.
 ///
 /// The exit status is 0 if every link that is shown is Ready (or the router has none), 1 if one is not, 2 if the router
-/// does not answer or has no link of that name. With --paths it is 1 if a destination has no path.
+/// does not answer or has no link of that name. With --paths it is 1 if a destination has no path, or there is none at all.
 #[derive(Debug, Parser)]
 #[command(name = "router status")]
 struct Args {

@@ -58,7 +58,9 @@ pub(super) fn table(page: &Value) -> String {
 
 /// Whether there is a way to every destination.
 pub(super) fn all_lead_somewhere(page: &Value) -> bool {
-    each(&page["paths"]).all(|path| !path["chosen"].is_null())
+    let mut paths = each(&page["paths"]).peekable();
+    // A router that could send a connection nowhere is not well.
+    paths.peek().is_some() && paths.all(|path| !path["chosen"].is_null())
 }
 
 fn heading(path: &Value) -> String {

@@ -14,8 +14,9 @@ use crate::wire::decoder::Decoded;
 use crate::wire::frame::{CloseScope, ControlChange, Frame, OpenTo};
 
 impl Session {
-    /// Takes frames of a carrier, in order; they came when [`Session::handle_bytes`] was last told of bytes. Those of a carrier that is not live are dropped:
-    /// after the peer was told how far this end received on it, nothing more of it may count.
+    /// Takes frames of a carrier, in order; they came when [`Session::handle_bytes`] was last told of bytes. Those of a
+    /// carrier that is not live are dropped: after the peer was told how far this end received on it, nothing more of it may
+    /// count.
     pub(crate) fn handle_frames(
         &mut self,
         now: Instant,
